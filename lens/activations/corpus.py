@@ -1,0 +1,232 @@
+"""Texts by name, one row per document, and the token windows cut from them."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import datasets
+import numpy as np
+
+from lens.activations import plays
+
+NAMES = ("tiny-shakespeare", "shakespeare-held-out", "python-docs")
+_LONG_LINE = 25  # characters; shorter lines ("My lord!", a speaker's name) recur in unrelated texts
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Token windows of one corpus, each cut from a single document.
+
+    Attributes:
+        tokens: int32 `[n, T]`; with BOS, column 0 is BOS and columns 1..T-1 are text.
+        document: int32 `[n]`, index into `documents`.
+        start: int64 `[n]`, offset in tokens of the window's first text token in its document.
+        documents: names of all documents of the corpus, in its order.
+        digest: sha256 of the corpus text.
+    """
+
+    tokens: np.ndarray
+    document: np.ndarray
+    start: np.ndarray
+    documents: tuple[str, ...]
+    digest: str
+
+
+def load(name: str) -> datasets.Dataset:
+    """A corpus as rows of `text` and `document` (and `genre` for plays).
+
+    Args:
+        name: `tiny-shakespeare`, `shakespeare-held-out`, `python-docs`, the path of a UTF-8 text file, or a data
+            set of the hub as `name` or `name:configuration` (its `train` split, one document per row).
+
+    Raises:
+        ValueError: a file is not UTF-8 (the message gives the byte offset), a data set has no `text` column,
+            or every document is empty.
+        FileNotFoundError: neither a file nor a data set that can be reached.
+    """
+    if name == "tiny-shakespeare":
+        corpus = datasets.Dataset.from_list(plays.tiny_shakespeare())
+    elif name == "shakespeare-held-out":
+        corpus = datasets.Dataset.from_list(plays.held_out())
+    elif name == "python-docs":
+        corpus = _python_docs()
+    elif Path(name).is_file():
+        corpus = _text_file(Path(name))
+    else:
+        corpus = _hub(name)
+    if not any(text.strip() for text in corpus["text"]):
+        raise ValueError(f"corpus {name!r} has no text: {len(corpus)} documents, none with a character to read")
+    return corpus
+
+
+def speeches(play: str) -> datasets.Dataset:
+    """The speeches and stage directions of one play, in order, as labels for its text.
+
+    Columns: play, genre, act, scene, turn, speaker, kind (`speech` or `stage direction`), text, and start and stop,
+    offsets in characters in the play's text as `load` gives it (see `token_characters`).
+    """
+    genre = plays.document(play)["genre"]
+    return datasets.Dataset.from_list([{"play": play, "genre": genre, **row} for row in plays.parse(play)[1]])
+
+
+def draw_windows(
+    dataset: datasets.Dataset,
+    tokenizer,
+    n: int,
+    length: int,
+    *,
+    starts: Literal["random", "fixed", "disjoint"] = "random",
+    bos: bool = True,
+    bos_id: int | None = None,
+    seed: int = 0,
+) -> Windows:
+    """`n` windows of `length` tokens: BOS and `length - 1` tokens of one document (without `bos`, `length` tokens).
+
+    Args:
+        starts: `random`: distinct starts, uniform over every valid start of every document;
+            `fixed`: the first `n` consecutive chunks;
+            `disjoint`: non-overlapping windows, as many from each document as its length asks for, in corpus order.
+        bos_id: the token to put at position 0; needed if `bos`.
+        seed: draws the starts (`random`, `disjoint`).
+
+    Raises:
+        ValueError: the corpus holds too few windows (the message gives the counts), or BOS is asked for without
+            an id.
+    """
+    if bos and bos_id is None:
+        raise ValueError("bos=True needs bos_id, and this tokenizer may have none: pass bos=False to do without")
+    n_text = length - bos
+    if n < 1 or n_text < 1:
+        raise ValueError(f"expected n >= 1 windows with at least one text token, got n = {n}, length = {length}")
+    documents = tokenise(dataset, tokenizer)
+    sizes = np.array([len(tokens) for tokens in documents], np.int64)
+    rng = np.random.default_rng(seed)
+    available = np.maximum(sizes - n_text + 1, 0) if starts == "random" else sizes // n_text
+    if available.sum() < n:
+        kind = "distinct" if starts == "random" else "non-overlapping"
+        raise ValueError(
+            f"corpus too short: {n} {kind} windows of {n_text} text tokens asked for, {available.sum()} available "
+            f"({sizes.sum()} tokens in {len(sizes)} documents, the longest {sizes.max()}). "
+            f"Ask for fewer or shorter windows, or give more text."
+        )
+    if starts == "random":
+        drawn = np.sort(rng.choice(available.sum(), size=n, replace=False))
+        first = np.cumsum(available) - available
+        document = np.searchsorted(first, drawn, side="right") - 1
+        # A document without a valid start shares its `first` with the next one; side="right" picks the last.
+        start = drawn - first[document]
+        order = rng.permutation(n)
+        document, start = document[order], start[order]
+    elif starts == "fixed":
+        document = np.repeat(np.arange(len(sizes)), available)[:n]
+        start = np.concatenate([np.arange(m) for m in available])[:n] * n_text
+    else:
+        document, start = _spread(sizes, available, n, n_text, rng)
+    tokens = np.empty((n, length), np.int32)
+    if bos:
+        tokens[:, 0] = bos_id
+    for row, (d, s) in enumerate(zip(document, start, strict=True)):
+        tokens[row, int(bos) :] = documents[d][s : s + n_text]
+    return Windows(tokens, document.astype(np.int32), start.astype(np.int64), tuple(dataset["document"]), digest(dataset))
+
+
+def _spread(sizes, available, n, n_text, rng) -> tuple[np.ndarray, np.ndarray]:
+    """Documents and starts of `n` disjoint windows, spread over all documents in proportion to their length."""
+    share = n * available / available.sum()
+    wanted = np.floor(share).astype(np.int64)
+    wanted[np.argsort(wanted - share, kind="stable")[: n - wanted.sum()]] += 1
+    for d in np.flatnonzero((wanted == 0) & (available > 0)):  # every document is represented, if n allows it
+        if wanted.max() > 1:
+            wanted[wanted.argmax()] -= 1
+            wanted[d] += 1
+    starts = []
+    for size, chunks, take in zip(sizes, available, wanted, strict=True):
+        phase = rng.integers(size - chunks * n_text + 1)
+        starts.append(phase + n_text * np.sort(rng.choice(chunks, size=take, replace=False)))
+    return np.repeat(np.arange(len(sizes)), wanted), np.concatenate(starts)
+
+
+def tokenise(dataset: datasets.Dataset, tokenizer) -> list[np.ndarray]:
+    """The tokens of each document (int32), without special tokens; `<bos>` in the text is read as plain characters."""
+    encoded = tokenizer(list(dataset["text"]), add_special_tokens=False, split_special_tokens=True, verbose=False)
+    return [np.asarray(ids, np.int32) for ids in encoded["input_ids"]]
+
+
+def token_characters(dataset: datasets.Dataset, tokenizer) -> list[np.ndarray]:
+    """Offset in characters at which each token of each document starts (int64), to join tokens with `speeches`."""
+    options = {"add_special_tokens": False, "split_special_tokens": True, "verbose": False}
+    encoded = tokenizer(list(dataset["text"]), return_offsets_mapping=True, **options)
+    return [np.asarray(offsets, np.int64).reshape(-1, 2)[:, 0] for offsets in encoded["offset_mapping"]]
+
+
+def check_no_leak(train: datasets.Dataset, test: datasets.Dataset, tolerance: float = 0.05) -> None:
+    """Raise if test text was there in training.
+
+    Raises:
+        ValueError: more than `tolerance` of the test text's long lines (25 characters or more) are lines of the
+            training text too; the message gives the share and the document that shares most.
+    """
+    seen = {line for text in train["text"] for line in _long_lines(text)}
+    shared, total = 0, 0
+    worst = (0.0, "")
+    for text, document in zip(test["text"], test["document"], strict=True):
+        lines = _long_lines(text)
+        again = sum(line in seen for line in lines)
+        shared, total = shared + again, total + len(lines)
+        worst = max(worst, (again / max(len(lines), 1), document))
+    if total and shared / total > tolerance:
+        raise ValueError(
+            f"test text leaks into training: {shared} of {total} test lines ({shared / total:.1%}) are in the training "
+            f"text, most of them in document {worst[1]!r} ({worst[0]:.1%}). Use a test corpus of other documents."
+        )
+
+
+def digest(dataset: datasets.Dataset) -> str:
+    """sha256 of the corpus: names and texts of its documents, in order."""
+    total = hashlib.sha256()
+    for text, document in zip(dataset["text"], dataset["document"], strict=True):
+        for part in (document, text):
+            data = part.encode()
+            total.update(len(data).to_bytes(8, "big") + data)
+    return total.hexdigest()
+
+
+def _long_lines(text: str) -> list[str]:
+    return [line for line in map(str.strip, text.splitlines()) if len(line) >= _LONG_LINE]
+
+
+def _python_docs() -> datasets.Dataset:
+    from pydoc_data.topics import topics
+
+    return datasets.Dataset.from_dict({"text": list(topics.values()), "document": list(topics)})
+
+
+def _text_file(path: Path) -> datasets.Dataset:
+    # Streamed, so that no copy in the cache of `datasets` can go stale.
+    rows = datasets.load_dataset("text", data_files=str(path), sample_by="document", split="train", streaming=True)
+    try:
+        text = "".join(row["text"] for row in rows)
+    except UnicodeDecodeError as error:
+        byte = error.object[error.start]
+        raise ValueError(
+            f"{path} is not UTF-8: byte {byte:#04x} at byte offset {error.start}. "
+            f"Convert it first, for example: iconv -f latin1 -t utf-8 {path.name}"
+        ) from None
+    return datasets.Dataset.from_dict({"text": [text], "document": [path.stem]})
+
+
+def _hub(name: str) -> datasets.Dataset:
+    try:
+        rows = datasets.load_dataset(*name.split(":", 1), split="train")
+    except (OSError, ValueError) as error:
+        raise FileNotFoundError(
+            f"corpus {name!r}: no such file, and not loaded from the model hub either ({error}). "
+            f"Corpora that need no network: {', '.join(NAMES)}, or the path of a UTF-8 text file"
+        ) from error
+    if "text" not in rows.column_names:
+        raise ValueError(f"data set {name!r} has no column 'text'; it has {', '.join(rows.column_names)}")
+    names = [f"{name}#{i}" for i in range(len(rows))]
+    return rows.select_columns("text").add_column("document", names)

