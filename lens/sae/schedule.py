@@ -1,0 +1,57 @@
+"""What changes over training by rule: the temperature of the masks (eq. 5) and the position weights (eq. 6)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def temperature(step: int, steps: int, start: float = 5.0, end: float = 0.1) -> float:
+    """Eq. 5, tau(s) = tau_0 exp(-kappa s), with kappa such that the first and the last step hit both ends exactly.
+
+    Args:
+        step: index of the optimiser step, 0 <= step < steps.
+        steps: number of optimiser steps; with a single step the end value is used.
+        start, end: tau_0 and the value "at completion".
+
+    Raises:
+        ValueError: the step is outside the schedule.
+    """
+    if not 0 <= step < steps:
+        raise ValueError(f"step {step} is outside a schedule of {steps} steps (0 to {steps - 1})")
+    if step == steps - 1:
+        return end  # not left to rounding: training's last step and every evaluation see exactly this value
+    return start * (end / start) ** (step / (steps - 1))
+
+
+class PositionWeights:
+    """Adaptive loss weights w_t (eq. 6), one per trained position, that sum to the number of positions.
+
+    The moving average v follows the batch-mean error at each position; it starts at the first batch's error, so that
+    the scale of the inputs does not decide how fast the start is forgotten. The weights in use are P v / sum(v), all 1
+    before the first update. `in_place` stores the normalised weights instead, the reading of the paper's public code.
+    """
+
+    def __init__(self, n_positions: int, beta: float = 0.99, *, in_place: bool = False, device=None):
+        self.beta, self.in_place = beta, in_place
+        self.average = torch.ones(n_positions, device=device)
+        self.updates = 0
+
+    @property
+    def value(self) -> Tensor:
+        """w [P], fp32, sum P."""
+        return self.average * (self.average.numel() / self.average.sum())
+
+    def update(self, error: Tensor) -> None:
+        """Take in one optimiser step's mean error per position [P]; no gradient flows through it.
+
+        Call once per optimiser step, not once per micro-batch: the momentum is per step.
+        """
+        error = error.detach().to(self.average)
+        if self.updates == 0 and not self.in_place:
+            self.average = error.clone()
+        else:
+            self.average = self.beta * self.average + (1 - self.beta) * error
+        if self.in_place:
+            self.average = self.value
+        self.updates += 1

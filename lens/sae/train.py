@@ -1,0 +1,198 @@
+"""Training of all variants and seeds of one layer on the same batches, resumable at any point."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from lens import digests
+from lens.activations.store import link_folders
+from lens.sae.model import SAE, SAEConfig
+from lens.sae.presets import TrainConfig
+from lens.sae.run import Run, TrainingError, restore, snapshot
+
+CHECKPOINT_EVERY = 100  # optimiser steps between two savings of the whole state
+FRAMES = ("history", "position_weights", "late_weights", "summary")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training one layer leaves behind."""
+
+    folders: dict[tuple[str, int], Path]
+    """dictionary folder of each (variant, seed)"""
+    history: pd.DataFrame
+    """variant, seed, step, metric, value: at every logged step"""
+    position_weights: pd.DataFrame
+    """variant, seed, step, position, value: snapshots of w_t (runs with adaptive weights)"""
+    late_weights: pd.DataFrame
+    """variant, seed, position, value: mean of w_t over the last tenth of the steps (runs with adaptive weights)"""
+    summary: pd.DataFrame
+    """variant, seed, metric, value: invariants checked on the way, and the state of the masks at the end"""
+
+
+@dataclass(frozen=True)
+class InputStatistics:
+    """First and second moment of the raw activations over the positions that are trained on."""
+
+    mean: Tensor
+    """[d_in]"""
+    mean_square_norm: float
+
+
+def input_statistics(activations: Tensor, first_position: int, chunk: int = 64) -> InputStatistics:
+    """Moments of activations [n, T, d_in] over positions >= first_position, summed in chunks of windows."""
+    n, T, d_in = activations.shape
+    total, square = torch.zeros(d_in, dtype=torch.float64), 0.0
+    for start in range(0, n, chunk):
+        x = activations[start : start + chunk, first_position:].float()
+        total += x.sum((0, 1), dtype=torch.float64).cpu()
+        square += x.square().sum(dtype=torch.float64).item()
+    count = n * (T - first_position)
+    return InputStatistics((total / count).float(), square / count)
+
+
+def window_order(n_windows: int, batch: int, steps: int, seed: int, first_step: int = 0) -> Iterator[Tensor]:
+    """Rows of each step's windows [batch]: one random permutation of all windows after the other, epochs joined.
+
+    The order depends on the arguments alone, so a resumed run draws what the uninterrupted one would have drawn.
+    """
+    epoch, permutation = -1, torch.empty(0, dtype=torch.long)
+    for step in range(first_step, steps):
+        wanted = range(step * batch, (step + 1) * batch)
+        rows = []
+        for index in wanted:
+            if index // n_windows != epoch:
+                epoch = index // n_windows
+                permutation = torch.randperm(n_windows, generator=torch.Generator().manual_seed(seed * 100_003 + epoch))
+            rows.append(permutation[index % n_windows])
+        yield torch.stack(rows)
+
+
+def shuffle_positions(x: Tensor, step: int, seed: int) -> Tensor:
+    """Permute the vectors of each window of x [B, P, d] on their own, so that row p says nothing about position."""
+    generator = torch.Generator().manual_seed(seed * 100_003 + step)
+    order = torch.rand(x.shape[:2], generator=generator).argsort(dim=1).to(x.device)
+    return x.gather(1, order[..., None].expand(-1, -1, x.shape[2]))
+
+
+def train_layer(
+    activations: Tensor,
+    configs: dict[str, TrainConfig],
+    seeds: Sequence[int],
+    folder: Path,
+    pool: Path,
+    *,
+    data_digest: str,
+    model: str = "",
+    layer: int | str = "",
+    expansion: int = 1,
+    order_seed: int = 0,
+    log_every: int = 20,
+    device: str | torch.device | None = None,
+) -> Trained:
+    """Train every variant with every seed on the residual stream of one layer.
+
+    All runs see the same windows in the same order; a seed sets the initial weights and mask logits, and variants of
+    one seed start from the same ones: differences between variants are paired by construction.
+
+    Args:
+        activations: training windows [n, T, d_in], memory-mapped or not; read a batch at a time.
+        configs: recipe of each variant, with equal steps and batch_windows.
+        folder: where `<variant>-seed<seed>/` dictionaries appear, all at once, when training has finished.
+        pool: where state is kept under a digest of everything that decides the result. A call with equal arguments
+            goes on from unfinished state, and does not train again what is finished.
+        data_digest: identifies the activations, so that no state is resumed on other data.
+
+    Raises:
+        TrainingError: the loss is not finite, every feature is silent, or there are fewer windows than a batch.
+        ValueError: the variants disagree in steps or batch size.
+    """
+    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    n, T, d_in = activations.shape
+    steps, batch = _common(configs, "steps"), _common(configs, "batch_windows")
+    if n < batch:
+        raise TrainingError(f"{n} training windows are fewer than one batch of {batch}; ask for more windows")
+    statistics = {bos: input_statistics(activations, 0 if bos else 1) for bos in {c.include_bos for c in configs.values()}}
+    identity = {
+        "configs": {v: asdict(c) for v, c in configs.items()}, "seeds": list(seeds), "data": data_digest, "model": model,
+        "layer": str(layer), "expansion": expansion, "order_seed": order_seed, "log_every": log_every,
+        "device": device.type, "torch": torch.__version__, "code": [digests.source_digest(path.read_text()) for path in sorted(Path(__file__).parent.glob("*.py"))],
+    }
+    state = pool / f"train-{hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]}"
+    finished = state / "finished"
+    if not finished.is_dir():
+        runs = [
+            _start(variant, config, seed, statistics[config.include_bos], (T, d_in), expansion, model, layer, device)
+            for variant, config in configs.items()
+            for seed in seeds
+        ]
+        _train(runs, activations, state, batch, order_seed, log_every, layer)
+        _finish(runs, finished)
+    link_folders([finished / f"{variant}-seed{seed}" for variant in configs for seed in seeds], folder)
+    return Trained(
+        {(variant, seed): folder / f"{variant}-seed{seed}" for variant in configs for seed in seeds},
+        *(pd.read_csv(finished / f"{name}.csv", float_precision="round_trip") for name in FRAMES),
+    )
+
+
+def _train(runs: list[Run], activations: Tensor, state: Path, batch: int, order_seed: int, log_every: int, layer) -> None:
+    steps = runs[0].config.steps
+    device = runs[0].sae.W_enc.device
+    first = restore(runs, state)
+    progress = tqdm(total=steps, initial=first, desc=f"train layer {layer}", unit="step", mininterval=2)
+    for step, rows in enumerate(window_order(len(activations), batch, steps, order_seed, first), start=first):
+        x = activations[rows].to(device)
+        shuffled = {
+            bos: shuffle_positions(x[:, 0 if bos else 1 :], step, order_seed)
+            for bos in {run.config.include_bos for run in runs if run.config.positions == "shuffled"}
+        }
+        for run in runs:
+            log = step % log_every == 0 or step == steps - 1
+            run.step(x, shuffled.get(run.config.include_bos), log=log)
+        progress.update()
+        if (step + 1) % CHECKPOINT_EVERY == 0 and step + 1 < steps:
+            snapshot(runs, state, step + 1)
+    progress.close()
+
+
+def _finish(runs: list[Run], finished: Path) -> None:
+    """Check the runs, write dictionaries and histories, and only then drop the state of unfinished training."""
+    for run in runs:
+        run.check_finished()
+    temporary = finished.with_name(".finished")
+    shutil.rmtree(temporary, ignore_errors=True)
+    for run in runs:
+        run.sae.save(temporary / run.name)
+    for name in FRAMES:
+        frame = pd.concat([run.table(name) for run in runs], ignore_index=True)
+        frame.to_csv(temporary / f"{name}.csv", index=False)
+    temporary.rename(finished)
+    for path in finished.parent.glob("step-*"):
+        shutil.rmtree(path)
+
+
+def _common(configs: dict[str, TrainConfig], name: str) -> int:
+    values = {getattr(config, name) for config in configs.values()}
+    if len(values) != 1:
+        raise ValueError(f"variants of one layer share their batches, so {name} must agree; found {sorted(values)}")
+    return values.pop()
+
+
+def _start(variant, config, seed, statistics, shape, expansion, model, layer, device) -> Run:
+    T, d_in = shape
+    scale = 1.0 if config.input_scale == "raw" else statistics.mean_square_norm**-0.5
+    sae_config = SAEConfig(
+        d_in=d_in, d_sae=expansion * d_in, n_positions=T, masked=config.masks != "none", tau=config.tau_end,
+        input_scale=scale, model=model, layer=str(layer), variant=variant, seed=seed,
+    )
+    return Run(config, SAE.initialise(sae_config, statistics.mean * scale, seed).to(device))
