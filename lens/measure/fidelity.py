@@ -1,0 +1,96 @@
+"""What the language model loses when a dictionary's reconstruction replaces the residual stream (splicing)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lens.activations.language_model import LanguageModel
+from lens.config import Layer
+from lens.sae.model import SAE
+
+Replace = Callable[[Tensor], Tensor]  # residual stream [B, T, d] -> what takes its place
+LOGIT_ROWS = 256  # positions whose logits exist at a time: 256 x 262,144 x 4 bytes = 268 MB for Gemma-3
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """Per window and position [n, T-1]: position t holds the prediction of token t + 1."""
+
+    ce_clean: np.ndarray
+    """next-token cross-entropy of the untouched model, nats"""
+    ce: dict[str, np.ndarray]
+    """the same with each replacement spliced in, by name"""
+    kl: dict[str, np.ndarray]
+    """KL(p_clean || p_spliced), nats, by name"""
+
+
+def keep_bos(replace: Replace) -> Replace:
+    """Leave position 0 as it is: dictionaries are not trained on it, and the model leans on it."""
+
+    def kept(x: Tensor) -> Tensor:
+        return torch.cat([x[:, :1], replace(x)[:, 1:].to(x.dtype)], dim=1)
+
+    return kept
+
+
+def dictionary(sae: SAE) -> Replace:
+    """Splice in the dictionary's reconstruction."""
+    return lambda x: sae(x.float()).to(x.dtype)
+
+
+def constant(vector: Tensor) -> Replace:
+    """Splice in one vector [d] at every position: zero and mean ablation."""
+    return lambda x: vector.to(x).expand_as(x)
+
+
+@torch.inference_mode()
+def splice(model: LanguageModel, tokens: Tensor, layer: Layer, replacements: dict[str, Replace]) -> Fidelity:
+    """Cross-entropy and KL of next-token predictions with each replacement spliced in after block `layer`.
+
+    Logits are formed for a few hundred positions at a time and never kept. Splicing the identity gives exactly the
+    clean model.
+
+    Args:
+        tokens: windows [n, T].
+        replacements: by name; each maps the residual stream [B, T, d] to its replacement. Wrap in `keep_bos`.
+    """
+    device = next(model.model.parameters()).device
+    tokens = tokens.long().to(device)
+    n, T = tokens.shape
+    clean_hidden = model.spliced(tokens, layer, None)[:, :-1].flatten(0, 1)
+    hidden = {name: model.spliced(tokens, layer, r)[:, :-1].flatten(0, 1) for name, r in replacements.items()}
+    targets = tokens[:, 1:].flatten()
+    ce_clean = torch.empty(n * (T - 1))
+    ce = {name: torch.empty(n * (T - 1)) for name in replacements}
+    kl = {name: torch.empty(n * (T - 1)) for name in replacements}
+    for start in range(0, len(targets), LOGIT_ROWS):
+        rows = slice(start, start + LOGIT_ROWS)
+        target = targets[rows, None]
+        clean = _log_softmax_(model.logits(clean_hidden[rows]))
+        ce_clean[rows] = -clean.gather(1, target)[:, 0].cpu()
+        p = clean.exp()
+        for name, states in hidden.items():
+            log_q = _log_softmax_(model.logits(states[rows]))
+            ce[name][rows] = -log_q.gather(1, target)[:, 0].cpu()
+            kl[name][rows] = _row_dot(p, torch.sub(clean, log_q, out=log_q)).cpu()
+    shaped = lambda values: values.view(n, T - 1).numpy()  # noqa: E731
+    return Fidelity(shaped(ce_clean), {k: shaped(v) for k, v in ce.items()}, {k: shaped(v) for k, v in kl.items()})
+
+
+def _log_softmax_(logits: Tensor) -> Tensor:
+    """Log-probabilities in place of logits [m, vocab]: at this size every copy counts."""
+    return logits.sub_(logits.logsumexp(-1, keepdim=True))
+
+
+def _row_dot(a: Tensor, b: Tensor) -> Tensor:
+    return torch.bmm(a[:, None], b[:, :, None])[:, 0, 0]
+
+
+def ce_recovered(clean: float, spliced: float, ablated: float) -> float:
+    """Share of the ablation's damage that the dictionary avoids: 1 - (CE_sae - CE_clean)/(CE_ablated - CE_clean)."""
+    return 1 - (spliced - clean) / (ablated - clean)

@@ -1,0 +1,172 @@
+"""How well a dictionary reconstructs activations, and how sparsely, per position, per text block and overall.
+
+Everything is a sum over tokens that can be added over shards; ratios are taken once, at the end. All squared norms are
+in the units of inputs multiplied by `scale`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lens.sae.model import SAE
+
+CHUNK = 32  # windows held in fp32 at a time
+
+
+@dataclass(frozen=True)
+class InputMoments:
+    """Second moments of the activations themselves; sums over the windows of each block."""
+
+    count: np.ndarray
+    """[n_blocks, T] tokens"""
+    sq_norm: np.ndarray
+    """[n_blocks, T] sum of ||x||^2"""
+    sq_deviation: np.ndarray
+    """[n_blocks, T] sum of ||x - mu||^2, mu the mean over all text positions"""
+    sq_deviation_position: np.ndarray
+    """[n_blocks, T] sum of ||x - mu_t||^2, mu_t the mean at that position"""
+    sq_mean_shift: float
+    """||mu_all - mu||^2, mu_all the mean over all positions, BOS included"""
+    outliers: int
+    """text tokens with a norm above 10 times the median norm of text tokens"""
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """Sums of one dictionary over held-out windows."""
+
+    count: np.ndarray
+    """[n_blocks, T] tokens"""
+    sq_error: np.ndarray
+    """[n_blocks, T] sum of ||x - x_hat||^2"""
+    active: np.ndarray
+    """[T] sum of ||f||_0"""
+    l1: np.ndarray
+    """[T] sum of ||f||_1"""
+    firings: np.ndarray
+    """[d_sae] tokens at text positions on which the feature is active"""
+    per_token: dict[str, float]
+    """sums over text tokens of each of `token_measures`"""
+
+
+def _chunks(activations: Tensor, scale: float) -> Iterator[tuple[slice, Tensor]]:
+    for start in range(0, len(activations), CHUNK):
+        rows = slice(start, min(start + CHUNK, len(activations)))
+        yield rows, activations[rows].float() * scale
+
+
+def _by_block(values: Tensor, block: Tensor, n_blocks: int) -> np.ndarray:
+    """Sum [m, T] values over the windows of each block: [n_blocks, T], in float64."""
+    out = torch.zeros(n_blocks, values.shape[1], dtype=torch.float64)
+    return out.index_add_(0, block.long(), values.double()).numpy()
+
+
+def input_moments(activations: Tensor, block: Tensor, n_blocks: int, scale: float) -> InputMoments:
+    """Moments of activations [n, T, d]; `block` [n] is the text block of each window.
+
+    The overall mean is taken over text positions (1..T-1): one BOS vector is up to 10^5 times a text vector and would
+    be the mean. Two passes, so that deviations are not a difference of large numbers.
+    """
+    n, T, d = activations.shape
+    total = torch.zeros(T, d, dtype=torch.float64)
+    for _, x in _chunks(activations, scale):
+        total += x.sum(0, dtype=torch.float64)
+    mu_t = (total / n).float()
+    mu = (total[1:].sum(0) / (n * (T - 1))).float()
+    shift = float((total.sum(0) / (n * T) - mu).square().sum())
+    shape = (n_blocks, T)
+    sq_norm, sq_dev, sq_dev_pos = np.zeros(shape), np.zeros(shape), np.zeros(shape)
+    norms = []
+    for rows, x in _chunks(activations, scale):
+        squared = x.square().sum(-1)
+        norms.append(squared[:, 1:].sqrt().flatten())
+        sq_norm += _by_block(squared, block[rows], n_blocks)
+        sq_dev += _by_block((x - mu).square().sum(-1), block[rows], n_blocks)
+        sq_dev_pos += _by_block((x - mu_t).square().sum(-1), block[rows], n_blocks)
+    norms = torch.cat(norms)
+    count = _by_block(torch.ones(n, T), block, n_blocks)
+    return InputMoments(count, sq_norm, sq_dev, sq_dev_pos, shift, int((norms > 10 * norms.median()).sum()))
+
+
+@torch.no_grad()
+def reconstruct(sae: SAE, activations: Tensor, block: Tensor, n_blocks: int, scale: float) -> Reconstruction:
+    """Reconstruct held-out activations [n, T, d] in fp32 and sum up errors and sparsity."""
+    T, d_sae = activations.shape[1], sae.config.d_sae
+    sae = sae.float().cpu()
+    sq_error = np.zeros((n_blocks, T))
+    active, l1 = torch.zeros(T, dtype=torch.float64), torch.zeros(T, dtype=torch.float64)
+    firings = torch.zeros(d_sae, dtype=torch.float64)
+    per_token: dict[str, float] = {}
+    for rows, x in _chunks(activations, 1.0):
+        f = sae.encode(x)
+        x_hat = sae.decode(f).mul_(scale)
+        x = x.mul_(scale)
+        sq_error += _by_block((x - x_hat).square().sum(-1), block[rows], n_blocks)
+        on = f > 0
+        active += on.sum((0, 2))
+        l1 += f.sum(2, dtype=torch.float64).sum(0)
+        firings += on[:, 1:].sum((0, 1))
+        for name, values in token_measures(x[:, 1:], x_hat[:, 1:], f[:, 1:]).items():
+            per_token[name] = per_token.get(name, 0.0) + values.sum(dtype=torch.float64).item()
+    count = _by_block(torch.ones(activations.shape[:2]), block, n_blocks)
+    return Reconstruction(count, sq_error, active.numpy(), l1.numpy(), firings.numpy(), per_token)
+
+
+def token_measures(x: Tensor, x_hat: Tensor, f: Tensor) -> dict[str, Tensor]:
+    """Measures of single tokens [...]: agreement of x and x_hat, and the readings of "sparsity" of a code f >= 0.
+
+    hoyer = (sqrt(k) - ||f||_1/||f||_2) / (sqrt(k) - 1), 1 for one active feature, 0 for equal ones (Hoyer 2004);
+    gini = Gini coefficient of the k values (Hurley & Rickard 2009); treves_rolls = 1 - (mean f)^2 / mean f^2;
+    effective_l0 = ||f||_1^2 / ||f||_2^2, the number of features counted by amplitude. A silent token, f = 0, counts as
+    perfectly sparse: 1, 1, 1 and 0.
+    """
+    k = f.shape[-1]
+    l1, l2_squared = f.sum(-1), f.square().sum(-1)
+    silent = l2_squared == 0
+    safe_l1, safe_l2_squared = l1.masked_fill(silent, 1), l2_squared.masked_fill(silent, 1)
+    rank = torch.arange(1, k + 1, dtype=f.dtype)
+    weighted = (f.sort(-1).values * rank).sum(-1)
+    hoyer = (k**0.5 - safe_l1 / safe_l2_squared.sqrt()) / (k**0.5 - 1)
+    gini = 2 * weighted / (k * safe_l1) - (k + 1) / k
+    effective = safe_l1.square() / safe_l2_squared
+    norm, norm_hat, dot = x.norm(dim=-1), x_hat.norm(dim=-1), (x * x_hat).sum(-1)
+    return {
+        "cosine": dot / (norm * norm_hat).clamp_min(1e-12),
+        "l2_ratio": norm_hat / norm.clamp_min(1e-12),
+        "hoyer": hoyer.masked_fill(silent, 1),
+        "gini": gini.masked_fill(silent, 1),
+        "treves_rolls": (1 - effective / k).masked_fill(silent, 1),
+        "effective_l0": effective.masked_fill(silent, 0),
+        "sq_hat": norm_hat.square(),
+        "dot": dot,
+    }
+
+
+def fvu(sq_error: np.ndarray, sq_deviation: np.ndarray) -> float:
+    """Fraction of variance unexplained: sum of squared errors over sum of squared deviations (one minus it is EV)."""
+    return float(np.sum(sq_error) / np.sum(sq_deviation))
+
+
+def position_share(moments: InputMoments) -> float:
+    """omega: share of the variance of text positions that a per-position mean explains, corrected for finite windows.
+
+    SST = SS_within + SS_between; the between part is inflated by the sampling error of each mu_t, SS_within_t/(n-1)
+    per position, which is taken off. The most that any position-only term can explain.
+    """
+    text = slice(1, None)
+    n = moments.count.sum(0)[text]
+    total, within = moments.sq_deviation.sum(0)[text], moments.sq_deviation_position.sum(0)[text]
+    between = (total - within).sum() - (within / np.maximum(n - 1, 1)).sum()
+    return float(between / total.sum())
+
+
+def buckets(T: int) -> dict[str, slice]:
+    """Position buckets of a window of T: BOS, then 1-3, 4-7, 8 to T/4 (the end of "early") and the rest ("late")."""
+    starts = sorted({s for s in (0, 1, 4, 8, T // 4 + 1) if s < T})
+    ends = [*starts[1:], T]
+    return {str(a) if b == a + 1 else f"{a}-{b - 1}": slice(a, b) for a, b in zip(starts, ends, strict=True)}

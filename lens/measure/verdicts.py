@@ -1,0 +1,131 @@
+"""Verdicts: rules that turn an estimate and its interval into a word. No verdict is ever typed.
+
+Four kinds of rule, all written in `claims.yaml` before the runs they judge:
+
+- `band` {low, high, no_effect}: the paper's value with its tolerance. The claim's direction is above `no_effect`;
+  with `no_effect: none` only the band counts. `high: none` leaves the band open above. `only_another_reading` is the
+  verdict when the first reading misses the band and another definition hits it; `if_positive` is the verdict of a
+  claim that cannot fail, once its direction is found.
+- `ceiling` {reproduced, partly}: a claim that something stays small; judged by the upper end of the interval.
+- `tolerance` {target, max}: a property of the implementation; no sampling, so no interval.
+- `conditions` {reproduced: [...], partly: [...]}: several measures, each against a threshold.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+REPRODUCED = "reproduced"
+PARTLY = "partly"
+NOT_REPRODUCED = "not reproduced"
+CONTRADICTED = "contradicted"
+INCONCLUSIVE = "inconclusive"
+IMPLEMENTED = "implemented"
+BY_CONSTRUCTION = "holds by construction"
+UNDERSPECIFIED = "underspecified"
+NOT_YET = "not measured yet"
+NOT_IN_STUDY = "not measured in this study"
+NOT_TESTABLE = "not testable here"
+WORDS = (
+    REPRODUCED, PARTLY, NOT_REPRODUCED, CONTRADICTED, INCONCLUSIVE, IMPLEMENTED,
+    BY_CONSTRUCTION, UNDERSPECIFIED, NOT_IN_STUDY, NOT_TESTABLE, NOT_YET,
+)  # fmt: skip
+
+ALPHA = 0.05
+
+
+class Verdict(NamedTuple):
+    """A word of `WORDS` and the sentence that says why."""
+
+    word: str
+    why: str
+
+
+def judge(rule: dict, estimate: float, low: float | None, high: float | None, p: float | None = None) -> Verdict:
+    """Verdict of one reading under one rule.
+
+    Args:
+        rule: `kind` and its thresholds.
+        estimate, low, high: the estimate and its 95 % interval; `low` None or nan where nothing replicates it.
+        p: where the claim registers a test beside its interval, that test's p; both must exclude the null.
+    """
+    if rule["kind"] == "tolerance":
+        return _tolerance(estimate, rule)
+    if low is None or high is None or math.isnan(low) or math.isnan(high):
+        return Verdict(INCONCLUSIVE, "no interval: the estimate is not replicated")
+    return _ceiling(high, low, rule) if rule["kind"] == "ceiling" else _band(estimate, low, high, p, rule)
+
+
+def _tolerance(estimate: float, rule: dict) -> Verdict:
+    distance = abs(estimate - rule["target"])
+    if distance <= rule["max"]:
+        return Verdict(IMPLEMENTED, f"within {rule['max']:g} of {rule['target']:g}")
+    return Verdict(NOT_REPRODUCED, f"{distance:.3g} away from {rule['target']:g}, tolerance {rule['max']:g}")
+
+
+def _ceiling(high: float, low: float, rule: dict) -> Verdict:
+    if high < rule["reproduced"]:
+        return Verdict(REPRODUCED, f"the whole interval is below {rule['reproduced']:g}")
+    if high < rule["partly"]:
+        return Verdict(PARTLY, f"the whole interval is below {rule['partly']:g} but not below {rule['reproduced']:g}")
+    if low >= rule["partly"]:
+        return Verdict(NOT_REPRODUCED, f"the whole interval is at or above {rule['partly']:g}")
+    return Verdict(INCONCLUSIVE, f"the interval reaches both sides of {rule['partly']:g}")
+
+
+def _band(estimate: float, low: float, high: float, p: float | None, rule: dict) -> Verdict:
+    bottom, top, null = rule["low"], _open(rule["high"]), rule["no_effect"]
+    band = f"[{bottom:g}, {top:g}]" if math.isfinite(top) else f"at least {bottom:g}"
+    inside = bottom <= estimate <= top
+    if null == "none":
+        if inside:
+            return Verdict(REPRODUCED, f"the estimate lies in the band {band}")
+        if high < bottom or low > top:
+            return Verdict(NOT_REPRODUCED, f"the whole interval lies outside the band {band}")
+        return Verdict(INCONCLUSIVE, f"the estimate is outside the band {band}, the interval reaches into it")
+    if high < null:
+        return Verdict(CONTRADICTED, f"the whole interval is below {null:g}, the opposite direction")
+    if low > null and p is not None and p > ALPHA:
+        return Verdict(INCONCLUSIVE, f"the interval excludes {null:g}, the registered test does not (p = {p:.2g})")
+    if low > null:
+        if inside:
+            return Verdict(REPRODUCED, f"the interval excludes {null:g} and the estimate lies in the band {band}")
+        return Verdict(PARTLY, f"the interval excludes {null:g}, the estimate is outside the band {band}")
+    if high < bottom:
+        return Verdict(NOT_REPRODUCED, f"the interval includes {null:g} and excludes the band {band}")
+    return Verdict(INCONCLUSIVE, f"the interval includes {null:g} and reaches the band {band}: too wide to tell")
+
+
+def _open(high: float | str) -> float:
+    return math.inf if high == "none" else high
+
+
+def attribute_by_contrast(differences: dict[str, tuple[float, float]]) -> tuple[str, str]:
+    """Is an effect due to the method? From 95 % intervals of paired differences, method minus control.
+
+    Args:
+        differences: control -> (low, high); the key `shuffled_positions - standard` holds the gain that is left when
+            the method is trained without position information.
+    """
+    for name, (low, high) in differences.items():
+        if math.isnan(low) or math.isnan(high):
+            return "not assessed", f"{name} has no interval"
+    left = "shuffled_positions - standard"
+    for name, (low, _) in differences.items():
+        if name != left and not low > 0:
+            return "no", f"the control shows it too: {name} does not exceed 0"
+    if differences[left][0] > 0:
+        return "no", f"part of it is there without position information: {left} exceeds 0"
+    return "yes", "exceeds every control, and training on shuffled positions does not show it"
+
+
+def attribute_by_control(controls: dict[str, Verdict]) -> tuple[str, str]:
+    """Is a value particular to the method? No, if a control meets the claim's own rule as well."""
+    for name, verdict in controls.items():
+        if verdict.word in (REPRODUCED, PARTLY):
+            return "no", f"{name} shows it too: {verdict.why}"
+    for name, verdict in controls.items():
+        if verdict.word != NOT_REPRODUCED and verdict.word != CONTRADICTED:
+            return "not assessed", f"{name}: {verdict.why}"
+    return "yes", f"not shown by {' or '.join(controls)}"
