@@ -1,0 +1,135 @@
+"""C01: is the reconstruction error lower early in a window, and is that the method's doing?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lens.measure.stats import block_weights, crossed_bootstrap, draws_component, interval, log_ratio, seed_component
+from lens.report.evidence import INPUT, METHOD, Evidence, Measured, Missing, Reading, attempt
+
+DRAWS = 10_000  # bootstrap samples of documents
+BOOTSTRAP_SEED = 0  # fixed: the same tables always give the same intervals
+SAME_RATIO = 0.01  # `positions` and `blocks` count the same tokens; their log ratios may differ by rounding only
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """log(e(early) / e(late)) of every run, `[L, S]`, and of its bootstrap samples over documents, `[R, L, S]`."""
+
+    values_LS: np.ndarray
+    draws_RLS: np.ndarray | None
+    n_blocks: int | None
+    note: str = ""
+    trained: bool = True  # False: about the activations, where no seed enters
+
+
+def early_advantage(data: Measured) -> Evidence:
+    """C01: Delta = 1 - e(early) / e(late) of the method under every reading, of its controls, and of the input."""
+
+    def delta(name: str, variant: str = METHOD, **how) -> Reading:
+        return attempt(name, lambda: _reduction(name, _contrast(data, variant, **how)))
+
+    end = data.early[-1]
+    main = _contrast(data, METHOD)  # Missing here means that the claim is not measured at all
+    readings = [
+        _reduction("raw error", main),
+        delta("FVU by the overall mean", per="sq_deviation"),
+        delta("FVU by the mean of each position", per="sq_deviation_position"),
+        delta("BOS counted as the first position", early=range(end), late=range(end, data.length)),
+    ]
+    for first in (4, 8):
+        readings.append(delta(f"positions {first} to T/4", early=range(first, end + 1)))
+    if len(data.layers) > 1:
+        readings += [
+            _reduction(f"raw error, layer {layer}", _one_layer(main, i)) for i, layer in enumerate(data.layers)
+        ]
+    pairs = ((METHOD, "standard"), (METHOD, "shuffled_positions"), ("shuffled_positions", "standard"))
+    return Evidence(
+        tuple(readings),
+        controls={v: delta(f"raw error, {v}", v) for v in ("standard", "shuffled_positions")},
+        differences={f"{a} - {b}": attempt(f"{a} - {b}", lambda a=a, b=b: _difference(data, a, b)) for a, b in pairs},
+        context=(
+            delta("squared deviation of the input", INPUT, metric="sq_deviation"),
+            delta("squared norm of the input", INPUT, metric="sq_norm"),
+        ),
+    )
+
+
+def _contrast(
+    data: Measured, variant: str, *, metric: str = "mse", per: str | None = None, early: range | None = None,
+    late: range | None = None,
+) -> Contrast:
+    """Early against late positions of `metric`, as it is or per unit of the input's `per`.
+
+    Raises:
+        Missing: a curve is not there, or there is no such position.
+        ValueError: the tables of positions and of documents disagree.
+    """
+    early, late = data.early if early is None else early, data.late if late is None else late
+    if not early or not late:
+        raise Missing(f"windows of {data.length} have no such positions")
+
+    def level(positions: range) -> np.ndarray:
+        error = data.curve(variant, metric, positions).mean(axis=-1)
+        return error / data.curve(INPUT, per, positions).mean(axis=-1) if per else error
+
+    values = np.log(level(early)) - np.log(level(late))
+    trained = variant != INPUT
+    try:
+        sums = [_block_ratio(data, variant, "sq_error" if trained else metric, per, p) for p in (early, late)]
+    except Missing as missing:
+        return Contrast(values, None, None, f"documents not resampled: {missing}", trained)
+    n_blocks = sums[0][0].shape[-1]
+    if n_blocks < 2:
+        return Contrast(values, None, n_blocks, "one held-out document: text is not replicated", trained)
+    if np.abs(log_ratio(*sums) - values).max() > SAME_RATIO:
+        raise ValueError(f"{variant}: tables `positions` and `blocks` disagree on {metric}: they hold different runs")
+    weights = block_weights(n_blocks, DRAWS, np.random.default_rng(BOOTSTRAP_SEED))
+    return Contrast(values, log_ratio(*sums, weights), n_blocks, "", trained)
+
+
+def _block_ratio(data: Measured, variant: str, metric: str, per: str | None, positions: range):
+    """(numerator, denominator) per document, `[L, S, B]`."""
+    numerator, tokens = data.block_sums(variant, metric, positions)
+    return numerator, data.block_sums(INPUT, per, positions)[0] if per else tokens
+
+
+def _one_layer(c: Contrast, layer: int) -> Contrast:
+    draws = None if c.draws_RLS is None else c.draws_RLS[:, layer : layer + 1]
+    return Contrast(c.values_LS[layer : layer + 1], draws, c.n_blocks, c.note, c.trained)
+
+
+def _reduction(name: str, c: Contrast) -> Reading:
+    """Delta with its interval over seeds and documents, layers averaged as log ratios."""
+    values_S = c.values_LS.mean(axis=0)
+    parts, detail = [], [c.note]
+    if c.trained:
+        parts.append(seed_component(values_S))
+        detail.append("one training seed: no interval" if len(values_S) == 1 else "")
+    if c.draws_RLS is not None:
+        draws_RS = c.draws_RLS.mean(axis=1)
+        parts.append(draws_component(draws_RS.mean(axis=1), c.n_blocks))
+        if c.trained and len(values_S) > 1:
+            low, high = crossed_bootstrap(draws_RS, np.random.default_rng(BOOTSTRAP_SEED))
+            detail.append(f"percentile bootstrap of both {-np.expm1(high):.3f} to {-np.expm1(low):.3f}")
+    return Reading(
+        name, interval(values_S.mean(), *parts), "reduction", n_seeds=len(values_S) if c.trained else None,
+        n_blocks=c.n_blocks, detail="; ".join(filter(None, detail)),
+    )  # fmt: skip
+
+
+def _difference(data: Measured, a: str, b: str) -> Reading:
+    """Delta(a) - Delta(b), paired by seed and by document; the seed component is linearised at the seed means."""
+    ca, cb = _contrast(data, a), _contrast(data, b)
+    mean_a, mean_b = ca.values_LS.mean(), cb.values_LS.mean()
+    linear_S = np.exp(mean_b) * cb.values_LS.mean(axis=0) - np.exp(mean_a) * ca.values_LS.mean(axis=0)
+    parts = [seed_component(linear_S)]
+    if ca.draws_RLS is not None and cb.draws_RLS is not None:
+        draws_R = np.exp(cb.draws_RLS.mean(axis=(1, 2))) - np.exp(ca.draws_RLS.mean(axis=(1, 2)))
+        parts.append(draws_component(draws_R, ca.n_blocks))
+    return Reading(
+        f"{a} - {b}", interval(np.exp(mean_b) - np.exp(mean_a), *parts), n_seeds=len(linear_S), n_blocks=ca.n_blocks,
+        detail=ca.note or ("one training seed: no interval" if len(linear_S) == 1 else ""),
+    )  # fmt: skip

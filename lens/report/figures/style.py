@@ -1,0 +1,158 @@
+"""How every figure looks: one page width, one set of fonts, and a line style and a marker for each variant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
+
+PAGE_WIDTH = 17 / 2.54  # inches: the text width of the paper
+COLORMAP = "cividis"  # perceptually uniform, monotone in grey, safe for every common colour blindness
+INK, FAINT = "#222222", "#8a8a8a"
+
+RC = {
+    "font.family": "DejaVu Sans",  # ships with matplotlib: the same letters on every machine
+    "mathtext.fontset": "dejavusans",
+    "font.size": 8,
+    "axes.titlesize": 8.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 8,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": "#555555",
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e4e4e4",
+    "grid.linewidth": 0.6,
+    "xtick.labelsize": 7.5,
+    "ytick.labelsize": 7.5,
+    "xtick.color": "#555555",
+    "ytick.color": "#555555",
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "lines.linewidth": 1.3,
+    "lines.markersize": 3.4,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "legend.handlelength": 2.6,
+    "text.color": INK,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "temporallens",
+    "figure.dpi": 100,
+    "savefig.dpi": 220,
+}
+
+
+@dataclass(frozen=True)
+class Look:
+    """Name in the legend and the marks of one variant; dashes and markers tell variants apart without colour."""
+
+    label: str
+    color: str
+    dashes: tuple | str
+    marker: str
+
+
+LOOKS = {
+    "standard": Look("standard", "#333333", (0, (4, 1.6)), "s"),
+    "temporallens": Look("TemporalLens", "#0072b2", "-", "o"),
+    "shuffled_positions": Look("shuffled positions", "#d55e00", (0, (1, 1.2)), "^"),
+    "uniform_weights": Look("uniform weights", "#009e73", (0, (6, 1.4, 1, 1.4)), "D"),
+    "frozen_masks": Look("frozen masks", "#b0609a", (0, (3, 1.2, 1, 1.2, 1, 1.2)), "v"),
+    "activations": Look("the input itself", FAINT, "-", "x"),
+}
+_MORE = [("#56b4e9", (0, (8, 2)), "P"), ("#8c6d00", (0, (2, 2)), "X"), ("#7a7a7a", (0, (5, 1, 1, 1)), "*")]
+
+
+def look(variant: str, variants: Iterable[str] = ()) -> Look:
+    """The marks of a variant; one outside `LOOKS` gets the next spare marks, by its place among `variants`."""
+    if variant in LOOKS:
+        return LOOKS[variant]
+    strangers = [name for name in variants if name not in LOOKS]
+    color, dashes, marker = _MORE[strangers.index(variant) % len(_MORE) if variant in strangers else 0]
+    return Look(variant.replace("_", " "), color, dashes, marker)
+
+
+@contextmanager
+def house_style():
+    """matplotlib's defaults plus `RC`, whatever the reader's own matplotlibrc says; restored on leaving."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(RC)
+        yield
+
+
+def new_figure(height_cm: float) -> Figure:
+    """An empty figure of the page width, outside pyplot's global state."""
+    return Figure(figsize=(PAGE_WIDTH, height_cm / 2.54), layout="constrained")
+
+
+def layer_name(layer: str) -> str:
+    """`layer 8`, or `embedding`."""
+    return f"layer {layer}" if layer.isdigit() else layer
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Variants in the order of `LOOKS`, strangers after them by name."""
+    known = list(LOOKS)
+    return sorted(set(names), key=lambda name: (known.index(name) if name in known else len(known), name))
+
+
+def layers_in_order(names: Iterable[str]) -> list[str]:
+    """Layers from the embedding upwards."""
+    return sorted(set(names), key=lambda name: (int(name) if name.isdigit() else -1, name))
+
+
+def position_axis(ax: Axes, last: int, first: int = 1, axis: str = "x") -> None:
+    """A log2(1 + t) position axis from `first` to `last`, labelled with the positions themselves."""
+    ticks = [t for t in (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024) if first <= t < 0.8 * last] + [last]
+    forward, back = (lambda t: np.log2(1 + np.maximum(t, -0.6))), (lambda u: 2.0**u - 1)
+    labels = {0: "BOS"}
+    which = ax.xaxis if axis == "x" else ax.yaxis
+    (ax.set_xscale if axis == "x" else ax.set_yscale)("function", functions=(forward, back))
+    which.set_major_locator(FixedLocator(ticks))
+    which.set_minor_locator(NullLocator())
+    which.set_major_formatter(FuncFormatter(lambda t, _: labels.get(round(t), f"{t:.0f}")))
+    pad = 0.3 if first == 0 else 0.06
+    limits = back(forward(first) - pad), back(forward(last) + 0.06)
+    (ax.set_xlim if axis == "x" else ax.set_ylim)(*limits)
+
+
+def signed(value: float, form: str = ".2f") -> str:
+    """A number with a true minus sign, and no minus before a rounded zero."""
+    text = format(value, form)
+    return text.lstrip("-+") if float(text) == 0 else text.replace("-", "−")
+
+
+def plain_log_axis(ax: Axes) -> None:
+    """A logarithmic y axis labelled 0.5, 1, 2, 5 instead of in powers of ten."""
+    ax.set_yscale("log")
+    low, high = ax.get_ylim()
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 100 else (1,), numticks=20))
+    ax.yaxis.set_minor_locator(NullLocator())
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
+
+
+def variant_legend(figure: Figure, variants: list[str]) -> None:
+    """One legend above all panels: a line, its dashes and its marker for each variant."""
+    handles = []
+    for variant in variants:
+        marks = look(variant, variants)
+        handles.append(
+            Line2D([], [], color=marks.color, linestyle=marks.dashes, marker=marks.marker, label=marks.label)
+        )
+    figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 5), columnspacing=1.6)

@@ -1,0 +1,46 @@
+"""Where a stage ran and what it took: kept beside the results, never inside them."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import resource
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+
+LIBRARIES = ("torch", "transformers", "numpy")
+
+
+def write_record(path: Path, stage: str, parameters: Mapping[str, object], seconds: float) -> None:
+    """Write the run record of a stage: parameters, wall time [s], peak memory of its kernel [MiB], host, versions."""
+    record = {
+        "stage": stage,
+        "parameters": dict(parameters),
+        "wall_seconds": round(seconds, 1),
+        "peak_memory_mib": _peak_memory_mib(),
+        "machine": platform.machine(),
+        "cpus": os.cpu_count(),
+        "gpu": _gpu(),
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
+    }
+    path.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _peak_memory_mib() -> int:
+    """Largest resident size among the finished child processes."""
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return round(peak / (2**20 if sys.platform == "darwin" else 2**10))  # macOS counts bytes, Linux KiB
+
+
+def _gpu() -> str | None:
+    """Name of the GPU that PyTorch uses; asked only where a driver is installed, since importing torch takes seconds."""
+    if not shutil.which("nvidia-smi"):
+        return None
+    code = "import torch; print(torch.cuda.get_device_name(0) if torch.cuda.is_available() else '')"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    return answer.stdout.strip() or None
