@@ -18,6 +18,10 @@ from lens.config import ROOT
 NOTEBOOKS = ("00_overview", "01_extract", "02_train", "03_ablations", "04_analysis", "05_figures")
 MODULES = {"claims": "lens.report.claims", "paper": "lens.report.paper", "pages": "lens.report.pages"}
 ENTRIES = (*NOTEBOOKS, *MODULES)
+DATA_NOTEBOOKS = ("01_extract", "02_train", "03_ablations", "04_analysis")
+PRESENTATION = ("lens.report.figures", "lens.report.show", "lens.report.notebooks")
+"""Modules that draw, or refuse a parameter, but decide nothing that a data notebook writes. They are left out of its
+digest: a new line style must not call for activations and training, which a reader of the tables does not have."""
 
 
 class DigestError(ValueError):
@@ -50,6 +54,8 @@ def entry(name: str, root: Path = ROOT) -> dict:
         if cell["type"] == "code":
             where = f"{path.name}, cell {index}"
             found += _imports(_parse(cell["source"], where), None, root, where)
+    if name in DATA_NOTEBOOKS:
+        found = [module for module in found if not module.startswith(PRESENTATION)]
     return {"entry": name, "notebook": _sha(json.dumps(cells)), **_reached(found, root)}
 
 

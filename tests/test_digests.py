@@ -69,7 +69,9 @@ def test_relative_imports_are_resolved(project):
 def test_comments_docstrings_and_formatting_change_nothing(project):
     before = entry(project)
     text = MODULE.replace("# the constant", "# still the constant").replace("One sentence.", "Another sentence.")
-    text = text.replace("What it does.", "What it does, told better.").replace("base(x) + 2", "(\n        base( x )+2\n    )")
+    text = text.replace("What it does.", "What it does, told better.").replace(
+        "base(x) + 2", "(\n        base( x )+2\n    )"
+    )
     assert text != MODULE
     (project / "lens" / "high.py").write_text("# a comment\n\n" + text)
     assert entry(project) == before

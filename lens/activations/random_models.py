@@ -57,13 +57,16 @@ def config(name: str) -> PretrainedConfig:
 
 
 def build(name: str, dtype: torch.dtype, seed: int = 0) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, str]:
-    """A model with weights drawn from its configuration's initialiser, the byte tokenizer, and the draw's digest."""
+    """A model with weights drawn from its configuration's initialiser, a byte tokenizer, and sha256 of the weights."""
     settings = config(name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = AutoModelForCausalLM.from_config(settings, dtype=dtype)
-    key = settings.to_json_string(use_diff=True) + f"seed {seed}"
-    return model, byte_tokenizer(), hashlib.sha256(key.encode()).hexdigest()
+    digest = hashlib.sha256()
+    for key, weight in sorted(model.state_dict().items()):
+        digest.update(key.encode())
+        digest.update(weight.contiguous().view(torch.uint8).numpy())
+    return model, byte_tokenizer(), digest.hexdigest()
 
 
 def byte_tokenizer() -> PreTrainedTokenizerFast:

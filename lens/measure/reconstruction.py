@@ -152,6 +152,11 @@ def fvu(sq_error: np.ndarray, sq_deviation: np.ndarray) -> float:
     return float(np.sum(sq_error) / np.sum(sq_deviation))
 
 
+def position_norms(activations: Tensor) -> np.ndarray:
+    """||x|| of raw activations [n, T, d]: [n, T]."""
+    return torch.cat([x.norm(dim=-1) for _, x in _chunks(activations, 1.0)]).numpy()
+
+
 def position_share(moments: InputMoments) -> float:
     """omega: share of the variance of text positions that a per-position mean explains, corrected for finite windows.
 

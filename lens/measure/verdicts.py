@@ -2,10 +2,10 @@
 
 Four kinds of rule, all written in `claims.yaml` before the runs they judge:
 
-- `band` {low, high, no_effect}: the paper's value with its tolerance. The claim's direction is above `no_effect`;
-  with `no_effect: none` only the band counts. `high: none` leaves the band open above. `only_another_reading` is the
-  verdict when the first reading misses the band and another definition hits it; `if_positive` is the verdict of a
-  claim that cannot fail, once its direction is found.
+- `band` {low, high, no_effect}: the paper's value with its tolerance. The claim's direction is above
+  `no_effect`; with `no_effect: none` only the band counts. `high: none` leaves the band open above.
+  `only_another_reading` is the verdict when the first reading misses the band and another definition hits it;
+  `if_positive` is the verdict of a claim that cannot fail, once its direction is found.
 - `ceiling` {reproduced, partly}: a claim that something stays small; judged by the upper end of the interval.
 - `tolerance` {target, max}: a property of the implementation; no sampling, so no interval.
 - `conditions` {reproduced: [...], partly: [...]}: several measures, each against a threshold.
@@ -42,17 +42,17 @@ class Verdict(NamedTuple):
     why: str
 
 
-def judge(rule: dict, estimate: float, low: float | None, high: float | None, p: float | None = None) -> Verdict:
+def judge(rule: dict, estimate: float, low: float, high: float, p: float | None = None) -> Verdict:
     """Verdict of one reading under one rule.
 
     Args:
         rule: `kind` and its thresholds.
-        estimate, low, high: the estimate and its 95 % interval; `low` None or nan where nothing replicates it.
+        estimate, low, high: the estimate and its 95 % interval; nan where nothing replicates it.
         p: where the claim registers a test beside its interval, that test's p; both must exclude the null.
     """
     if rule["kind"] == "tolerance":
         return _tolerance(estimate, rule)
-    if low is None or high is None or math.isnan(low) or math.isnan(high):
+    if math.isnan(low) or math.isnan(high):
         return Verdict(INCONCLUSIVE, "no interval: the estimate is not replicated")
     return _ceiling(high, low, rule) if rule["kind"] == "ceiling" else _band(estimate, low, high, p, rule)
 
@@ -105,8 +105,8 @@ def attribute_by_contrast(differences: dict[str, tuple[float, float]]) -> tuple[
     """Is an effect due to the method? From 95 % intervals of paired differences, method minus control.
 
     Args:
-        differences: control -> (low, high); the key `shuffled_positions - standard` holds the gain that is left when
-            the method is trained without position information.
+        differences: control -> (low, high); the key `shuffled_positions - standard` holds the gain that is
+            left when the method is trained without position information.
     """
     for name, (low, high) in differences.items():
         if math.isnan(low) or math.isnan(high):

@@ -91,7 +91,9 @@ def _refuse_unstable(text: str, where: str, local_paths: tuple[str, ...]) -> Non
     text = _EMBEDDED.sub("", text)
     for path in local_paths:
         if re.search(re.escape(path) + r"(?![\w-])", text):
-            raise UnstableOutput(f"{where} shows a folder of this machine, {path!r}: print paths from the project's top")
+            raise UnstableOutput(
+                f"{where} shows a folder of this machine, {path!r}: print paths from the project's top"
+            )
     for what, pattern in _FORBIDDEN.items():
         if found := pattern.search(text):
             near = text[max(0, found.start() - 20) : found.end() + 40]

@@ -13,6 +13,7 @@ import re
 import types
 import typing
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,8 +67,7 @@ def parameters(path: Path) -> dict[str, Parameter]:
     Raises:
         ParameterError: no cell tagged `parameters`, or a line in it that is not `name: type = literal`.
     """
-    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    tagged = [c for c in cells if "parameters" in c.get("metadata", {}).get("tags", [])]
+    tagged = [c for c in _cells(path) if "parameters" in c.get("metadata", {}).get("tags", [])]
     if len(tagged) != 1:
         raise ParameterError(f"{path.name}: expected one cell tagged `parameters`, found {len(tagged)}")
     source = "".join(tagged[0]["source"])
@@ -81,19 +81,21 @@ def parameters(path: Path) -> dict[str, Parameter]:
 def check_parameters(notebook: str, namespace: Mapping[str, object], root: Path = ROOT) -> None:
     """Refuse names and values that the notebook's contract does not know; call as `check_parameters(name, globals())`.
 
-    Every plain value (number, text, list, mapping) in `namespace` must be a declared parameter, so the call belongs
-    before anything else is computed.
+    Every plain value (number, text, list, mapping) in `namespace` that the notebook does not import must be a declared
+    parameter, so the call belongs before anything is assigned.
 
     Raises:
         ParameterError: unknown or mistyped parameter.
     """
-    contract = parameters(notebook_path(notebook, root))
+    path = notebook_path(notebook, root)
+    contract, imported = parameters(path), _imported_names(path)
     plain = (bool, int, float, str, list, tuple, dict, type(None))
     given = {
         name: value
         for name, value in namespace.items()
         if name in contract
-        or (not name.startswith("_") and name not in _IPYTHON and isinstance(value, plain))
+        or not (name.startswith("_") or name in _IPYTHON or name in imported)
+        and isinstance(value, plain)
     }
     check_values(notebook, contract, given)
 
@@ -117,6 +119,22 @@ def from_text(notebook: str, contract: Mapping[str, Parameter], texts: Mapping[s
     values = {name: _value(text, contract[name].type) for name, text in texts.items()}
     check_values(notebook, contract, values)
     return values
+
+
+def _imported_names(path: Path) -> set[str]:
+    """Names that the notebook's cells import; a cell that is not plain Python is passed over."""
+    names: set[str] = set()
+    for cell in _cells(path):
+        if cell["cell_type"] == "code":
+            with suppress(SyntaxError):
+                nodes = ast.walk(ast.parse("".join(cell["source"])))
+                aliases = (a for node in nodes if isinstance(node, (ast.Import, ast.ImportFrom)) for a in node.names)
+                names |= {alias.asname or alias.name.split(".")[0] for alias in aliases}
+    return names
+
+
+def _cells(path: Path) -> list[dict]:
+    return json.loads(path.read_text(encoding="utf-8"))["cells"]
 
 
 def _check_names(notebook: str, contract: Mapping[str, Parameter], names: Iterable[str]) -> None:

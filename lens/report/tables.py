@@ -13,8 +13,8 @@ KEYS = ["variant", "seed", "block", "bucket", "step", "position", "positions", "
 INPUT_VARIANT = "activations"  # rows about the activations themselves; seed -1
 
 
-def save(study: Study, kind: str, layer: Layer, tables: dict[str, pd.DataFrame]) -> list[Path]:
-    """Write tables of one layer as `results/<study>/tables/<kind>/layer_<l>/<name>.csv`; the paths written.
+def save(study: Study, kind: str, layer: Layer, tables: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """Write tables of one layer as `results/<study>/tables/<kind>/layer_<l>/<name>.csv`; what was written, by name.
 
     Args:
         kind: `training`, `ablations` or `measures`: which notebook the tables come from.
@@ -22,15 +22,13 @@ def save(study: Study, kind: str, layer: Layer, tables: dict[str, pd.DataFrame])
     """
     folder = study.results / "tables" / kind / f"layer_{layer}"
     folder.mkdir(parents=True, exist_ok=True)
-    paths = []
+    written = {}
     for name, table in tables.items():
         table = table.assign(study=study.name, model=study.model, layer=str(layer))
         table = table[LABELS + [c for c in table.columns if c not in LABELS]]
-        table = table.sort_values([c for c in KEYS if c in table.columns], kind="stable")
-        path = folder / f"{name}.csv"
-        table.to_csv(path, index=False, float_format="%.6g", lineterminator="\n")
-        paths.append(path)
-    return paths
+        written[name] = table.sort_values([c for c in KEYS if c in table.columns], kind="stable")
+        written[name].to_csv(folder / f"{name}.csv", index=False, float_format="%.6g", lineterminator="\n")
+    return written
 
 
 def read(study: Study, name: str) -> pd.DataFrame:

@@ -80,7 +80,7 @@ class SAE(nn.Module):
         W_dec = torch.randn(config.d_sae, config.d_in, generator=generator)
         W_dec /= torch.linalg.vector_norm(W_dec, dim=-1, keepdim=True)
         weights = {
-            "W_enc": W_dec.T.clone(),
+            "W_enc": W_dec.T.contiguous(),
             "b_enc": torch.zeros(config.d_sae),
             "W_dec": W_dec,
             "b_dec": mean.float().clone(),

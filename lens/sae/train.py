@@ -141,7 +141,7 @@ def train_layer(
     link_folders([finished / f"{variant}-seed{seed}" for variant in configs for seed in seeds], folder)
     return Trained(
         {(variant, seed): folder / f"{variant}-seed{seed}" for variant in configs for seed in seeds},
-        *(pd.read_csv(finished / f"{name}.csv", float_precision="round_trip") for name in FRAMES),
+        *(pd.read_csv(finished / f"{name}.csv") for name in FRAMES),
     )
 
 
@@ -151,7 +151,7 @@ def _train(runs: list[Run], activations: Tensor, state: Path, batch: int, order_
     first = restore(runs, state)
     progress = tqdm(total=steps, initial=first, desc=f"train layer {layer}", unit="step", mininterval=2)
     for step, rows in enumerate(window_order(len(activations), batch, steps, order_seed, first), start=first):
-        x = activations[rows].to(device)
+        x = activations.index_select(0, rows).to(device)
         shuffled = {
             bos: shuffle_positions(x[:, 0 if bos else 1 :], step, order_seed)
             for bos in {run.config.include_bos for run in runs if run.config.positions == "shuffled"}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from lens.measure import stats
 from lens.report.figures import data, style
@@ -30,10 +31,10 @@ def early_late_forest(blocks: pd.DataFrame, *, paper_value: float | None = None)
     found = early_late(blocks)
     early, late, documents = (found.attrs[name] for name in ("early", "late", "documents"))
     panels = {"error": "squared error", "fvu": "fraction of variance unexplained"}
-    figure = _forest(found, panels, f"1 − early/late (positive: lower at {early})", paper_value)
+    figure = _forest(found, panels, f"1 − early/late, % (positive: lower at {early})", paper_value)
     caption = (
-        f"How much lower the squared error (left) and the FVU (right) are at positions {early} than at {late}. Bars are "
-        f"95 % intervals over seeds and {documents} documents; small dots are the seeds. The cross is the same "
+        f"How much lower the squared error (left) and the FVU (right) are at positions {early} than at {late}. Bars "
+        f"are 95 % intervals over seeds and {documents} documents; small dots are the seeds. The cross is the same "
         "difference of the input's squared deviation from its mean: where a dictionary would stand that explained the "
         "same share of the variance everywhere."
     )
@@ -54,7 +55,7 @@ def variant_changes(summary: pd.DataFrame) -> Plot:
     """
     found = changes(summary)
     panels = {name: label for name, label in CHANGES.items() if name in set(found["quantity"])}
-    figure = _forest(found, panels, "relative to standard")
+    figure = _forest(found, panels, "change relative to standard, %")
     caption = (
         f"Change of {', '.join(panels.values())} against the standard dictionary of the same seed, on held-out text. "
         "All variants share one L1 coefficient, not one L0, so the panels are to be read together. Bars are 95 % t "
@@ -124,11 +125,11 @@ def _difference(top: np.ndarray, below: np.ndarray, *, seeds: bool = True) -> tu
     return -np.expm1(found.estimate), -np.expm1(found.high), -np.expm1(found.low), -np.expm1(logs)
 
 
-def _forest(found: pd.DataFrame, panels: dict[str, str], xlabel: str, paper_value: float | None = None):
+def _forest(found: pd.DataFrame, panels: dict[str, str], xlabel: str, paper_value: float | None = None) -> Figure:
     """One panel per quantity on a shared percent axis; rows are variants, grouped by layer."""
     rows = _rows(found)
     with style.house_style():
-        figure = style.new_figure(1.9 + 0.42 * rows[-1][0])
+        figure = style.new_figure(1.9 + 0.38 * rows[-1][0])
         axes = figure.subplots(1, len(panels), sharey=True, sharex=True, squeeze=False)[0]
         for ax, (quantity, label) in zip(axes, panels.items(), strict=True):
             _panel(ax, found[found["quantity"] == quantity], rows)
@@ -178,7 +179,7 @@ def _panel(ax: Axes, found: pd.DataFrame, rows: list[tuple[float, str, str]]) ->
         if len(row["seeds"]) > 1:
             ax.plot(row["seeds"], [y + 0.32] * len(row["seeds"]), ".", color=marks.color, markersize=2.4, zorder=3)
     ax.xaxis.set_major_locator(MaxNLocator(5))
-    ax.xaxis.set_major_formatter(PercentFormatter(xmax=1, symbol=" %"))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: style.signed(100 * x, "g")))
     ax.grid(axis="y", visible=False)
     ax.tick_params(axis="y", length=0)
 

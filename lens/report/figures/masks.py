@@ -36,7 +36,7 @@ def mask_heat_map(masks: pd.DataFrame, *, variant: str = "temporallens") -> Plot
     said = [f"Masks of {' and '.join(style.look(v).label for v in shown)}, features sorted by centre of mass."]
     colors = colormaps[style.COLORMAP].resampled(SHADES)
     with style.house_style():
-        figure = style.new_figure(1.4 + 4.9 * len(shown))
+        figure = style.new_figure(1.4 + 4.0 * len(shown))
         grid = figure.subplots(len(shown), len(layers), squeeze=False, sharex=True, sharey=True)
         for line, name in zip(grid, shown, strict=True):
             for ax, layer in zip(line, layers, strict=True):

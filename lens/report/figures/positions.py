@@ -44,7 +44,7 @@ def per_position_error(positions: pd.DataFrame, *, metric: str = "mse", bos: boo
     levels = data.over_seeds(grouped, ["layer", "variant", "position"])
 
     with style.house_style():
-        figure = style.new_figure(5.6 if relative.empty else 8.7)
+        figure = style.new_figure(5.2 if relative.empty else 7.9)
         grid = figure.subplots(
             1 if relative.empty else 2, len(layers), squeeze=False, sharex=True, sharey="row",
             height_ratios=[1] if relative.empty else [1.2, 1],
@@ -75,7 +75,7 @@ def per_position_error(positions: pd.DataFrame, *, metric: str = "mse", bos: boo
         style.variant_legend(figure, variants)
 
     caption = (
-        f"{title}{', BOS included' if bos else ''}, on {data.count(int(rows['n'].max()))} held-out windows"
+        f"Means over {data.count(int(rows['n'].max()))} held-out windows{', BOS included' if bos else ''}"
         + ("" if relative.empty else "; below, relative to the standard dictionary of the same seed")
         + f". Positions 1 to {early}, shaded, are the early ones of the claim; those above {GROUPED_FROM} are averaged "
         f"in groups, {GROUPS_PER_OCTAVE} to an octave. {data.seeds_phrase(rows)}"

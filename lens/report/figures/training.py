@@ -31,7 +31,7 @@ def training_curves(history: pd.DataFrame) -> Plot:
     metrics = [name for name in ROWS if name in set(history["metric"])]
     curves = data.over_seeds(history[history["metric"].isin(metrics)], ["metric", "layer", "variant", "step"])
     with style.house_style():
-        figure = style.new_figure(2.0 + 2.5 * len(metrics))
+        figure = style.new_figure(2.0 + 2.1 * len(metrics))
         grid = figure.subplots(len(metrics), len(layers), squeeze=False, sharex=True, sharey="row")
         for line, metric in zip(grid, metrics, strict=True):
             label, logarithmic = ROWS[metric]
@@ -52,7 +52,7 @@ def training_curves(history: pd.DataFrame) -> Plot:
         style.variant_legend(figure, variants)
     steps = int(history["step"].max()) + 1
     caption = (
-        f"Training over {data.count(steps)} steps. The loss of a weighted variant weighs the positions, so compare its "
+        f"{data.count(steps)} steps. The loss of a weighted variant weighs the positions, so compare its "
         "course, not its level, with that of an unweighted one. Mask drift is the distance of the mask logits from "
         f"their initial values, relative to the norm of those. {data.seeds_phrase(history)}"
     )

@@ -36,7 +36,7 @@ def position_weight_evolution(
     layers = style.layers_in_order(courses["layer"])
     dots = _dots(positions, variant)
     with style.house_style():
-        figure = style.new_figure(11.2)
+        figure = style.new_figure(9.6)
         top, bottom = figure.subfigures(2, 1, height_ratios=(1.08, 1), hspace=0.04)
         _courses(top, courses, layers)
         axes = bottom.subplots(1, len(layers), squeeze=False)[0]

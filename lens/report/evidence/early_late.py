@@ -6,17 +6,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lens.measure.stats import block_weights, crossed_bootstrap, draws_component, interval, log_ratio, seed_component
-from lens.report.evidence import INPUT, METHOD, Evidence, Measured, Missing, Reading, attempt
+from lens.measure.stats import (
+    block_weights,
+    crossed_bootstrap,
+    draws_component,
+    interval,
+    log_ratio,
+    seed_component,
+)
+from lens.report.evidence.readings import INPUT, METHOD, Evidence, Measured, Missing, Reading, attempt
 
 DRAWS = 10_000  # bootstrap samples of documents
 BOOTSTRAP_SEED = 0  # fixed: the same tables always give the same intervals
-SAME_RATIO = 0.01  # `positions` and `blocks` count the same tokens; their log ratios may differ by rounding only
+SAME_RATIO = 0.01  # `positions` and `blocks` count the same tokens: log ratios differ by rounding only
 
 
 @dataclass(frozen=True)
 class Contrast:
-    """log(e(early) / e(late)) of every run, `[L, S]`, and of its bootstrap samples over documents, `[R, L, S]`."""
+    """log(e(early) / e(late)) of every run, `[L, S]`, and of its bootstrap over documents, `[R, L, S]`."""
 
     values_LS: np.ndarray
     draws_RLS: np.ndarray | None
@@ -26,7 +33,7 @@ class Contrast:
 
 
 def early_advantage(data: Measured) -> Evidence:
-    """C01: Delta = 1 - e(early) / e(late) of the method under every reading, of its controls, and of the input."""
+    """C01: Delta = 1 - e(early) / e(late) of the method in every reading, of controls, and of the input."""
 
     def delta(name: str, variant: str = METHOD, **how) -> Reading:
         return attempt(name, lambda: _reduction(name, _contrast(data, variant, **how)))
@@ -58,7 +65,12 @@ def early_advantage(data: Measured) -> Evidence:
 
 
 def _contrast(
-    data: Measured, variant: str, *, metric: str = "mse", per: str | None = None, early: range | None = None,
+    data: Measured,
+    variant: str,
+    *,
+    metric: str = "mse",
+    per: str | None = None,
+    early: range | None = None,
     late: range | None = None,
 ) -> Contrast:
     """Early against late positions of `metric`, as it is or per unit of the input's `per`.
@@ -115,13 +127,14 @@ def _reduction(name: str, c: Contrast) -> Reading:
             low, high = crossed_bootstrap(draws_RS, np.random.default_rng(BOOTSTRAP_SEED))
             detail.append(f"percentile bootstrap of both {-np.expm1(high):.3f} to {-np.expm1(low):.3f}")
     return Reading(
-        name, interval(values_S.mean(), *parts), "reduction", n_seeds=len(values_S) if c.trained else None,
+        name, interval(values_S.mean(), *parts), "reduction",
+        n_seeds=len(values_S) if c.trained else None,
         n_blocks=c.n_blocks, detail="; ".join(filter(None, detail)),
     )  # fmt: skip
 
 
 def _difference(data: Measured, a: str, b: str) -> Reading:
-    """Delta(a) - Delta(b), paired by seed and by document; the seed component is linearised at the seed means."""
+    """Delta(a) - Delta(b), paired by seed and document; the seed component is linearised at the means."""
     ca, cb = _contrast(data, a), _contrast(data, b)
     mean_a, mean_b = ca.values_LS.mean(), cb.values_LS.mean()
     linear_S = np.exp(mean_b) * cb.values_LS.mean(axis=0) - np.exp(mean_a) * ca.values_LS.mean(axis=0)
@@ -130,6 +143,7 @@ def _difference(data: Measured, a: str, b: str) -> Reading:
         draws_R = np.exp(cb.draws_RLS.mean(axis=(1, 2))) - np.exp(ca.draws_RLS.mean(axis=(1, 2)))
         parts.append(draws_component(draws_R, ca.n_blocks))
     return Reading(
-        f"{a} - {b}", interval(np.exp(mean_b) - np.exp(mean_a), *parts), n_seeds=len(linear_S), n_blocks=ca.n_blocks,
+        f"{a} - {b}", interval(np.exp(mean_b) - np.exp(mean_a), *parts),
+        n_seeds=len(linear_S), n_blocks=ca.n_blocks,
         detail=ca.note or ("one training seed: no interval" if len(linear_S) == 1 else ""),
     )  # fmt: skip

@@ -1,7 +1,7 @@
 """What claims are judged by: a study's tables as arrays, and readings with their intervals.
 
-A `Reading` is one way to put a number on a claim. Its interval lives on the scale where means are taken (a log ratio,
-a Fisher z) and is shown on the claim's own scale.
+A `Reading` is one way to put a number on a claim. Its interval lives on the scale where means are taken (a
+log ratio, a Fisher z) and is shown on the claim's own scale.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from lens.config import Study
+from lens.config import EMBEDDING, Study
 from lens.measure.stats import Interval, interval, seed_component
 from lens.report import tables
 
@@ -63,7 +63,7 @@ class Reading:
         return back(self.interval.estimate), low, high
 
     def minimum_detectable_effect(self, no_effect: float) -> float:
-        """Smallest value beyond `no_effect` found with 80 % power at this study's replication, on the claim's scale."""
+        """Smallest distance from `no_effect` found with 80 % power, on the claim's scale."""
         if self.interval is None:
             return np.nan
         scale, step = SCALES[self.scale], self.interval.minimum_detectable_effect()
@@ -101,9 +101,10 @@ class Measured:
 
     @classmethod
     def load(cls, study: Study) -> Measured:
-        """The tables of a study."""
+        """The tables of a study. The embedding layer is a control: it enters no claim where there are blocks."""
+        blocks = tuple(str(layer) for layer in study.layers if layer != EMBEDDING)
         return cls(
-            tuple(str(layer) for layer in study.layers),
+            blocks or (EMBEDDING,),
             study.seeds,
             study.windows.length,
             *(tables.read(study, name) for name in ("positions", "summary", "blocks", "history")),
@@ -133,7 +134,7 @@ class Measured:
         return self._array(self.summary[self.summary["positions"] == "text"], variant, metric, {})
 
     def invariant(self, metric: str) -> dict[str, np.ndarray]:
-        """Values of a property recorded in training, by variant, over all its runs (the ablations' as well)."""
+        """Values of a property recorded in training, by variant, over all its runs (ablations as well)."""
         rows = self.summary[self.summary["metric"] == metric]
         if METHOD not in set(rows["variant"]):
             raise Missing(f"no {metric!r} of variant {METHOD!r}")
@@ -145,8 +146,9 @@ class Measured:
         Raises:
             Missing: nothing there, or the position buckets do not add up to `positions`.
         """
-        buckets = [b for b in self.blocks["bucket"].unique() if _bounds(b)[0] in positions]
-        if [t for b in sorted(buckets, key=_bounds) for t in range(_bounds(b)[0], _bounds(b)[1] + 1)] != list(positions):
+        buckets = sorted((b for b in self.blocks["bucket"].unique() if _bounds(b)[0] in positions), key=_bounds)
+        covered = [t for bucket in buckets for t in range(_bounds(bucket)[0], _bounds(bucket)[1] + 1)]
+        if covered != list(positions):
             raise Missing(f"the position buckets do not add up to {_words(positions)}")
         axes = {"block": sorted(self.blocks["block"].unique(), key=str), "bucket": buckets}
         sums, counts = (
@@ -166,7 +168,11 @@ class Measured:
         rows = table[(table["variant"] == variant) & (table["metric"] == metric)]
         if rows.empty:
             raise Missing(f"no {metric!r} of variant {variant!r}")
-        keys = {"layer": list(self.layers), "seed": [INPUT_SEED] if variant == INPUT else list(self.seeds), **axes}
+        keys = {
+            "layer": list(self.layers),
+            "seed": [INPUT_SEED] if variant == INPUT else list(self.seeds),
+            **axes,
+        }
         series = rows.set_index(list(keys))[column]
         if series.index.has_duplicates:
             twice = series.index[series.index.duplicated()][0]
@@ -196,7 +202,7 @@ def attempt(name: str, measure: Callable[[], Reading]) -> Reading:
 
 
 def by_layer(data: Measured, name: str, values_LS: np.ndarray, scale: str) -> list[Reading]:
-    """A quantity with one value per run, `[L, S]`: mean over layers first, then each layer, with intervals over seeds."""
+    """A quantity with one value per run, `[L, S]`: the mean over layers, then each layer, over seeds."""
     named = {name: values_LS.mean(axis=0)}
     if len(data.layers) > 1:
         named |= {f"{name}, layer {layer}": values for layer, values in zip(data.layers, values_LS, strict=True)}

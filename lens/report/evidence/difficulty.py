@@ -19,14 +19,14 @@ from lens.measure.stats import (
     seed_component,
     shift_p_value,
 )
-from lens.report.evidence import INPUT, METHOD, Evidence, Measured, Missing, Reading, attempt
+from lens.report.evidence.readings import INPUT, METHOD, Evidence, Measured, Missing, Reading, attempt
 
 DRAWS = 2_000  # bootstrap samples of positions
 BOOTSTRAP_SEED = 0  # fixed: the same tables always give the same intervals
 SETTLED = 8  # first text position after the steep start of a window
 
 Pairing = Callable[[np.ndarray], np.ndarray]
-"""From z `[..., S, S']` (weights of seed S, error of seed S') to its mean over the pairs that count, `[...]`."""
+"""From z `[S, S']` (weights of seed S, error of seed S') to its mean over the pairs that count."""
 
 
 def own_error(data: Measured) -> Evidence:
@@ -95,8 +95,9 @@ def _readings(data: Measured, curves: Callable, pairing: Pairing) -> tuple[Readi
 def _reading(name: str, x_LSn: np.ndarray, y_LSn: np.ndarray, pairing: Pairing, ranks: bool = False) -> Reading:
     """Correlation over positions, layers averaged as Fisher z, with its interval over seeds and positions.
 
-    Seeds vary by the jackknife, because pairs of seeds share seeds; positions by a moving-block bootstrap with blocks
-    as long as the curves' autocorrelation. p is that of the circular shift of every error curve against the weights.
+    Seeds vary by the jackknife, because pairs of seeds share seeds; positions by a moving-block bootstrap
+    with blocks as long as the curves' autocorrelation. p is that of the circular shift of every error curve
+    against the weights.
     """
 
     def z(x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -1,0 +1,44 @@
+# make repro               install, run the default study, say how long each stage took and where the paper is
+# make study STUDY=smoke   another study (studies/<name>/params.yaml)
+# make test | bench        the tests; speed against other libraries
+PYTHON ?= python3.11
+VENV := .venv
+INSTALLED := $(VENV)/.installed
+ACTIVE := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
+
+.PHONY: repro study full test bench
+.DELETE_ON_ERROR:
+
+repro: $(INSTALLED) scm
+	$(ACTIVE) dvc repro
+	$(ACTIVE) python -m lens times
+
+study: $(INSTALLED) scm
+	@test -f "studies/$(STUDY)/dvc.yaml" || { echo "usage: make study STUDY=<name>, one of:" $(notdir $(wildcard studies/*)); exit 2; }
+	$(ACTIVE) dvc repro studies/$(STUDY)/dvc.yaml
+	$(ACTIVE) python -m lens times --study $(STUDY)
+
+full: STUDY := full
+full: study
+
+test: $(INSTALLED)
+	$(ACTIVE) python -m pytest
+
+bench: $(INSTALLED)
+	$(ACTIVE) python -m benchmarks
+
+# An archive of the project has no .git folder; DVC then has to be told not to look for one.
+.PHONY: scm
+scm: $(INSTALLED)
+	@if [ -e .git ]; then $(ACTIVE) dvc config --local --quiet --unset core.no_scm 2>/dev/null || true; \
+	else $(ACTIVE) dvc config --local --quiet core.no_scm true; fi
+
+$(INSTALLED): requirements.txt requirements-no-deps.txt
+	@command -v $(PYTHON) >/dev/null && $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	{ echo "error: needs Python 3.11, and '$(PYTHON)' is not one; install it, or name it: make PYTHON=/path/to/python3.11"; exit 1; }
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --requirement requirements.txt
+	$(VENV)/bin/python -m pip install --quiet --no-deps --requirement requirements-no-deps.txt
+	@# `import lens` works in a Jupyter started anywhere
+	@$(VENV)/bin/python -c 'import pathlib, sysconfig; pathlib.Path(sysconfig.get_path("purelib"), "temporallens.pth").write_text("$(CURDIR)\n")'
+	@touch $@

@@ -1,0 +1,17 @@
+"""Public names of a package that cost nothing until they are used (importing PyTorch takes seconds)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+
+
+def lazy(package: str, modules: dict[str, str]) -> tuple[Callable, Callable, list[str]]:
+    """`__getattr__`, `__dir__` and `__all__` of a package, from a mapping of each public name to its module."""
+
+    def load(name: str):
+        if name not in modules:
+            raise AttributeError(f"module {package!r} has no {name!r}; public names: {', '.join(sorted(modules))}")
+        return getattr(import_module(modules[name]), name)
+
+    return load, lambda: sorted(modules), sorted(modules)

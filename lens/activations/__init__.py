@@ -1,0 +1,1 @@
+"""Text and a language model in, activations out."""

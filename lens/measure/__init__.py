@@ -1,0 +1,1 @@
+"""Dictionaries and activations in, measures and statistics out: pure functions on arrays."""

@@ -1,0 +1,1 @@
+"""Per-claim measurements: from a study's tables to readings with intervals."""

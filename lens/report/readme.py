@@ -1,0 +1,101 @@
+"""The README's claims table, written from a study's `claims.json` between two markers."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+
+from lens.config import ROOT, ConfigError
+from lens.measure.verdicts import WORDS
+
+START, END = "<!-- claims:start -->", "<!-- claims:end -->"
+
+
+def refresh(study: str = "quick") -> None:
+    """Rewrite the block between the markers of README.md from `results/<study>/claims.json`.
+
+    Raises:
+        ConfigError: the README has no markers, or the study has no claims yet.
+    """
+    path = ROOT / "README.md"
+    text = path.read_text(encoding="utf-8")
+    fresh = _spliced(text, render(_document(study)))
+    if fresh != text:
+        path.write_text(fresh, encoding="utf-8")
+
+
+def is_fresh(study: str = "quick") -> bool:
+    """Whether the README shows what `results/<study>/claims.json` says."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    return _spliced(text, render(_document(study))) == text
+
+
+def render(document: dict) -> str:
+    """Markdown of a `claims.json`: scope, count of verdicts, a row per measured claim, the rest folded away."""
+    claims = document["claims"]
+    counts = Counter(claim["verdict"] for claim in claims)
+    tally = ", ".join(f"{counts[word]} {word}" for word in WORDS if counts[word])
+    lines = [
+        f"Study `{document['study']}`. {_cell(document['scope'])}",
+        "",
+        f"Of {len(claims)} claims: {tally}.",
+        "",
+        "| | claim | paper | ours [95 % interval] | verdict | due to the method? |",
+        "|---|---|---|---|---|---|",
+    ]
+    lines += [_row(claim) for claim in claims if claim["status"] == "measured"]
+    rest = [claim for claim in claims if claim["status"] != "measured"]
+    if rest:
+        lines += ["", f"<details><summary>The other {len(rest)} claims</summary>", ""]
+        lines += ["| | claim | paper | verdict | reason |", "|---|---|---|---|---|"]
+        lines += [
+            f"| {c['id']} | {_cell(c['title'])} | {_value(c['paper_value'])} | {c['verdict']} | {_cell(c['reason'])} |"
+            for c in rest
+        ]
+        lines += ["", "</details>"]
+    return "\n".join(lines)
+
+
+def estimate_text(claim: dict) -> str:
+    """The deciding reading of a claim as `estimate [low, high]`; empty where nothing was measured."""
+    if not claim["readings"]:
+        return ""
+    first = claim["readings"][0]
+    text = _number(first["estimate"])
+    if claim["rule"]["kind"] == "tolerance":
+        return f"off by {text}"
+    return text if first["low"] is None else f"{text} [{_number(first['low'])}, {_number(first['high'])}]"
+
+
+def _row(claim: dict) -> str:
+    cells = (claim["id"], claim["title"], _value(claim["paper_value"]), estimate_text(claim))
+    return f"| {' | '.join(map(_cell, cells))} | **{claim['verdict']}** | {claim['attributable']} |"
+
+
+def _value(value: float | list | str | None) -> str:
+    if isinstance(value, list):
+        return " to ".join(map(_value, value))
+    return "" if value is None else value if isinstance(value, str) else _number(value)
+
+
+def _number(x: float | None) -> str:
+    return "n/a" if x is None else f"{x:.3g}"
+
+
+def _cell(text: str) -> str:
+    """Text that cannot end its table cell or become HTML."""
+    return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+
+
+def _document(study: str) -> dict:
+    path = ROOT / "results" / study / "claims.json"
+    if not path.exists():
+        raise ConfigError(f"{path} does not exist; run the pipeline of study {study!r} first")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _spliced(text: str, block: str) -> str:
+    if text.count(START) != 1 or text.count(END) != 1 or text.index(START) > text.index(END):
+        raise ConfigError(f"README.md needs exactly one {START} and, after it, one {END}")
+    before, _, rest = text.partition(START)
+    return f"{before}{START}\n{block}\n{END}{rest.partition(END)[2]}"

@@ -1,0 +1,1 @@
+"""Activations in, trained dictionaries out."""

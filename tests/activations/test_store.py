@@ -1,0 +1,90 @@
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from lens.activations.store import GrowingFile, StoreError, digest, link_folders, open_layer
+
+DOCUMENTS = ["A", "B"]
+
+
+def write_store(folder, n=6, T=4, d=3):
+    x = torch.randn(n, T, d, generator=torch.Generator().manual_seed(0)).bfloat16()
+    windows = {"length": T}
+    for name in ("tokens", "layer_3"):
+        (folder / name).mkdir(parents=True)
+        for split in ("train", "test"):
+            tensors = {"activations": x}
+            if name == "tokens":
+                tensors = {"tokens": torch.arange(n * T).view(n, T).int(), "document": torch.arange(n).int() % 2}
+            save_file(tensors, folder / name / f"{split}.safetensors")
+        manifest = {
+            "windows": windows,
+            "documents": {"train": DOCUMENTS, "test": DOCUMENTS},
+            "sha256": {p.name: digest(p) for p in (folder / name).glob("*.safetensors")},
+        }
+        (folder / name / "manifest.json").write_text(json.dumps(manifest))
+    return x
+
+
+def test_opened_layer_holds_what_was_written(tmp_path):
+    x = write_store(tmp_path)
+    store = open_layer(tmp_path, 3, "train")
+    assert torch.equal(store.activations, x)
+    assert store.tokens.shape == (6, 4)
+    assert store.document.tolist() == [0, 1, 0, 1, 0, 1]
+    assert store.documents == ("A", "B")
+
+
+@pytest.mark.parametrize("name", ["layer_3/train.safetensors", "tokens/train.safetensors"])
+@pytest.mark.parametrize("damage", ["truncate", "flip"])
+def test_damaged_files_are_refused_with_both_digests(tmp_path, name, damage):
+    write_store(tmp_path)
+    path = tmp_path / name
+    content = bytearray(path.read_bytes())
+    if damage == "truncate":
+        content = content[:-10]
+    else:
+        content[-1] ^= 1
+    expected = digest(path)
+    path.write_bytes(content)
+    with pytest.raises(StoreError, match="truncated or altered") as error:
+        open_layer(tmp_path, 3, "train")
+    assert str(path) in str(error.value)
+    assert expected in str(error.value)
+    assert digest(path) in str(error.value)
+
+
+def test_missing_layer_says_what_to_run(tmp_path):
+    write_store(tmp_path)
+    with pytest.raises(StoreError, match="layer_5.*is missing; run the extraction"):
+        open_layer(tmp_path, 5, "train")
+
+
+def test_tokens_and_activations_of_different_windows_are_refused(tmp_path):
+    write_store(tmp_path)
+    path = tmp_path / "tokens" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    path.write_text(json.dumps({**manifest, "windows": {"length": 5}}))
+    with pytest.raises(StoreError, match="different window rules"):
+        open_layer(tmp_path, 3, "train")
+
+
+def test_growing_file_is_a_plain_safetensors_file(tmp_path):
+    values = torch.randn(5, 2, 3).bfloat16()
+    values[0, 0, 0] = 1e30  # fp16 would overflow
+    file = GrowingFile(tmp_path / "a.safetensors", (5, 2, 3))
+    file.write(0, values[:2])
+    again = GrowingFile(tmp_path / "a.safetensors", (5, 2, 3))  # reopening keeps what is there
+    again.write(2, values[2:].float())
+    assert torch.equal(load_file(tmp_path / "a.safetensors")["activations"], values)
+
+
+def test_linked_folders_replace_what_was_there(tmp_path):
+    (tmp_path / "pool" / "a").mkdir(parents=True)
+    (tmp_path / "pool" / "a" / "file").write_text("new")
+    (tmp_path / "out" / "stale").mkdir(parents=True)
+    link_folders([tmp_path / "pool" / "a"], tmp_path / "out")
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["a"]
+    assert (tmp_path / "out" / "a" / "file").stat().st_ino == (tmp_path / "pool" / "a" / "file").stat().st_ino

@@ -1,0 +1,75 @@
+import numpy as np
+import pytest
+import torch
+
+from lens.activations import language_model
+from lens.measure.fidelity import ce_recovered, constant, dictionary, keep_bos, splice
+from lens.sae.model import SAE, SAEConfig
+
+
+@pytest.fixture(scope="module")
+def model():
+    return language_model.load("random:gemma-3-tiny", dtype=torch.float32)
+
+
+@pytest.fixture
+def tokens(model):
+    generator = torch.Generator().manual_seed(0)
+    tokens = torch.randint(0, model.vocab_size - 1, (4, 10), generator=generator)
+    tokens[:, 0] = model.bos_id
+    return tokens
+
+
+@pytest.mark.parametrize("layer", ["embedding", 0, 2])
+def test_splicing_the_identity_changes_nothing_at_all(model, tokens, layer):
+    result = splice(model, tokens, layer, {"identity": lambda x: x.clone(), "kept": keep_bos(lambda x: x)})
+    for name in ("identity", "kept"):
+        assert np.array_equal(result.ce[name], result.ce_clean)
+        assert np.array_equal(result.kl[name], np.zeros_like(result.ce_clean))
+
+
+def test_clean_cross_entropy_is_the_model_s_own(model, tokens):
+    result = splice(model, tokens, 1, {})
+    with torch.inference_mode():
+        logits = model.model(tokens).logits[:, :-1].float()
+    expected = torch.nn.functional.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten(), reduction="none")
+    np.testing.assert_allclose(result.ce_clean, expected.view(4, 9).numpy(), rtol=1e-4, atol=1e-4)
+
+
+def test_ablation_hurts_only_from_the_replaced_position_on(model, tokens):
+    def late(x):
+        x = x.clone()
+        x[:, 5:] = 0
+        return x
+
+    result = splice(model, tokens, 1, {"late": late, "zero": keep_bos(constant(torch.zeros(model.d_model)))})
+    assert np.allclose(result.kl["late"][:, :5], 0, atol=1e-5)
+    assert (result.kl["late"][:, 5:] > 0).all()
+    assert (result.kl["zero"] >= -1e-6).all()
+    assert np.allclose(result.kl["zero"][:, 0], 0, atol=1e-5)  # BOS is kept
+
+
+def test_kl_matches_the_definition(model, tokens):
+    result = splice(model, tokens, 2, {"half": lambda x: x / 2})
+    with torch.inference_mode():
+        clean = model.logits(model.spliced(tokens, 2, None))[:, :-1].log_softmax(-1)
+        half = model.logits(model.spliced(tokens, 2, lambda x: x / 2))[:, :-1].log_softmax(-1)
+    expected = (clean.exp() * (clean - half)).sum(-1).numpy()
+    np.testing.assert_allclose(result.kl["half"], expected, rtol=1e-3, atol=1e-5)
+
+
+def test_a_dictionary_that_returns_its_input_costs_nothing(model, tokens):
+    d = model.d_model
+    weights = {  # relu(x) - relu(-x) = x
+        "W_enc": torch.cat([torch.eye(d), -torch.eye(d)], 1), "b_enc": torch.zeros(2 * d),
+        "W_dec": torch.cat([torch.eye(d), -torch.eye(d)], 0), "b_dec": torch.zeros(d),
+    }
+    sae = SAE(SAEConfig(d, 2 * d, 10, False, 1.0, 1.0), weights)
+    result = splice(model, tokens, 1, {"sae": dictionary(sae)})
+    np.testing.assert_allclose(result.ce["sae"], result.ce_clean, atol=1e-4)
+
+
+def test_ce_recovered_by_hand():
+    assert ce_recovered(clean=2.0, spliced=2.5, ablated=12.0) == pytest.approx(0.95)
+    assert ce_recovered(2.0, 2.0, 12.0) == 1
+    assert ce_recovered(2.0, 12.0, 12.0) == 0
