@@ -34,9 +34,9 @@ scm: $(INSTALLED)
 	else $(ACTIVE) dvc config --local --quiet core.no_scm true; fi
 
 $(INSTALLED): requirements.txt requirements-no-deps.txt
-	@command -v $(PYTHON) >/dev/null && $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	{ echo "error: needs Python 3.11, and '$(PYTHON)' is not one; install it, or name it: make PYTHON=/path/to/python3.11"; exit 1; }
-	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(VENV)/bin/python || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	{ echo "error: '$(PYTHON)' is not Python 3.11 or later; install it, or name one: make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(VENV)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --requirement requirements.txt
 	$(VENV)/bin/python -m pip install --quiet --no-deps --requirement requirements-no-deps.txt
 	@# `import lens` works in a Jupyter started anywhere

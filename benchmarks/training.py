@@ -14,13 +14,15 @@ import torch
 
 from benchmarks import environment
 from benchmarks.baselines import BareProducts, PlainLoop
-from benchmarks.rounds import Race, race
+from benchmarks.rounds import Race, race, steps_for
 from benchmarks.setting import D_IN, D_SAE, POSITIONS, TOKENS, batches
 from lens.config import ROOT
 from lens.sae.model import SAE, SAEConfig
 from lens.sae.presets import train_config
 from lens.sae.run import Run
 
+BARE, PLAIN = "five bare bf16 products", "plain PyTorch loop"
+OURS, OURS_PLAIN = "ours: TemporalLens", "ours: standard SAE"
 PEERS = ("dictionary-learning", "sae-lens", "eai-sparsify")
 LOG_EVERY = 20  # as in the studies
 ENDLESS = 10**6  # steps of the schedules: far more than are ever taken
@@ -76,11 +78,12 @@ def measure(rounds: int, seconds: float) -> tuple[Race, dict[str, str]]:
     """The race, and the versions of the peers."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        contenders = {"five bare bf16 products": BareProducts(), "plain PyTorch loop": PlainLoop()}
+        contenders = {BARE: BareProducts(), PLAIN: PlainLoop()}
         versions = {}
         for name in PEERS:
             contenders[name] = peer = Peer(name, folder / name)
             stack.callback(peer.close)
             versions |= peer.versions
-        contenders |= {"TemporalLens": Ours("temporallens"), "our standard SAE": Ours("standard")}
-        return race(contenders, dict.fromkeys(contenders, TOKENS), rounds, seconds), versions
+        contenders |= {OURS: Ours("temporallens"), OURS_PLAIN: Ours("standard")}
+        steps = {name: steps_for(contender, seconds) for name, contender in contenders.items()}
+        return race(contenders, TOKENS, steps, rounds), versions

@@ -46,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     command("claims", _claims, "decide every claim from the tables and write claims.json")
     command("paper", _paper, "typeset the paper from claims.json, tables and figures")
     command("pages", _pages, "write the executed notebooks as HTML pages")
-    command("readme", _readme, "renew the generated claims table in README.md", study=False)
+    command("readme", _readme, "renew the claims table in README.md from a study")
     command("verify", _verify, "compare committed results with dvc.lock and name the files that differ")
     command("times", _times, "show what each stage took and where the results are")
     return parser
@@ -119,7 +119,7 @@ def _pages(arguments: argparse.Namespace) -> None:
 def _readme(arguments: argparse.Namespace) -> None:
     from lens.report import readme
 
-    readme.refresh()
+    readme.refresh(Study.load(arguments.study).name)
 
 
 def _verify(arguments: argparse.Namespace) -> int:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import datasets
 import numpy as np
+from transformers import PreTrainedTokenizerBase
 
 from lens.activations import plays
 
 NAMES = ("tiny-shakespeare", "shakespeare-held-out", "python-docs")
 _LONG_LINE = 25  # characters; shorter lines ("My lord!", a speaker's name) recur in unrelated texts
+_PLAIN = {"add_special_tokens": False, "split_special_tokens": True, "verbose": False}
 
 
 @dataclass(frozen=True)
@@ -39,8 +43,8 @@ def load(name: str) -> datasets.Dataset:
     """A corpus as rows of `text` and `document` (and `genre` for plays).
 
     Args:
-        name: `tiny-shakespeare`, `shakespeare-held-out`, `python-docs`, the path of a UTF-8 text file, or a data
-            set of the hub as `name` or `name:configuration` (its `train` split, one document per row).
+        name: `tiny-shakespeare`, `shakespeare-held-out`, `python-docs`, the path of a UTF-8 text file, or a
+            data set of the hub as `name` or `name:configuration` (its `train` split, one document per row).
 
     Raises:
         ValueError: a file is not UTF-8 (the message gives the byte offset), a data set has no `text` column,
@@ -58,15 +62,15 @@ def load(name: str) -> datasets.Dataset:
     else:
         corpus = _hub(name)
     if not any(text.strip() for text in corpus["text"]):
-        raise ValueError(f"corpus {name!r} has no text: {len(corpus)} documents, none with a character to read")
+        raise ValueError(f"corpus {name!r} has no text: all of its {len(corpus)} documents are empty")
     return corpus
 
 
 def speeches(play: str) -> datasets.Dataset:
     """The speeches and stage directions of one play, in order, as labels for its text.
 
-    Columns: play, genre, act, scene, turn, speaker, kind (`speech` or `stage direction`), text, and start and stop,
-    offsets in characters in the play's text as `load` gives it (see `token_characters`).
+    Columns: play, genre, act, scene, turn, speaker, kind (`speech` or `stage direction`), text, and start and
+    stop, offsets in characters in the play's text as `load` gives it (see `token_characters`).
     """
     genre = plays.document(play)["genre"]
     return datasets.Dataset.from_list([{"play": play, "genre": genre, **row} for row in plays.parse(play)[1]])
@@ -74,7 +78,7 @@ def speeches(play: str) -> datasets.Dataset:
 
 def draw_windows(
     dataset: datasets.Dataset,
-    tokenizer,
+    tokenizer: PreTrainedTokenizerBase,
     n: int,
     length: int,
     *,
@@ -83,82 +87,118 @@ def draw_windows(
     bos_id: int | None = None,
     seed: int = 0,
 ) -> Windows:
-    """`n` windows of `length` tokens: BOS and `length - 1` tokens of one document (without `bos`, `length` tokens).
+    """`n` windows of `length` tokens: BOS and text of one document (without `bos`, text alone).
 
     Args:
         starts: `random`: distinct starts, uniform over every valid start of every document;
             `fixed`: the first `n` consecutive chunks;
-            `disjoint`: non-overlapping windows, as many from each document as its length asks for, in corpus order.
+            `disjoint`: windows without overlap, from all documents in proportion to their length, in an order
+            whose first m windows are spread over the documents too.
         bos_id: the token to put at position 0; needed if `bos`.
-        seed: draws the starts (`random`, `disjoint`).
+        seed: draws the windows (`random`, `disjoint`).
 
     Raises:
-        ValueError: the corpus holds too few windows (the message gives the counts), or BOS is asked for without
-            an id.
+        ValueError: the corpus holds too few windows (the message gives the counts); `bos` without `bos_id`.
     """
     if bos and bos_id is None:
-        raise ValueError("bos=True needs bos_id, and this tokenizer may have none: pass bos=False to do without")
+        raise ValueError("bos=True needs bos_id; for a tokenizer that has none, pass bos=False")
     n_text = length - bos
     if n < 1 or n_text < 1:
-        raise ValueError(f"expected n >= 1 windows with at least one text token, got n = {n}, length = {length}")
-    documents = tokenise(dataset, tokenizer)
-    sizes = np.array([len(tokens) for tokens in documents], np.int64)
-    rng = np.random.default_rng(seed)
+        raise ValueError(f"expected n >= 1 windows with text in them, found n = {n}, length = {length}")
+    tokens = tokenise(dataset, tokenizer)
+    sizes = np.asarray(tokens["size"], np.int64)
     available = np.maximum(sizes - n_text + 1, 0) if starts == "random" else sizes // n_text
     if available.sum() < n:
         kind = "distinct" if starts == "random" else "non-overlapping"
         raise ValueError(
-            f"corpus too short: {n} {kind} windows of {n_text} text tokens asked for, {available.sum()} available "
-            f"({sizes.sum()} tokens in {len(sizes)} documents, the longest {sizes.max()}). "
+            f"corpus too short: {n} {kind} windows of {n_text} text tokens asked for, {available.sum()} "
+            f"available ({sizes.sum()} tokens in {len(sizes)} documents, the longest {sizes.max()}). "
             f"Ask for fewer or shorter windows, or give more text."
         )
+    rng = np.random.default_rng(seed)
     if starts == "random":
-        drawn = np.sort(rng.choice(available.sum(), size=n, replace=False))
-        first = np.cumsum(available) - available
-        document = np.searchsorted(first, drawn, side="right") - 1
-        # A document without a valid start shares its `first` with the next one; side="right" picks the last.
-        start = drawn - first[document]
-        order = rng.permutation(n)
-        document, start = document[order], start[order]
+        document, start = _locate(rng.choice(available.sum(), size=n, replace=False), available)
     elif starts == "fixed":
-        document = np.repeat(np.arange(len(sizes)), available)[:n]
-        start = np.concatenate([np.arange(m) for m in available])[:n] * n_text
+        document, start = _locate(np.arange(n), available)
+        start *= n_text
     else:
-        document, start = _spread(sizes, available, n, n_text, rng)
-    tokens = np.empty((n, length), np.int32)
-    if bos:
-        tokens[:, 0] = bos_id
-    for row, (d, s) in enumerate(zip(document, start, strict=True)):
-        tokens[row, int(bos) :] = documents[d][s : s + n_text]
-    return Windows(tokens, document.astype(np.int32), start.astype(np.int64), tuple(dataset["document"]), digest(dataset))
+        document, start = _spread(n, sizes, available, n_text, rng)
+    return Windows(
+        tokens=_cut(tokens, document, start, n_text, bos_id if bos else None),
+        document=document.astype(np.int32),
+        start=start.astype(np.int64),
+        documents=tuple(dataset["document"]),
+        digest=digest(dataset),
+    )
 
 
-def _spread(sizes, available, n, n_text, rng) -> tuple[np.ndarray, np.ndarray]:
-    """Documents and starts of `n` disjoint windows, spread over all documents in proportion to their length."""
+def _locate(index: np.ndarray, available: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The document and the number in it of places counted through all documents."""
+    end = np.cumsum(available)
+    document = np.searchsorted(end, index, side="right")
+    return document, index - (end - available)[document]
+
+
+def _spread(
+    n: int, sizes: np.ndarray, available: np.ndarray, n_text: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Document and start of `n` windows on a grid in each document, in proportion to its length."""
     share = n * available / available.sum()
     wanted = np.floor(share).astype(np.int64)
-    wanted[np.argsort(wanted - share, kind="stable")[: n - wanted.sum()]] += 1
-    for d in np.flatnonzero((wanted == 0) & (available > 0)):  # every document is represented, if n allows it
+    wanted[np.argsort(wanted - share, kind="stable")[: n - wanted.sum()]] += 1  # largest remainders
+    for d in np.flatnonzero((wanted == 0) & (available > 0)):  # each document is represented, if n allows it
         if wanted.max() > 1:
             wanted[wanted.argmax()] -= 1
             wanted[d] += 1
-    starts = []
+    starts, ranks = [], []
     for size, chunks, take in zip(sizes, available, wanted, strict=True):
         phase = rng.integers(size - chunks * n_text + 1)
-        starts.append(phase + n_text * np.sort(rng.choice(chunks, size=take, replace=False)))
-    return np.repeat(np.arange(len(sizes)), wanted), np.concatenate(starts)
+        starts.append(phase + n_text * rng.choice(chunks, size=take, replace=False))
+        ranks.append((np.arange(take) + rng.random()) / max(take, 1))
+    order = np.argsort(np.concatenate(ranks))
+    return np.repeat(np.arange(len(sizes)), wanted)[order], np.concatenate(starts)[order]
 
 
-def tokenise(dataset: datasets.Dataset, tokenizer) -> list[np.ndarray]:
-    """The tokens of each document (int32), without special tokens; `<bos>` in the text is read as plain characters."""
-    encoded = tokenizer(list(dataset["text"]), add_special_tokens=False, split_special_tokens=True, verbose=False)
-    return [np.asarray(ids, np.int32) for ids in encoded["input_ids"]]
+def _cut(
+    tokens: datasets.Dataset, document: np.ndarray, start: np.ndarray, n_text: int, bos_id: int | None
+) -> np.ndarray:
+    bos = bos_id is not None
+    windows = np.empty((len(document), n_text + bos), np.int32)
+    if bos:
+        windows[:, 0] = bos_id
+    order = np.argsort(document, kind="stable")
+    for rows in np.split(order, np.flatnonzero(np.diff(document[order])) + 1):  # each document is read once
+        text = tokens[int(document[rows[0]])]["tokens"]
+        windows[rows, int(bos) :] = np.lib.stride_tricks.sliding_window_view(text, n_text)[start[rows]]
+    return windows
 
 
-def token_characters(dataset: datasets.Dataset, tokenizer) -> list[np.ndarray]:
-    """Offset in characters at which each token of each document starts (int64), to join tokens with `speeches`."""
-    options = {"add_special_tokens": False, "split_special_tokens": True, "verbose": False}
-    encoded = tokenizer(list(dataset["text"]), return_offsets_mapping=True, **options)
+def tokenise(dataset: datasets.Dataset, tokenizer: PreTrainedTokenizerBase) -> datasets.Dataset:
+    """Each document's `tokens` (int32) and their number `size`, without special tokens.
+
+    The name of a special token in the text, such as `<bos>`, is read as plain characters.
+    """
+    # Named by what goes in: hashing the tokenizer object, as `map` would, takes longer than the tokenisation.
+    source = f"{digest(dataset)} {tokenizer.backend_tokenizer.to_str()}"
+    with _quiet():
+        tokens = dataset.map(
+            _encode,
+            batched=True,
+            remove_columns=dataset.column_names,
+            fn_kwargs={"tokenizer": tokenizer},
+            new_fingerprint=hashlib.sha256(source.encode()).hexdigest()[:16],
+        )
+    return tokens.with_format("numpy", dtype=np.int32)
+
+
+def _encode(rows: dict[str, list], tokenizer: PreTrainedTokenizerBase) -> dict[str, list]:
+    encoded = tokenizer(rows["text"], **_PLAIN)["input_ids"]
+    return {"tokens": [np.asarray(ids, np.int32) for ids in encoded], "size": [len(ids) for ids in encoded]}
+
+
+def token_characters(dataset: datasets.Dataset, tokenizer: PreTrainedTokenizerBase) -> list[np.ndarray]:
+    """Offset in characters at which each document's tokens start (int64), to join tokens with `speeches`."""
+    encoded = tokenizer(list(dataset["text"]), return_offsets_mapping=True, **_PLAIN)
     return [np.asarray(offsets, np.int64).reshape(-1, 2)[:, 0] for offsets in encoded["offset_mapping"]]
 
 
@@ -166,8 +206,8 @@ def check_no_leak(train: datasets.Dataset, test: datasets.Dataset, tolerance: fl
     """Raise if test text was there in training.
 
     Raises:
-        ValueError: more than `tolerance` of the test text's long lines (25 characters or more) are lines of the
-            training text too; the message gives the share and the document that shares most.
+        ValueError: more than `tolerance` of the test text's long lines (25 characters or more) are lines of
+            the training text too; the message gives the share and the document that shares most.
     """
     seen = {line for text in train["text"] for line in _long_lines(text)}
     shared, total = 0, 0
@@ -179,8 +219,9 @@ def check_no_leak(train: datasets.Dataset, test: datasets.Dataset, tolerance: fl
         worst = max(worst, (again / max(len(lines), 1), document))
     if total and shared / total > tolerance:
         raise ValueError(
-            f"test text leaks into training: {shared} of {total} test lines ({shared / total:.1%}) are in the training "
-            f"text, most of them in document {worst[1]!r} ({worst[0]:.1%}). Use a test corpus of other documents."
+            f"test text leaks into training: {shared} of {total} test lines ({shared / total:.1%}) are in "
+            f"the training text, the largest share in document {worst[1]!r} ({worst[0]:.1%}). "
+            f"Use a test corpus of other documents."
         )
 
 
@@ -192,6 +233,18 @@ def digest(dataset: datasets.Dataset) -> str:
             data = part.encode()
             total.update(len(data).to_bytes(8, "big") + data)
     return total.hexdigest()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the progress bars of `datasets`, which would end up in executed notebooks."""
+    shown = not datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if shown:
+            datasets.enable_progress_bars()
 
 
 def _long_lines(text: str) -> list[str]:
@@ -206,7 +259,9 @@ def _python_docs() -> datasets.Dataset:
 
 def _text_file(path: Path) -> datasets.Dataset:
     # Streamed, so that no copy in the cache of `datasets` can go stale.
-    rows = datasets.load_dataset("text", data_files=str(path), sample_by="document", split="train", streaming=True)
+    rows = datasets.load_dataset(
+        "text", data_files=str(path), sample_by="document", split="train", streaming=True
+    )
     try:
         text = "".join(row["text"] for row in rows)
     except UnicodeDecodeError as error:

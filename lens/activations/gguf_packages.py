@@ -1,17 +1,20 @@
-"""Language models that come as quantised GGUF files inside Python packages, dequantised once to bf16 safetensors."""
+"""Language models that come as quantised GGUF files in Python packages, dequantised once to bf16."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import json
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from filelock import FileLock
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+from transformers.utils import logging
 
 from lens.config import ROOT
 
@@ -20,7 +23,7 @@ PREPARED = ROOT / "artifacts" / "models"
 
 @dataclass(frozen=True)
 class Recipe:
-    """Where a model's GGUF file is: its parts in order, each as (package, file in it, sha256), and how to get them."""
+    """A model's GGUF file: its parts in order, each as (package, file in it, sha256), and how to get them."""
 
     parts: tuple[tuple[str, str, str], ...]
     sha256: str
@@ -63,11 +66,11 @@ RECIPES = {
 
 
 def prepare(name: str, recipe: Recipe | None = None, folder: Path = PREPARED) -> Path:
-    """The folder of a model as bf16 safetensors and tokenizer, made from its package on first use (about a minute).
+    """The folder of a model as bf16 safetensors and tokenizer, made from its package on first use.
 
     Raises:
         ModuleNotFoundError: a package of the model is not installed.
-        ValueError: a GGUF part or a prepared file is truncated or altered; the message names it and both digests.
+        ValueError: a GGUF part or a prepared file is truncated or altered; the message names both digests.
     """
     recipe = recipe or RECIPES[name]
     target, unfinished = folder / name, folder / f"{name}.unfinished"
@@ -90,13 +93,14 @@ def _dequantise(name: str, recipe: Recipe, folder: Path) -> None:
     with gguf.open("wb") as joined:
         for package, file, expected in recipe.parts:
             joined.write(_part(name, package, file, expected, recipe.install))
-    check_sha256(gguf, recipe.sha256)
-    tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=gguf.name)
-    model = AutoModelForCausalLM.from_pretrained(
-        folder, gguf_file=gguf.name, dtype=torch.bfloat16, quantization_config=GgufConfig(dequantize=True)
-    )
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    check_sha256(gguf, recipe.sha256, f"the parts are right, so the disk may be full: {folder}")
+    with quiet():
+        tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=gguf.name)
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, gguf_file=gguf.name, dtype=torch.bfloat16, quantization_config=GgufConfig(dequantize=True)
+        )
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
     gguf.unlink()
     files = {path.name: sha256(path) for path in sorted(folder.iterdir())}
     source = {"gguf": recipe.sha256, "quantisation": recipe.quantisation, "files": files}
@@ -110,7 +114,7 @@ def _part(name: str, package: str, file: str, expected: str, install: str) -> by
     path = Path(spec.origin).parent / file
     if not path.exists():
         raise ValueError(f"{path} is missing from the package {package}; install it again: {install}")
-    check_sha256(path, expected, advice=f"install its package again: {install} --force-reinstall")
+    check_sha256(path, expected, f"install its package again: {install} --force-reinstall")
     return path.read_bytes()
 
 
@@ -121,16 +125,28 @@ def _verify(folder: Path, recipe: Recipe) -> None:
         raise ValueError(f"{source} is missing; {advice}")
     recorded = json.loads(source.read_text())
     if recorded["gguf"] != recipe.sha256:
-        raise ValueError(f"{folder} was made from GGUF {recorded['gguf']}, expected {recipe.sha256}; {advice}")
+        raise ValueError(f"{folder} comes from GGUF {recorded['gguf']}, not {recipe.sha256}; {advice}")
     for file, expected in recorded["files"].items():
         check_sha256(folder / file, expected, advice)
 
 
-def check_sha256(path: Path, expected: str, advice: str = "") -> None:
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Without the progress bars of `transformers`, which would end up in executed notebooks."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+def check_sha256(path: Path, expected: str, advice: str) -> None:
     """Raise a ValueError that names the file and both digests if it is not the expected one."""
-    found = sha256(path) if path.exists() else "no file"
+    found = sha256(path) if path.exists() else "none (no such file)"
     if found != expected:
-        raise ValueError(f"{path} is truncated or altered: sha256 {found}, expected {expected}; {advice}".rstrip("; "))
+        raise ValueError(f"{path} is truncated or altered: sha256 {found}, expected {expected}; {advice}")
 
 
 def sha256(path: Path) -> str:

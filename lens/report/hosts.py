@@ -34,7 +34,7 @@ def write_record(path: Path, stage: str, parameters: Mapping[str, object], secon
 def _peak_memory_mib() -> int:
     """Largest resident size among the finished child processes."""
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    return round(peak / (2**20 if sys.platform == "darwin" else 2**10))  # macOS counts bytes, Linux KiB
+    return round(peak / (2**20 if sys.platform == "darwin" else 2**10))  # bytes on macOS, KiB on Linux
 
 
 def _gpu() -> str | None:

@@ -45,12 +45,13 @@ def build(study: Study) -> list[Path]:
     style += HtmlFormatter(style="default").get_style_defs(".highlight")
     for source in sources:
         body, _ = exporter.from_notebook_node(nbformat.read(source, as_version=4))
-        links = " ".join(
-            f'<a href="{html.escape(p.stem)}.html"{" aria-current=page" if p == source else ""}>{html.escape(p.stem)}</a>'
-            for p in sources
-        )
+        links = " ".join(_link(page.stem, current=page == source) for page in sources)
         page = _PAGE.format(title=html.escape(f"{source.stem} ({study.name})"), style=style, links=links, body=body)
         (temporary / f"{source.stem}.html").write_text(page, encoding="utf-8", newline="\n")
     shutil.rmtree(folder, ignore_errors=True)
     temporary.rename(folder)
     return sorted(folder.glob("*.html"))
+
+
+def _link(name: str, current: bool) -> str:
+    return f'<a href="{html.escape(name)}.html"{" aria-current=page" if current else ""}>{html.escape(name)}</a>'

@@ -100,9 +100,7 @@ def typeset(folder: Path, form: str = "pdf") -> bytes:
     Raises:
         PaperError: Typst's own message, with the line of the source.
     """
-    compiler = typst.Compiler(
-        folder / "paper.typ", root=folder, font_paths=typst.Fonts(include_system_fonts=False)
-    )
+    compiler = typst.Compiler(folder / "paper.typ", root=folder, font_paths=typst.Fonts(include_system_fonts=False))
     standard = ["ua-1"] if form == "pdf" else []
     try:
         made, warnings = compiler.compile_with_warnings(format=form, pdf_standards=standard, timestamp=0)
@@ -144,9 +142,7 @@ def _study(study: Study) -> dict:
 
 def _recipe(study: Study):
     """The recipe of the `temporallens` runs."""
-    return train_config(
-        study.dictionary.preset, "temporallens", study.training.steps, dict(study.training.overrides)
-    )
+    return train_config(study.dictionary.preset, "temporallens", study.training.steps, dict(study.training.overrides))
 
 
 def _summary(study: Study) -> dict:

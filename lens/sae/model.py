@@ -7,9 +7,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+
+from lens.activations.store import digest, write_json
 
 
 def position_mask(pos_logits: Tensor, tau: float) -> Tensor:
@@ -140,10 +141,11 @@ class SAE(nn.Module):
         return self.decode(self.encode(x, positions))
 
     def save(self, folder: Path) -> None:
-        """Write `sae.safetensors` and `cfg.json` into `folder`."""
+        """Write `sae.safetensors` and `cfg.json`, which holds the digest of the weights, into `folder`."""
         folder.mkdir(parents=True, exist_ok=True)
-        save_file({k: v.detach().cpu().contiguous() for k, v in self.state_dict().items()}, folder / "sae.safetensors")
-        (folder / "cfg.json").write_text(json.dumps(asdict(self.config), indent=1, sort_keys=True) + "\n")
+        path = folder / "sae.safetensors"
+        save_file({k: v.detach().cpu().contiguous() for k, v in self.state_dict().items()}, path)
+        write_json(folder / "cfg.json", {**asdict(self.config), "sha256": digest(path)})
 
     @classmethod
     def load(cls, folder: Path) -> SAE:
@@ -153,11 +155,18 @@ class SAE(nn.Module):
             ValueError: a file is missing, truncated, or does not fit the other; the message names it.
         """
         folder = Path(folder)
+        config_path, path = folder / "cfg.json", folder / "sae.safetensors"
+        for needed in (config_path, path):
+            if not needed.is_file():
+                raise ValueError(f"{needed} is missing: {folder} is not a dictionary folder")
         try:
-            config = SAEConfig(**json.loads((folder / "cfg.json").read_text()))
-            weights = load_file(folder / "sae.safetensors")
-        except FileNotFoundError as error:
-            raise ValueError(f"{error.filename} is missing: {folder} is not a dictionary folder") from None
-        except (SafetensorError, json.JSONDecodeError, TypeError) as error:
-            raise ValueError(f"dictionary in {folder} is not readable: {error}; train it again") from None
-        return cls(config, weights)
+            config = json.loads(config_path.read_text())
+            expected = config.pop("sha256")
+            config = SAEConfig(**config)
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise ValueError(f"{config_path} does not describe a dictionary: {error!r}") from None
+        if (found := digest(path)) != expected:
+            raise ValueError(
+                f"{path} is truncated or altered: sha256 {found}, cfg.json says {expected}; train it again"
+            )
+        return cls(config, load_file(path))

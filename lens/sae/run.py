@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from lens.activations.store import digest
 from lens.sae.model import SAE, position_mask
 from lens.sae.optim import ConstrainedAdamW
 from lens.sae.presets import TrainConfig
@@ -253,8 +254,10 @@ def snapshot(runs: list[Run], folder: Path, step: int) -> None:
     temporary.mkdir()
     values = {}
     for run in runs:
+        path = temporary / f"{run.name}.safetensors"
         tensors, values[run.name] = run.state()
-        save_file(tensors, temporary / f"{run.name}.safetensors")
+        save_file(tensors, path)
+        values[run.name]["sha256"] = digest(path)
     (temporary / "runs.json").write_text(json.dumps(values))
     older = list(folder.glob("step-*"))
     os.rename(temporary, folder / f"step-{step}")
@@ -263,11 +266,21 @@ def snapshot(runs: list[Run], folder: Path, step: int) -> None:
 
 
 def restore(runs: list[Run], folder: Path) -> int:
-    """Load the newest complete state into `runs`; the number of steps already taken, 0 when there is none."""
+    """Load the newest complete state into `runs`; the number of steps already taken, 0 when there is none.
+
+    Raises:
+        TrainingError: a file of the state is truncated or altered.
+    """
     states = sorted(folder.glob("step-*"), key=lambda path: int(path.name.removeprefix("step-")))
     if not states:
         return 0
     values = json.loads((states[-1] / "runs.json").read_text())
     for run in runs:
-        run.load_state(load_file(states[-1] / f"{run.name}.safetensors"), values[run.name])
+        path = states[-1] / f"{run.name}.safetensors"
+        if (found := digest(path)) != (expected := values[run.name]["sha256"]):
+            raise TrainingError(
+                f"{path} is truncated or altered: sha256 {found}, recorded {expected}; "
+                f"delete {folder} to train from the start"
+            )
+        run.load_state(load_file(path), values[run.name])
     return runs[0].steps_done

@@ -45,7 +45,9 @@ def test_components_add_with_welch_satterthwaite_degrees_of_freedom():
     assert found.df == pytest.approx(16 / (1 / 2 + 9 / 6))  # (1 + 3)^2 / (1^2 / 2 + 3^2 / 6) = 8
 
 
-@pytest.mark.parametrize("components", [(), (seed_component(np.array([1.0])),), (Component(1.0, 3), Component(np.nan, 0))])
+@pytest.mark.parametrize(
+    "components", [(), (seed_component(np.array([1.0])),), (Component(1.0, 3), Component(np.nan, 0))]
+)
 def test_without_replication_the_interval_is_unknown_and_never_zero_width(components):
     found = interval(1.5, *components)
     assert found.estimate == 1.5
@@ -150,9 +152,7 @@ def simulate(n_seeds, sd_seed, sd_document, sd_both, runs=500, n_blocks=29, draw
         early = late * 0.85 * np.exp(sd_seed * rng.standard_normal((n_seeds, 1))) * (1 + noise)
         values = log_ratio((early, tokens), (late, tokens))
         drawn = log_ratio((early, tokens), (late, tokens), block_weights(n_blocks, draws, rng))
-        found = interval(
-            values.mean(), seed_component(values), draws_component(drawn.mean(axis=1), n_blocks)
-        )
+        found = interval(values.mean(), seed_component(values), draws_component(drawn.mean(axis=1), n_blocks))
         low, high = crossed_bootstrap(drawn, rng)
         hits += [found.low <= truth <= found.high, low <= truth <= high]
     return hits / runs

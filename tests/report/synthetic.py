@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from lens.measure.reconstruction import buckets
 from lens.report import tables as tables_of_results
 from lens.report.hosts import write_record
 
 MASKED = ("temporallens", "shuffled_positions", "uniform_weights", "frozen_masks")
+EXACT = ("tau", "tau_first", "tau_last")
 WEIGHTED = ("temporallens", "shuffled_positions", "frozen_masks")
-BUCKETS = {"0": (0, 0), "1-3": (1, 3), "4-7": (4, 7), "8-32": (8, 32), "33-127": (33, 127)}
 
 
 def tables(
@@ -37,7 +38,7 @@ def tables(
                 run = {**key, "variant": variant, "seed": seed}
                 level = (0.26 + 0.05 * depth) * (1 + 0.04 * v + 0.012 * random.standard_normal())
                 error = energy * level * (1 - 0.35 * np.exp(-t / 5)) * (1 + 0.03 * random.standard_normal(n_positions))
-                _measures(out, run, t, error, energy, random, 90 + 25 * depth, n_features, n_blocks)
+                _measures(out, run, t, error, energy, random, 90 + 25 * depth, n_blocks)
                 _training(out, run, t, error, steps, level, random)
                 if seed == seeds[0] and variant in MASKED:
                     masks += _masks(run, n_features, n_positions, variant == "temporallens", random)
@@ -54,14 +55,12 @@ def _input(out: dict, key: dict, energy: np.ndarray, n_blocks: int, random: np.r
         _blocks(out, key, metric, energy * scale, n_blocks)
     for t in range(1, len(energy)):
         ce = 3.4 + 1.5 * np.exp(-t / 12) + 0.05 * random.standard_normal()
-        out["positions"].append(
-            {**key, "position": t, "metric": "ce_clean", "value": ce, "n": 32, "unit": "nats"}
-        )
-    for metric, value in (("position_share", 0.01 + 0.004 * random.random()),):
-        out["summary"].append({**key, "positions": "text", "metric": metric, "value": value, "n": 1000, "unit": "share"})
+        out["positions"].append({**key, "position": t, "metric": "ce_clean", "value": ce, "n": 32, "unit": "nats"})
+    share = {"metric": "position_share", "value": 0.01 + 0.004 * random.random(), "n": 1000, "unit": "fraction"}
+    out["summary"].append({**key, "positions": "text", **share})
 
 
-def _measures(out, run, t, error, energy, random, l0, n_features, n_blocks) -> None:
+def _measures(out, run, t, error, energy, random, l0, n_blocks) -> None:
     curves = {
         "mse": error,
         "fvu_global": error / energy,
@@ -76,9 +75,7 @@ def _measures(out, run, t, error, energy, random, l0, n_features, n_blocks) -> N
     for metric, curve in curves.items():
         n = 32 if metric in ("delta_ce", "kl") else 1000
         for position, value in zip(t, curve, strict=True):
-            out["positions"].append(
-                {**run, "position": position, "metric": metric, "value": value, "n": n, "unit": ""}
-            )
+            out["positions"].append({**run, "position": position, "metric": metric, "value": value, "n": n, "unit": ""})
     _blocks(out, run, "sq_error", error, n_blocks)
     text = slice(1, None)
     whole = {
@@ -93,23 +90,21 @@ def _measures(out, run, t, error, energy, random, l0, n_features, n_blocks) -> N
         whole |= {"tau_first": 5.0, "tau_last": 0.1, "tau_loglinearity_error": 1e-7, "mask_drift": 0.9}
         whole |= {"mask_open_share": 0.5, "sharp_share": 0.03}
     for metric, value in whole.items():
-        noisy = value * (1 + 0.01 * random.standard_normal())
-        out["summary"].append({**run, "positions": "text", "metric": metric, "value": noisy, "n": 1000, "unit": ""})
+        noisy = value if metric in EXACT else value * (1 + 0.01 * random.standard_normal())
+        row = {"metric": metric, "n": 1000, "unit": ""}
+        out["summary"].append({**run, "positions": "text", "value": noisy, **row})
         if metric in ("mse", "fvu"):
-            out["summary"].append({**run, "positions": "all", "metric": metric, "value": 9 * noisy, "n": 1000, "unit": ""})
+            out["summary"].append({**run, "positions": "all", "value": 9 * noisy, **row})
 
 
 def _blocks(out, run, metric, curve, n_blocks) -> None:
     for block in range(n_blocks):
         windows = 20 + 7 * block
         factor = 1 + 0.06 * np.cos(2.1 * block)
-        for bucket, (first, last) in BUCKETS.items():
-            last = min(last, len(curve) - 1)
-            value = windows * factor * curve[first : last + 1].sum()
-            n = windows * (last - first + 1)
-            out["blocks"].append(
-                {**run, "block": f"play {block}", "bucket": bucket, "metric": metric, "value": value, "n": n, "unit": ""}
-            )
+        for bucket, where in buckets(len(curve)).items():
+            place = {"block": f"play {block}", "bucket": bucket, "metric": metric, "unit": ""}
+            value, n = windows * factor * curve[where].sum(), windows * len(curve[where])
+            out["blocks"].append({**run, **place, "value": value, "n": n})
 
 
 def _training(out, run, t, error, steps, level, random) -> None:
@@ -130,7 +125,7 @@ def _training(out, run, t, error, steps, level, random) -> None:
         if weighted:
             values["weight_max"] = 1.4
         for metric, value in values.items():
-            noisy = value if metric == "tau" else value * (1 + 0.02 * random.standard_normal())
+            noisy = value if metric in EXACT else value * (1 + 0.02 * random.standard_normal())
             out["history"].append({**run, "step": step, "metric": metric, "value": noisy})
     if weighted:
         weight = error[1:] / error[1:].mean()
@@ -164,3 +159,8 @@ def write(study, made: dict[str, pd.DataFrame]) -> None:
     (study.results / "runs").mkdir(parents=True)
     for stage in ("01_extract", "02_train_layer_3"):
         write_record(study.results / "runs" / f"{stage}.json", stage, {}, 61.5)
+
+
+def join(main: pd.DataFrame, ablations: pd.DataFrame) -> pd.DataFrame:
+    """The rows of both, those about the input itself once."""
+    return pd.concat([main, ablations[ablations["variant"] != "activations"]])

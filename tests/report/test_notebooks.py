@@ -75,9 +75,10 @@ def test_texts_become_values_of_the_declared_type(contract, name, text, value):
 
 @pytest.mark.parametrize(
     ("name", "text", "message"),
-    [("layr", "7", r"no parameter 'layr' \(did you mean 'layer'\?\)"), ("rate", "much", "rate must be float, got 'much'"),
-     ("seeds", "3", "seeds must be list"), ("seeds", '["a"]', "seeds must be list"), ("fast", "no", "fast must be bool"),
-     ("fast", "1", "fast must be bool"), ("rate", "true", "rate must be float")],
+    [("layr", "7", r"no parameter 'layr' \(did you mean 'layer'\?\)"),
+     ("rate", "much", "rate must be float, got 'much'"), ("rate", "true", "rate must be float"),
+     ("seeds", "3", "seeds must be list"), ("seeds", '["a"]', "seeds must be list"),
+     ("fast", "no", "fast must be bool"), ("fast", "1", "fast must be bool")],
 )  # fmt: skip
 def test_unknown_names_and_wrong_types_are_refused(contract, name, text, message):
     with pytest.raises(ParameterError, match=message):

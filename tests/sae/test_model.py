@@ -3,6 +3,7 @@ import json
 import pytest
 import torch
 
+from lens.activations.store import digest
 from lens.sae.model import SAE, PositionError, SAEConfig, init_pos_logits, position_mask
 
 CONFIG = SAEConfig(d_in=6, d_sae=9, n_positions=5, masked=True, tau=0.5, input_scale=0.25)
@@ -107,11 +108,18 @@ def test_broken_folders_are_refused_by_name(tmp_path):
         SAE.load(folder)
     sae().save(folder)
     weights = folder / "sae.safetensors"
+    expected = digest(weights)
     weights.write_bytes(weights.read_bytes()[:-40])
-    with pytest.raises(ValueError, match="not readable.*train it again"):
+    with pytest.raises(ValueError, match="truncated or altered.*train it again") as error:
         SAE.load(folder)
+    assert str(weights) in str(error.value)
+    assert expected in str(error.value)
+    assert digest(weights) in str(error.value)
     sae().save(folder)
     config = json.loads((folder / "cfg.json").read_text())
     (folder / "cfg.json").write_text(json.dumps({**config, "d_sae": 10}))
     with pytest.raises(ValueError, match=r"W_enc has shape \(6, 9\)"):
+        SAE.load(folder)
+    (folder / "cfg.json").write_text(json.dumps({**config, "width": 10}))
+    with pytest.raises(ValueError, match="cfg.json does not describe a dictionary.*width"):
         SAE.load(folder)

@@ -89,6 +89,19 @@ def test_interrupted_training_goes_on_to_the_same_bytes(tmp_path, monkeypatch):
     pd.testing.assert_frame_equal(expected.late_weights, resumed.late_weights)
 
 
+def test_altered_training_state_is_refused_by_name(tmp_path, monkeypatch):
+    monkeypatch.setattr("lens.sae.train.CHECKPOINT_EVERY", 7)
+    monkeypatch.setattr("lens.sae.train._finish", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path)
+    path = next((tmp_path / "pool").glob("train-*/step-28/standard-seed1.safetensors"))
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(TrainingError, match="standard-seed1.safetensors is truncated or altered: sha256 .*recorded .*delete"):
+        train(tmp_path)
+
+
 KILLED = """
 import sys, torch
 sys.path.insert(0, "tests/sae")

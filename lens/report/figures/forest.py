@@ -144,11 +144,11 @@ def _forest(found: pd.DataFrame, panels: dict[str, str], xlabel: str, paper_valu
             )  # fmt: skip
         variants = [variant for _, _, variant in rows]
         left.set_yticks([y for y, _, _ in rows], [style.look(v, variants).label for v in variants])
-        left.set_ylim(rows[-1][0] + 0.9, -1.25)
+        left.set_ylim(rows[-1][0] + 0.9, -1.45)
         for layer in dict.fromkeys(layer for _, layer, _ in rows):
             top = min(y for y, at, _ in rows if at == layer)
             left.annotate(
-                style.layer_name(layer), (0, top - 0.78), xycoords=("axes fraction", "data"), xytext=(-4, 0),
+                style.layer_name(layer), (0, top - 0.92), xycoords=("axes fraction", "data"), xytext=(-4, 0),
                 textcoords="offset points", ha="right", va="center", fontweight="bold", annotation_clip=False,
             )  # fmt: skip
     return figure
@@ -161,7 +161,7 @@ def _rows(found: pd.DataFrame) -> list[tuple[float, str, str]]:
         for variant in style.in_order(found.loc[found["layer"] == layer, "variant"]):
             rows.append((y, layer, variant))
             y += 1
-        y += 0.9
+        y += 1.15
     return rows
 
 

@@ -28,9 +28,7 @@ FIGURES: dict[str, Callable[[Read], Plot]] = {
     "per_position_fvu": lambda read: per_position_error(read("positions"), metric="fvu_position"),
     "per_position_l0": lambda read: per_position_error(read("positions"), metric="l0"),
     "early_late_forest": _early_late,
-    "position_weight_evolution": lambda read: position_weight_evolution(
-        read("position_weights"), read("positions")
-    ),
+    "position_weight_evolution": lambda read: position_weight_evolution(read("position_weights"), read("positions")),
     "mask_heat_map": lambda read: mask_heat_map(read("masks")),
     "variant_changes": lambda read: variant_changes(read("summary")),
     "training_curves": lambda read: training_curves(read("history")),

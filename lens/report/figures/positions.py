@@ -65,7 +65,7 @@ def per_position_error(positions: pd.DataFrame, *, metric: str = "mse", bos: boo
                 _lines(ax, ratios[ratios["layer"] == layer], variants)
                 ax.yaxis.set_major_locator(MaxNLocator(5))
                 ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: style.signed(100 * y, "+.3g") + " %"))
-            grid[1, 0].set_ylabel("relative to standard,\nsame seed")
+            grid[1, 0].set_ylabel("relative\nto standard")
         for ax in grid.ravel():
             style.position_axis(ax, last, 0 if bos else 1)
             ax.axvspan(1, early, color="#f3f2ec", zorder=0, linewidth=0)

@@ -1,0 +1,105 @@
+"""One run of the whole pipeline on the `smoke` study, in a copy of the project, shared by every test here."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from lens.config import ROOT
+
+NOT_COPIED = {".git", "artifacts", "results", "scratch", "dvc.lock", "config.local", "cache", "tmp"}
+SMOKE = "studies/smoke/dvc.yaml"
+
+
+@dataclass(frozen=True)
+class Project:
+    """A copy of the project in a folder of its own."""
+
+    root: Path
+
+    def run(self, *command: str, rc: int = 0) -> str:
+        """Output of a command in this copy, standard error included, with this interpreter first in the path."""
+        environment = {
+            **os.environ,
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+            "DVC_SITE_CACHE_DIR": str(self.root.parent / "dvc"),
+            "OMP_NUM_THREADS": "1",  # the models are tiny
+        }
+        done = subprocess.run(
+            command, cwd=self.root, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        assert done.returncode == rc, done.stdout
+        return done.stdout
+
+    def repro(self, *arguments: str) -> list[str]:
+        """Names of the stages that `dvc repro` ran, or would run with --dry; of the smoke study if none is named."""
+        targets = [] if any(SMOKE in a for a in arguments) else [SMOKE]
+        output = self.run(sys.executable, "-m", "dvc", "repro", *arguments, *targets)
+        return sorted(re.findall(r"Running stage '(?:.*:)?([\w@-]+)'", output))
+
+    def lens(self, *arguments: str, rc: int = 0) -> str:
+        return self.run(sys.executable, "-m", "lens", *arguments, "--study", "smoke", rc=rc)
+
+    def commit(self) -> None:
+        self.run("git", "add", "--all")
+        self.run("git", "-c", "user.name=x", "-c", "user.email=x@example.org", "commit", "--quiet", "--message", "x")
+
+    def edit(self, path: str, old: str, new: str) -> None:
+        text = (self.root / path).read_text()
+        assert old in text, f"{path} has no {old!r}"
+        (self.root / path).write_text(text.replace(old, new, 1))
+
+    def files(self, *folders: str) -> dict[str, bytes]:
+        """Content of every file of the smoke results under `folders`, by path."""
+        results = self.root / "results" / "smoke"
+        paths = [p for folder in folders for p in (results / folder).rglob("*") if p.is_file()]
+        paths += [results / folder for folder in folders if (results / folder).is_file()]
+        return {str(p.relative_to(results)): p.read_bytes() for p in paths}
+
+
+def copy_sources(root: Path) -> Project:
+    """The project as a fresh download has it: no results, no artifacts, no git."""
+    shutil.copytree(
+        ROOT, root, symlinks=True,
+        ignore=lambda folder, names: {
+            name for name in names
+            if name in NOT_COPIED or name.startswith(".venv") or name.endswith("cache") or name == "__pycache__"
+        },
+    )  # fmt: skip
+    return Project(root)
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory) -> Project:
+    """The whole pipeline, run and committed. Not to be changed: see `copy`."""
+    project = copy_sources(tmp_path_factory.mktemp("made") / "project")
+    project.run("git", "init", "--quiet")
+    project.commit()
+    project.repro()
+    project.commit()
+    return project
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Project:
+    """What a download without git unpacks to."""
+    return copy_sources(tmp_path / "archive" / "temporallens")
+
+
+@pytest.fixture
+def copy(made: Project, tmp_path: Path) -> Project:
+    """A copy of the finished project, caches included, to change at will."""
+    shutil.copytree(made.root, tmp_path / "project", symlinks=True)
+    return Project(tmp_path / "project")
+
+
+@pytest.fixture
+def clone(made: Project, tmp_path: Path) -> Project:
+    """A fresh clone of the finished project: what git holds and nothing else."""
+    made.run("git", "clone", "--quiet", str(made.root), str(tmp_path / "clone"))
+    return Project(tmp_path / "clone")
