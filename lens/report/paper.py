@@ -7,7 +7,6 @@ import math
 import os
 import shutil
 import tempfile
-from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -83,8 +82,6 @@ def contents(study: Study) -> dict:
             "study": _study(study),
             "recipe": asdict(_recipe(study)),
             "claims": {claim["id"]: claim for claim in claims["claims"]},
-            "verdicts": Counter(claim["verdict"] for claim in claims["claims"]),
-            "attributable": Counter(claim["attributable"] for claim in claims["claims"]),
             "summary": _summary(study),
             "figures": _figures(study),
             "compute": _compute(study),
@@ -92,8 +89,8 @@ def contents(study: Study) -> dict:
     )
 
 
-def typeset(folder: Path, form: str = "pdf") -> bytes:
-    """Compile `paper.typ` of a folder that holds all it reads; `form` is a format of Typst.
+def typeset(folder: Path) -> bytes:
+    """The PDF of `paper.typ` in a folder that holds all it reads.
 
     Fonts are those inside Typst and nothing is fetched, so a PDF is the same on every machine.
 
@@ -101,9 +98,8 @@ def typeset(folder: Path, form: str = "pdf") -> bytes:
         PaperError: Typst's own message, with the line of the source.
     """
     compiler = typst.Compiler(folder / "paper.typ", root=folder, font_paths=typst.Fonts(include_system_fonts=False))
-    standard = ["ua-1"] if form == "pdf" else []
     try:
-        made, warnings = compiler.compile_with_warnings(format=form, pdf_standards=standard, timestamp=0)
+        made, warnings = compiler.compile_with_warnings(format="pdf", pdf_standards=["ua-1"], timestamp=0)
     except typst.TypstError as error:
         reason = " ".join([error.message, *error.hints])
         raise PaperError(f"paper.typ: {reason}\n{error.diagnostic}") from None

