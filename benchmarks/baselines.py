@@ -40,7 +40,7 @@ class BareProducts:
 
 
 class PlainLoop:
-    """A standard SAE in plain PyTorch: autograd, bf16 autocast, fused AdamW, decoder rows renormalised after the step."""
+    """A standard SAE in plain PyTorch: autograd, bf16 autocast, fused AdamW, decoder rows renormalised."""
 
     def __init__(self):
         torch.manual_seed(0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import statistics
 import time
 from collections.abc import Sequence
@@ -15,7 +17,7 @@ from torch import Tensor
 from benchmarks import training
 from benchmarks.extraction import LENGTH, random_windows, scratch_folder
 from benchmarks.rounds import race
-from benchmarks.setting import TOKENS, WINDOWS
+from benchmarks.setting import D_IN, TOKENS, WINDOWS
 from lens.activations.extract import extract
 from lens.activations.language_model import LanguageModel
 from lens.activations.store import open_layer
@@ -23,6 +25,7 @@ from lens.config import Layer
 from lens.sae.train import input_statistics, window_order
 
 STORE_WINDOWS, LAYER, STEPS = 2048, 8, 1000  # of the quick study, for one dictionary
+STORE_MB = STORE_WINDOWS * LENGTH * D_IN * 2 / 1e6  # bf16
 
 
 @dataclass(frozen=True)
@@ -83,5 +86,6 @@ def _write_store(model: LanguageModel, folder: Path) -> Path:
         return {layer: torch.randn(shape, generator=generator) for layer in layers}
 
     windows = {"train": random_windows(model, STORE_WINDOWS), "test": random_windows(model, WINDOWS)}
-    extract(model, windows, [LAYER], folder / "store", folder / "pool", window_rule={}, forward=noise)
+    with contextlib.redirect_stderr(io.StringIO()):  # no progress bars among the tables
+        extract(model, windows, [LAYER], folder / "store", folder / "pool", window_rule={}, forward=noise)
     return folder / "store"

@@ -31,7 +31,7 @@ def prepare() -> None:
     constraint.write_text(pytorch + "\n")
     _pip("install", "-c", constraint, "torch")  # first and alone, or a peer's demands decide which build comes
     _pip("install", "-c", constraint, "-r", REQUIREMENTS)
-    _pip("uninstall", "-y", "torchvision")  # comes along built for CUDA, and a CPU build of PyTorch then fails to import it
+    _pip("uninstall", "-y", "torchvision")  # comes along built for CUDA and then breaks `import transformers`
     made.write_text(wanted)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import tempfile
 import time
 from pathlib import Path
@@ -38,7 +40,7 @@ class Ours:
             "train": random_windows(self.model, (steps - 1) * BATCH_WINDOWS),
             "test": random_windows(self.model, BATCH_WINDOWS),
         }
-        with scratch_folder() as folder:
+        with scratch_folder() as folder, contextlib.redirect_stderr(io.StringIO()):  # no progress bars among the tables
             start = time.perf_counter()
             extract(self.model, windows, LAYERS, Path(folder, "store"), Path(folder, "pool"), window_rule={})
             return time.perf_counter() - start

@@ -12,6 +12,7 @@ import torch
 
 def describe(threads: int) -> dict[str, object]:
     """Processor, memory, threads, how busy it was before the start, and the versions that decide the speed."""
+    versions = {name: version(name) for name in ("torch", "transformers")}
     return {
         "processor": _processor(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
@@ -20,7 +21,7 @@ def describe(threads: int) -> dict[str, object]:
         "system": f"{platform.system()} {platform.machine()}",
         "load_before": round(os.getloadavg()[0], 2),
         "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY", "default"),
-        "versions": {"python": platform.python_version(), "torch": torch.__version__, "transformers": version("transformers")},
+        "versions": {"python": platform.python_version(), **versions},
     }
 
 

@@ -52,7 +52,7 @@ class SAELens:
 
         sae = StandardTrainingSAE(StandardTrainingSAEConfig(d_in=D_IN, d_sae=D_SAE, l1_coefficient=0.04))
         config = SAETrainerConfig(
-            total_training_samples=ENDLESS * TOKENS, train_batch_size_samples=TOKENS, lr=3e-4, lr_end=3e-4, autocast=True
+            total_training_samples=ENDLESS * TOKENS, train_batch_size_samples=TOKENS, autocast=True, lr_end=3e-4
         )
         self.data = _Clocked(x.flatten(0, 1).float() for x in batches())  # fp32, as its activation store hands out
         self.trainer = SAETrainer(config, sae, self.data)
@@ -65,7 +65,7 @@ class SAELens:
 
 
 class Sparsify:
-    """`sparsify`, TopK (k = 32, its default): `Trainer.fit` as it is, on a model whose only layer is kept activations."""
+    """`sparsify`, TopK (k = 32, its default): `Trainer.fit` as it is, on a model whose only layer is a recording."""
 
     def __init__(self):
         from sparsify import SparseCoderConfig, TrainConfig, Trainer

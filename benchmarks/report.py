@@ -11,7 +11,7 @@ from pathlib import Path
 from benchmarks import drawing, extraction, training
 from benchmarks.drawing import Reading
 from benchmarks.rounds import Race
-from benchmarks.setting import D_SAE, TOKENS
+from benchmarks.setting import D_IN, D_SAE, TOKENS
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def race_table(title: str, result: Race, ours: str, reference: str) -> str:
 def reading_table(reading: Reading) -> str:
     rows = [
         ("", "median", "lowest to highest"),
-        ("open a store of 335 MB, compare digests, sum moments [s]", *_seconds(reading.opening, 1)),
+        (f"open {drawing.STORE_MB:.0f} MB, compare digests, sum moments [s]", *_seconds(reading.opening, 1)),
         ("draw a batch [ms]", *_seconds(reading.drawing, 1e3)),
         ("training step [ms]", *_seconds(reading.step, 1e3)),
         (f"share of a step, opening spread over {drawing.STEPS:,} steps", f"{reading.share:.3f}", ""),
@@ -62,21 +62,30 @@ def reading_table(reading: Reading) -> str:
 
 def text(machine: dict, trained: Race, extracted: Race, reading: Reading) -> str:
     """Everything as Markdown."""
-    rounds = len(next(iter(trained.seconds.values())))
-    versions = ", ".join(f"{name} {version}" for name, version in sorted(machine["versions"].items()))
-    goals = [("target", "goal", "measured", "met")]
-    goals += [(t.what, t.goal, f"{t.measured:.2f}", "yes" if t.met else "no") for t in targets(trained, extracted, reading)]
-    return "\n\n".join([
-        f"{machine['processor']} ({machine['instructions']}), {machine['threads']} threads, {machine['memory_gib']} GiB, "
-        f"load {machine['load_before']} before the start, OMP_WAIT_POLICY {machine['omp_wait_policy']}; {versions}. "
-        f"Contenders took turns; medians over {rounds} rounds (extraction {len(extracted.seconds[extraction.OURS])}), "
-        "ratios within rounds (lowest to highest).",
-        race_table(f"Training, d = d_sae = {D_SAE}, {TOKENS:,} tokens a step, bf16", trained, training.OURS, training.BARE),
-        race_table("Extraction, Gemma-3-270M in bf16, layers 3, 8 and 13, 16 windows of 128 tokens a pass",
-                   extracted, extraction.OURS, extraction.BARE),
+    judged = targets(trained, extracted, reading)
+    goals = [(t.what, t.goal, f"{t.measured:.2f}", "yes" if t.met else "no") for t in judged]
+    parts = [
+        _conditions(machine, rounds=len(reading.step)),
+        race_table(
+            f"Training, d = d_sae = {D_SAE}, {TOKENS:,} tokens a step, bf16", trained, training.OURS, training.BARE
+        ),
+        race_table(
+            "Extraction, Gemma-3-270M in bf16, layers 3, 8 and 13, 16 windows of 128 tokens a pass",
+            extracted, extraction.OURS, extraction.BARE,
+        ),
         reading_table(reading),
-        _markdown(goals),
-    ]) + "\n"  # fmt: skip
+        _markdown([("target", "goal", "measured", "met"), *goals]),
+    ]  # fmt: skip
+    return "\n\n".join(parts) + "\n"
+
+
+def _conditions(machine: dict, rounds: int) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in sorted(machine["versions"].items()))
+    return (
+        f"{machine['processor']} ({machine['instructions']}), {machine['threads']} threads, "
+        f"{machine['memory_gib']} GiB, load {machine['load_before']} before the start, OMP_WAIT_POLICY {machine['omp_wait_policy']}; {versions}. "
+        f"Contenders took turns in {rounds} rounds: medians, and ratios within rounds (lowest to highest)."
+    )
 
 
 def write(folder: Path, machine: dict, trained: Race, extracted: Race, reading: Reading) -> None:
@@ -84,6 +93,7 @@ def write(folder: Path, machine: dict, trained: Race, extracted: Race, reading: 
     folder.mkdir(parents=True, exist_ok=True)
     content = {
         "machine": machine,
+        "setting": {"d_in": D_IN, "d_sae": D_SAE, "tokens_per_step": TOKENS},
         "training": _as_json(trained),
         "extraction": _as_json(extracted),
         "reading": {name: [_round(v) for v in values] for name, values in asdict(reading).items()},

@@ -1,7 +1,7 @@
 """Speed beside the peers' packages, in one run on this machine: `make bench`, or `python -m benchmarks.run`.
 
-Prints the tables and writes results/benchmarks/speed.json (every round) and speed.md. Takes about five minutes after the
-first time, which also makes the peers' environment.
+Prints the tables and writes results/benchmarks/speed.json (every round) and speed.md. Takes about five minutes, and
+some more the first time, when it makes the peers' environment.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ RESULTS = ROOT / "results" / "benchmarks"
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5, help="rounds of the races (default: 5)")
-    parser.add_argument("--seconds", type=float, default=3, help="time of each contender per training round (default: 3)")
+    parser.add_argument("--seconds", type=float, default=3, help="of each contender per training round (default: 3)")
     arguments = parser.parse_args()
 
     environment.prepare()

@@ -259,9 +259,7 @@ def _python_docs() -> datasets.Dataset:
 
 def _text_file(path: Path) -> datasets.Dataset:
     # Streamed, so that no copy in the cache of `datasets` can go stale.
-    rows = datasets.load_dataset(
-        "text", data_files=str(path), sample_by="document", split="train", streaming=True
-    )
+    rows = datasets.load_dataset("text", data_files=str(path), sample_by="document", split="train", streaming=True)
     try:
         text = "".join(row["text"] for row in rows)
     except UnicodeDecodeError as error:

@@ -85,9 +85,7 @@ class LanguageModel:
         return {layer: caught[layer] for layer in layers}
 
     @torch.inference_mode()
-    def spliced(
-        self, tokens: Tensor | np.ndarray, layer: Layer, replace: Callable[[Tensor], Tensor] | None
-    ) -> Tensor:
+    def spliced(self, tokens: Tensor | np.ndarray, layer: Layer, replace: Callable[[Tensor], Tensor] | None) -> Tensor:
         """The final hidden states `[B, T, d]`, after the final norm, with a block's output replaced.
 
         Args:
@@ -116,9 +114,7 @@ class LanguageModel:
         ids = torch.as_tensor(tokens, dtype=torch.long, device=self.device)
         options = {}
         if first_position:
-            options["position_ids"] = (
-                torch.arange(ids.shape[1], device=self.device).expand_as(ids) + first_position
-            )
+            options["position_ids"] = torch.arange(ids.shape[1], device=self.device).expand_as(ids) + first_position
         return self.model.get_decoder()(input_ids=ids, use_cache=False, **options).last_hidden_state
 
 
@@ -129,18 +125,12 @@ def check_layers(model: LanguageModel, layers: Sequence[Layer], d_model: int | N
         raise ValueError(f"no layer asked for; {shape}")
     wrong = [x for x in layers if x != EMBEDDING and not (isinstance(x, int) and 0 <= x < model.n_layers)]
     if wrong:
-        raise ValueError(
-            f"no layer {', '.join(map(repr, wrong))}: {shape}; {EMBEDDING!r} is the input of block 0"
-        )
+        raise ValueError(f"no layer {', '.join(map(repr, wrong))}: {shape}; {EMBEDDING!r} is the input of block 0")
     if d_model is not None and d_model != model.d_model:
-        raise ValueError(
-            f"width {d_model} expected: {shape} (2304 is the width of gemma-2-2b, not of gemma-2b)"
-        )
+        raise ValueError(f"width {d_model} expected: {shape} (2304 is the width of gemma-2-2b, not of gemma-2b)")
 
 
-def load(
-    name: str, *, device: str | torch.device | None = None, dtype: torch.dtype = torch.bfloat16
-) -> LanguageModel:
+def load(name: str, *, device: str | torch.device | None = None, dtype: torch.dtype = torch.bfloat16) -> LanguageModel:
     """A language model, on CUDA when there is one.
 
     Args:
@@ -236,7 +226,5 @@ def _like(hidden: Tensor, new: Tensor | None) -> Tensor:
     if new is None:
         return hidden
     if new.shape != hidden.shape:
-        raise ValueError(
-            f"replacement of shape {tuple(new.shape)} for a residual stream {tuple(hidden.shape)}"
-        )
+        raise ValueError(f"replacement of shape {tuple(new.shape)} for a residual stream {tuple(hidden.shape)}")
     return new.to(hidden.dtype)

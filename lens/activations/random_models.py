@@ -62,9 +62,7 @@ def config(name: str) -> PretrainedConfig:
     raise ValueError(f"no random model {name!r}: expected {', '.join(CONFIGS)} or the path of a config.json")
 
 
-def build(
-    name: str, dtype: torch.dtype, seed: int = 0
-) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, str]:
+def build(name: str, dtype: torch.dtype, seed: int = 0) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, str]:
     """A model with weights drawn by its configuration's initialiser, a byte tokenizer, sha256 of the weights."""
     settings = config(name)
     with torch.random.fork_rng(devices=[]):

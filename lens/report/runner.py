@@ -120,7 +120,7 @@ def run(job: Job) -> Path:
 def _kernel_manager(ipython_folder: str) -> type[AsyncKernelManager]:
     """Starts the kernel of this very interpreter, whatever kernels and start-up files the user has installed."""
     spec = KernelSpec(
-        argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=ERROR"],
+        argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=CRITICAL"],
         display_name="Python 3",
         language="python",
         env={

@@ -19,7 +19,13 @@ HEADS = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16, "eo
 FAMILIES = {
     "llama": {"model_type": "llama", **SMALL, **HEADS},
     "gpt_neox": {"model_type": "gpt_neox", **SMALL, "num_attention_heads": 2, "eos_token_id": None},
-    "gemma2": {"model_type": "gemma2", **SMALL, **HEADS, "final_logit_softcapping": 0.05, "attn_logit_softcapping": 1.0},
+    "gemma2": {
+        "model_type": "gemma2",
+        **SMALL,
+        **HEADS,
+        "final_logit_softcapping": 0.05,
+        "attn_logit_softcapping": 1.0,
+    },
 }
 NAMES = ("gemma-3-tiny", "gpt2-tiny", *FAMILIES)
 

