@@ -52,7 +52,7 @@ def build(study: Study) -> Path:
     content = contents(study)
     with tempfile.TemporaryDirectory(prefix="paper-") as name:
         folder = Path(name)
-        for source in SOURCE.iterdir():
+        for source in filter(Path.is_file, SOURCE.iterdir()):
             shutil.copy(source, folder)
         shutil.copytree(study.results / "figures", folder / "figures")
         text = json.dumps(content, ensure_ascii=False, allow_nan=False)

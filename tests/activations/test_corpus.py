@@ -132,7 +132,8 @@ def test_an_empty_text_is_refused(tmp_path, text):
         load(str(path))
 
 
-def test_a_data_set_of_datasets_has_a_document_per_row(tmp_path):
+def test_a_data_set_of_datasets_has_a_document_per_row(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     datasets.Dataset.from_dict({"text": ["one", "two"], "label": [0, 1]}).to_parquet(tmp_path / "data.parquet")
     rows = load(str(tmp_path))
     assert rows.to_list() == [
@@ -141,7 +142,8 @@ def test_a_data_set_of_datasets_has_a_document_per_row(tmp_path):
     ]
 
 
-def test_a_data_set_without_text_is_refused(tmp_path):
+def test_a_data_set_without_text_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     datasets.Dataset.from_dict({"label": [0, 1]}).to_parquet(tmp_path / "data.parquet")
     with pytest.raises(ValueError, match="no column 'text'; it has label"):
         load(str(tmp_path))

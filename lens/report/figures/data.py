@@ -45,7 +45,7 @@ def seeds_phrase(table: pd.DataFrame) -> str:
     n = table.groupby("variant")["seed"].nunique().max()
     if n == 1:
         return "One seed, so no interval."
-    return f"Lines are means over {n} seeds, bands are 95 % t intervals over seeds."
+    return f"Lines are means over {n} seeds, bands are 95 % t intervals over seeds, cut at the edge of the panel."
 
 
 def count(n: int) -> str:

@@ -139,8 +139,8 @@ def _forest(found: pd.DataFrame, panels: dict[str, str], xlabel: str, paper_valu
         if paper_value is not None:
             left.axvline(paper_value, color=style.INK, linewidth=0.9, dashes=(4, 2.5), zorder=1)
             left.annotate(
-                f"paper: {100 * paper_value:.3g} %", (paper_value, 0), xycoords=("data", "axes fraction"),
-                xytext=(-3, 4), textcoords="offset points", ha="right", fontsize=7.5,
+                f"paper: {100 * paper_value:.3g} %", (paper_value, 1), xycoords=("data", "axes fraction"),
+                xytext=(-3, -3), textcoords="offset points", ha="right", va="top", fontsize=7.5,
             )  # fmt: skip
         variants = [variant for _, _, variant in rows]
         left.set_yticks([y for y, _, _ in rows], [style.look(v, variants).label for v in variants])

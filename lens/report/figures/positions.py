@@ -52,11 +52,10 @@ def per_position_error(positions: pd.DataFrame, *, metric: str = "mse", bos: boo
         for ax, layer in zip(grid[0], layers, strict=True):
             ax.set_title(style.layer_name(layer))
             _lines(ax, levels[levels["layer"] == layer], variants)
-        for ax in grid[0] if positive else ():
-            if bos:
-                ax.set_yscale("log")
-            else:
-                ax.set_ylim(bottom=0)
+        if bos and positive:
+            grid[0, 0].set_yscale("log")  # the row shares it
+        else:
+            style.frame(grid[0], levels, bottom=0 if positive else None)
         grid[0, 0].set_ylabel(label)
         if not relative.empty:
             ratios = data.over_seeds(relative, ["layer", "variant", "position"])
@@ -65,6 +64,7 @@ def per_position_error(positions: pd.DataFrame, *, metric: str = "mse", bos: boo
                 _lines(ax, ratios[ratios["layer"] == layer], variants)
                 ax.yaxis.set_major_locator(MaxNLocator(5))
                 ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: style.signed(100 * y, "+.3g") + " %"))
+            style.frame(grid[1], ratios)
             grid[1, 0].set_ylabel("relative\nto standard")
         for ax in grid.ravel():
             style.position_axis(ax, last, 0 if bos else 1)

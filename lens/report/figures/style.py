@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import matplotlib
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -138,10 +139,24 @@ def signed(value: float, form: str = ".2f") -> str:
     return text.lstrip("-+") if float(text) == 0 else text.replace("-", "−")
 
 
+def frame(axes: Sequence[Axes], curves: pd.DataFrame, bottom: float | None = None) -> None:
+    """y limits of a row of panels: the means of `curves` and their bands, but at most one span beyond the means.
+
+    With two or three seeds a band can be many times wider than everything that is to be seen.
+    """
+    low, high = curves["mean"].min(), curves["mean"].max()
+    span = max(high - low, 0.05 * abs(high), 1e-12)
+    lowest = max(np.nanmin([low, curves["low"].min()]), low - span) - 0.04 * span
+    highest = min(np.nanmax([high, curves["high"].max()]), high + span) + 0.04 * span
+    for ax in axes:
+        ax.set_ylim(lowest if bottom is None else bottom, highest)
+
+
 def plain_log_axis(ax: Axes) -> None:
     """A logarithmic y axis labelled 0.5, 1, 2, 5 instead of in powers of ten."""
-    ax.set_yscale("log")
     low, high = ax.get_ylim()
+    ax.set_yscale("log")
+    ax.set_ylim(low, high)
     ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 100 else (1,), numticks=20))
     ax.yaxis.set_minor_locator(NullLocator())
     ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))

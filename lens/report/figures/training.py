@@ -40,10 +40,10 @@ def training_curves(history: pd.DataFrame) -> Plot:
                     _curve(ax, _one(curves, metric, layer, variant), style.look(variant, variants), variants, variant)
                 ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
             line[0].set_ylabel(label)
+            row = curves[curves["metric"] == metric]
+            style.frame(line, row, bottom=0.9 * row["mean"].min() if logarithmic else None)
             if logarithmic:
                 style.plain_log_axis(line[0])  # the row shares it
-            else:
-                line[0].set_ylim(bottom=-0.04 * line[0].get_ylim()[1])
         for ax, layer in zip(grid[0], layers, strict=True):
             ax.set_title(style.layer_name(layer))
         for ax in grid[-1]:
