@@ -87,10 +87,10 @@ def _batch(model: LanguageModel) -> torch.Tensor:
 
 
 def scratch_folder() -> tempfile.TemporaryDirectory:
-    """A folder on the disk that stores are written to."""
-    artifacts = ROOT / "artifacts"
-    artifacts.mkdir(exist_ok=True)
-    return tempfile.TemporaryDirectory(dir=artifacts)
+    """A folder on the disk that stores are written to; in the pool, which is safe to delete should a run be killed."""
+    pool = ROOT / "artifacts" / "pool"
+    pool.mkdir(parents=True, exist_ok=True)
+    return tempfile.TemporaryDirectory(prefix="benchmark-", dir=pool)
 
 
 def measure(model: LanguageModel, rounds: int) -> Race:

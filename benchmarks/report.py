@@ -83,7 +83,8 @@ def _conditions(machine: dict, rounds: int) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in sorted(machine["versions"].items()))
     return (
         f"{machine['processor']} ({machine['instructions']}), {machine['threads']} threads, "
-        f"{machine['memory_gib']} GiB, load {machine['load_before']} before the start, OMP_WAIT_POLICY {machine['omp_wait_policy']}; {versions}. "
+        f"{machine['memory_gib']} GiB, load {machine['load_before']} before the start, "
+        f"OMP_WAIT_POLICY {machine['omp_wait_policy']}; {versions}. "
         f"Contenders took turns in {rounds} rounds: medians, and ratios within rounds (lowest to highest)."
     )
 

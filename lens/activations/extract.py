@@ -13,7 +13,7 @@ import safetensors
 import torch
 import transformers
 from safetensors.numpy import save_file
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from lens.activations import corpus, language_model
 from lens.activations.corpus import Windows

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from lens import digests
 from lens.activations.store import link_folders

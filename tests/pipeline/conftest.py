@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,20 +76,35 @@ def copy_sources(root: Path) -> Project:
 
 
 @pytest.fixture(scope="session")
-def made(tmp_path_factory) -> Project:
-    """The whole pipeline, run and committed. Not to be changed: see `copy`."""
-    project = copy_sources(tmp_path_factory.mktemp("made") / "project")
-    project.run("git", "init", "--quiet")
-    project.commit()
-    project.repro()
-    project.commit()
-    return project
+def pair(tmp_path_factory) -> tuple[Project, Project]:
+    """The whole pipeline run twice, side by side: in a git repository, and by `make` in an archive without git."""
+    made = copy_sources(tmp_path_factory.mktemp("made") / "project")
+    made.run("git", "init", "--quiet")
+    made.commit()
+    archive = copy_sources(tmp_path_factory.mktemp("archive") / "temporallens")
+    environment = archive.root / ".venv"  # this environment under another name: `make` would install it once more
+    environment.mkdir()
+    for path in Path(sys.prefix).iterdir():
+        if path.name != ".installed":
+            (environment / path.name).symlink_to(path)
+    (environment / ".installed").touch()
+    with ThreadPoolExecutor() as pool:
+        for run in (pool.submit(made.repro), pool.submit(archive.run, "make", "study", "STUDY=smoke")):
+            run.result()
+    made.commit()
+    return made, archive
 
 
-@pytest.fixture
-def archive(tmp_path: Path) -> Project:
-    """What a download without git unpacks to."""
-    return copy_sources(tmp_path / "archive" / "temporallens")
+@pytest.fixture(scope="session")
+def made(pair: tuple[Project, Project]) -> Project:
+    """The finished pipeline, committed to git. Not to be changed: see `copy`."""
+    return pair[0]
+
+
+@pytest.fixture(scope="session")
+def archive(pair: tuple[Project, Project]) -> Project:
+    """The finished pipeline in a folder without git. Not to be changed."""
+    return pair[1]
 
 
 @pytest.fixture

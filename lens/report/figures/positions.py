@@ -64,7 +64,7 @@ def per_position_error(positions: pd.DataFrame, *, metric: str = "mse", bos: boo
                 _lines(ax, ratios[ratios["layer"] == layer], variants)
                 ax.yaxis.set_major_locator(MaxNLocator(5))
                 ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: style.signed(100 * y, "+.3g") + " %"))
-            style.frame(grid[1], ratios)
+            style.frame(grid[1], ratios, show=0)
             grid[1, 0].set_ylabel("relative\nto standard")
         for ax in grid.ravel():
             style.position_axis(ax, last, 0 if bos else 1)

@@ -139,12 +139,18 @@ def signed(value: float, form: str = ".2f") -> str:
     return text.lstrip("-+") if float(text) == 0 else text.replace("-", "−")
 
 
-def frame(axes: Sequence[Axes], curves: pd.DataFrame, bottom: float | None = None) -> None:
+def frame(
+    axes: Sequence[Axes], curves: pd.DataFrame, *, bottom: float | None = None, show: float | None = None
+) -> None:
     """y limits of a row of panels: the means of `curves` and their bands, but at most one span beyond the means.
+
+    `bottom` fixes the lower limit; `show` is a value that must be in sight.
 
     With two or three seeds a band can be many times wider than everything that is to be seen.
     """
     low, high = curves["mean"].min(), curves["mean"].max()
+    if show is not None:
+        low, high = min(low, show), max(high, show)
     span = max(high - low, 0.05 * abs(high), 1e-12)
     lowest = max(np.nanmin([low, curves["low"].min()]), low - span) - 0.04 * span
     highest = min(np.nanmax([high, curves["high"].max()]), high + span) + 0.04 * span

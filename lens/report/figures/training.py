@@ -12,7 +12,7 @@ TITLE = "Training curves"
 ROWS = {  # metric: (label of the y axis, logarithmic)
     "loss": ("loss (eq. 8)\nper token", True),
     "tau": ("temperature\nτ", True),
-    "l0": ("L0\nper token", True),
+    "l0": ("L0\nper token", False),
     "mask_drift": ("mask drift\n/ initial norm", False),
 }
 
