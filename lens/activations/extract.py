@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import safetensors
@@ -29,18 +30,17 @@ def windows_of(study: Study, model: LanguageModel) -> dict[str, Windows]:
 
     Training windows start at random, so that over a run the same token is seen at many positions; held-out windows
     are disjoint and come from documents that are never trained on.
+
+    Raises:
+        ValueError: a text is too short for the windows asked, or the held-out text was there in training.
     """
+    train, test = corpus.load(study.corpus.train), corpus.load(study.corpus.test)
+    corpus.check_no_leak(train, test)
     rule = study.windows
-    common = {"bos": rule.bos, "bos_id": model.bos_id}
+    cut = partial(corpus.draw_windows, tokenizer=model.tokenizer, length=rule.length, bos=rule.bos, bos_id=model.bos_id)
     return {
-        "train": corpus.draw_windows(
-            corpus.load(study.corpus.train), model.tokenizer, rule.train, rule.length, starts=rule.starts,
-            seed=rule.seed, **common,
-        ),
-        "test": corpus.draw_windows(
-            corpus.load(study.corpus.test), model.tokenizer, rule.test, rule.length, starts="disjoint",
-            seed=rule.seed + 1, **common,
-        ),
+        "train": cut(train, n=rule.train, starts=rule.starts, seed=rule.seed),
+        "test": cut(test, n=rule.test, starts="disjoint", seed=rule.seed + 1),
     }
 
 
