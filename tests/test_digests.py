@@ -102,6 +102,18 @@ def test_a_changed_module_that_nobody_imports_changes_nothing(project):
     assert entry(project) == before
 
 
+def test_drawing_counts_for_the_report_and_not_for_the_data_that_is_drawn(project):
+    """A new line style must not call for a new training run."""
+    for package in ("report", "report/figures"):
+        (project / "lens" / package).mkdir()
+        (project / "lens" / package / "__init__.py").write_text("")
+    (project / "lens" / "report" / "figures" / "curves.py").write_text("WIDTH = 1\n")
+    path = save_notebook(project, "from lens.high import answer\nfrom lens.report.figures.curves import WIDTH")
+    path.with_name("05_figures.ipynb").write_text(path.read_text())
+    assert set(entry(project)["modules"]) == {"lens.high", "lens.low"}
+    assert "lens.report.figures.curves" in digests.entry("05_figures", project)["modules"]
+
+
 def test_a_file_beside_an_imported_module_counts(project):
     (project / "lens" / "page.css").write_text("a { }")
     before = entry(project)

@@ -319,7 +319,7 @@ def test_a_failed_run_keeps_the_partly_executed_notebook_aside(project):
 
 EDITS = {
     "04_code": ("lens/config.py", "is missing", "is absent", "lens.config changed during the run"),
-    "04_params": ("params.yaml", "steps: 1000", "steps: 1001", "params.yaml changed during the run"),
+    "04_params": ("params.yaml", "steps: 600", "steps: 601", "params.yaml changed during the run"),
     "04_docstring": ("lens/config.py", '"""A study', '"""One study', None),
     "04_layers": ("params.yaml", "layers: [3, 8]", "layers: [3, 8, 13]", None),
     "04_other": ("lens/report/verify.py", "md5", "md6", None),
