@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -61,7 +62,7 @@ def _run(arguments: argparse.Namespace) -> None:
         for p in notebooks.parameters(path).values():
             print(f"  --{p.name:<12}{p.annotation:<10}{p.help}  (in Jupyter: {p.default!r})")
         return
-    print(runner.run(runner.plan(arguments.notebook, _pairs(arguments.parameters))).relative_to(ROOT))
+    print(os.path.relpath(runner.run(runner.plan(arguments.notebook, _pairs(arguments.parameters)))))
 
 
 def _pairs(words: Sequence[str]) -> dict[str, str]:

@@ -57,5 +57,6 @@ def _read_again(study: Study) -> Study | None:
 
 
 def _without_layers(study: Study) -> Study:
-    """The study but for its list of layers: a layer added during a long run concerns no stage that is under way."""
-    return dataclasses.replace(study, layers=(), ablations=dataclasses.replace(study.ablations, layers=()))
+    """The parameters but for the lists of layers: a layer added during a run concerns no stage that is under way."""
+    ablations = dataclasses.replace(study.ablations, layers=())
+    return dataclasses.replace(study, layers=(), ablations=ablations, out=None)

@@ -17,7 +17,7 @@ LIBRARIES = ("torch", "transformers", "numpy")
 
 
 def write_record(path: Path, stage: str, parameters: Mapping[str, object], seconds: float) -> None:
-    """Write the run record of a stage: parameters, wall time [s], peak memory of its kernel [MiB], host, versions."""
+    """Write the run record of a stage: parameters, wall time [s], peak memory of its kernel, host and versions."""
     record = {
         "stage": stage,
         "parameters": dict(parameters),
@@ -38,7 +38,7 @@ def _peak_memory_mib() -> int:
 
 
 def _gpu() -> str | None:
-    """Name of the GPU that PyTorch uses; asked only where a driver is installed, since importing torch takes seconds."""
+    """Name of the GPU that PyTorch uses; asked only where there is a driver: importing torch takes seconds."""
     if not shutil.which("nvidia-smi"):
         return None
     code = "import torch; print(torch.cuda.get_device_name(0) if torch.cuda.is_available() else '')"

@@ -12,6 +12,7 @@ from nbconvert import HTMLExporter
 from pygments.formatters import HtmlFormatter
 
 from lens.config import Study
+from lens.report import stages
 
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -35,7 +36,7 @@ _PAGE = """<!DOCTYPE html>
 
 def build(study: Study) -> list[Path]:
     """Write `html/<notebook>.html` for every executed notebook of the study, in place of what was there."""
-    sources = sorted((study.results / "notebooks").glob("*.ipynb"))
+    sources = [study.results / "notebooks" / f"{name}.ipynb" for name in stages.names(study)]
     folder = study.results / "html"
     temporary = folder.with_name(f".html.{os.getpid()}")
     shutil.rmtree(temporary, ignore_errors=True)

@@ -29,7 +29,7 @@ from lens.report.guard import unmoved
 from lens.report.hosts import write_record
 from lens.report.notebooks import ParameterError
 
-FAILED = ROOT / "scratch" / "failed"
+SCRATCH = ROOT / "scratch"
 KERNEL_START_S = 300
 
 
@@ -75,16 +75,15 @@ def plan(name: str, texts: Mapping[str, str]) -> Job:
     if missing := [p for p in contract if p not in values and p != "out"]:
         flags = ", ".join(f"--{p} ({contract[p].annotation})" for p in missing)
         raise ParameterError(f"{path.stem} needs {flags}; its parameters: {notebooks.listing(contract)}")
-    study = Study.load(str(values["study"]))
+    study = Study.load(str(values["study"]), values.get("out"))
     layers = study.ablations.layers if path.stem == "03_ablations" else study.layers
-    if "layer" in values and values["layer"] not in layers:
+    if study.out is None and "layer" in values and values["layer"] not in layers:
         raise ParameterError(
             f"layer {values['layer']!r} is not in study {study.name!r} (layers {list(layers)}): add it to "
-            f"{study.params_file.name}, or try it out with `papermill {path.relative_to(ROOT)} scratch/out.ipynb "
-            f"-p layer {values['layer']}`"
+            f"{study.params_file.name}, or try it out with --out scratch/{path.stem}"
         )
     values["study"] = _from_root(study.params_file)
-    if "out" in contract and "out" not in values:
+    if "out" in contract:
         values["out"] = _from_root(study.results)
     return Job(path, study, values)
 
@@ -99,15 +98,20 @@ def run(job: Job) -> Path:
     for path in (job.executed, job.record):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
-    FAILED.mkdir(parents=True, exist_ok=True)
-    partial = FAILED / f"{job.stage}.ipynb"
+    partial = SCRATCH / "running" / f"{job.study.name}-{job.stage}-{os.getpid()}.ipynb"
+    failed = SCRATCH / "failed" / f"{job.stage}.ipynb"
+    for path in (partial, failed):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
     started = time.monotonic()
     try:
         with unmoved(job.notebook.stem, job.study):
             text = canonical(_execute(job, partial), _local_paths())
     except BaseException as error:
-        if isinstance(error, Exception) and partial.is_file():
-            raise RunError(f"{job.stage}: {error}\nthe notebook as far as it came: {_from_root(partial)}") from error
+        if partial.is_file():
+            partial.replace(failed)
+            if isinstance(error, Exception):
+                raise RunError(f"{job.stage}: {error}\nthe notebook as far as it came: {_from_root(failed)}") from error
         raise
     partial.unlink()
     write_record(job.record, job.stage, job.parameters, time.monotonic() - started)

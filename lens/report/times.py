@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from lens.config import ROOT, Study
+from lens.report import stages
 
 RESULTS = {
     "paper": "paper.pdf",
@@ -19,7 +20,8 @@ def text(study: Study) -> str:
 
     A time is that of the run which made the committed result, on the machine that made it.
     """
-    records = [json.loads(p.read_text(encoding="utf-8")) for p in sorted((study.results / "runs").glob("*.json"))]
+    paths = [study.results / "runs" / f"{name}.json" for name in stages.names(study)]
+    records = [json.loads(path.read_text(encoding="utf-8")) for path in paths if path.is_file()]
     width = max([len("stage"), *(len(r["stage"]) for r in records)])
     lines = [f"study {study.name}", "", f"{'stage':<{width}}  {'wall':>8}  {'memory':>9}  where"]
     for r in records:

@@ -253,7 +253,7 @@ def test_run_leaves_a_canonical_copy_and_a_record(project):
     assert record["wall_seconds"] > 0 and record["cpus"] >= 1 and record["peak_memory_mib"] > 10
     assert set(record["versions"]) == {"python", "torch", "transformers", "numpy"}
     assert sorted(p.name for p in (project / "results/quick/notebooks").iterdir()) == [copy.name]
-    assert not list((project / "scratch/failed").iterdir())
+    assert not list((project / "scratch").glob("*/*.ipynb"))
 
     # Again, elsewhere, for a user who has another kernel under the same name and start-up files that fail.
     home = project.with_name("home")
@@ -290,6 +290,13 @@ def test_wrong_requests_stop_before_anything_is_written(project):
     assert not (project / "results").exists() and not (project / "scratch").exists()
 
 
+def test_a_trial_writes_only_where_it_is_told(project):
+    [(code, output)] = lens(project, ("run", "02_train", *GIVEN[:2], "--layer", "7", "--out", "scratch/try"))
+    assert code == 0 and "scratch/try/notebooks/02_train_layer_7.ipynb" in output
+    assert "params.yaml 7 scratch/try" in (project / "scratch/try/notebooks/02_train_layer_7.ipynb").read_text()
+    assert not (project / "results").exists()
+
+
 def test_help_lists_the_parameters(project):
     [(code, output)] = lens(project, ("run", "02_train", "--help"))
     assert code == 0 and "--layer" in output and "block index, or embedding" in output
@@ -314,6 +321,7 @@ def test_a_failed_run_keeps_the_partly_executed_notebook_aside(project):
         aside = f"scratch/failed/{name}_layer_8.ipynb"
         assert code == 1 and message in output and aside in output
         assert "params.yaml 8 results/quick" in (project / aside).read_text()
+    assert not list((project / "scratch/running").iterdir())
     assert not list((project / "results/quick").glob("*/*"))
 
 
