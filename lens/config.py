@@ -34,10 +34,11 @@ ROOT = find_root()
 
 @dataclass(frozen=True)
 class Corpus:
-    """Names of the training and held-out texts (see `lens.activations.corpus.load`)."""
+    """Names of the training, the held-out and a contrasting text (see `lens.activations.corpus.load`)."""
 
     train: str
     test: str
+    contrast: str = "python-docs"
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class WindowRule:
     train: int
     test: int
     fidelity: int
+    contrast: int = 256
     starts: Literal["random", "fixed"] = "random"
     bos: bool = True
     seed: int = 0
@@ -72,15 +74,29 @@ class Training:
 
 @dataclass(frozen=True)
 class Ablations:
-    """Layers and variants of the ablation runs."""
+    """Layers, variants and seeds (empty: the study's) of the ablation runs."""
 
     layers: tuple[Layer, ...] = ()
     variants: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Sizes of the runs on planted truth: training steps and seeds, and windows and their length."""
+
+    steps: tuple[int, ...] = (1000, 10000)
+    seeds: tuple[int, ...] = (0,)
+    windows: int = 400
+    length: int = 128
 
 
 @dataclass(frozen=True)
 class Study:
     """One run of the pipeline; its results live in `results/<name>`, its big files in `artifacts/<name>`.
+
+    Claims about layers are judged on `main_layers` (empty: every block of `layers`). The other layers are there for
+    trends over depth and as controls; `control_seeds` (empty: all of `seeds`) are trained on them.
 
     A study loaded with `out` writes everything into that folder instead, and only reads what the pipeline has made.
     """
@@ -96,6 +112,9 @@ class Study:
     variants: tuple[str, ...]
     seeds: tuple[int, ...]
     ablations: Ablations
+    main_layers: tuple[Layer, ...] = ()
+    control_seeds: tuple[int, ...] = ()
+    calibration: Calibration = Calibration()
     out: Path | None = None
 
     @property
@@ -111,6 +130,20 @@ class Study:
     def dictionaries(self, kind: Literal["dictionaries", "ablations"], layer: Layer) -> Path:
         """Folder of one layer's trained dictionaries."""
         return (self.out or self.artifacts) / kind / f"layer_{layer}"
+
+    @property
+    def main(self) -> tuple[Layer, ...]:
+        """The layers that claims are judged on, from the shallowest."""
+        return self.main_layers or tuple(x for x in self.layers if x != EMBEDDING) or self.layers
+
+    def seeds_at(self, layer: Layer) -> tuple[int, ...]:
+        """Seeds of the dictionaries of a layer."""
+        return self.seeds if layer in self.main or not self.control_seeds else self.control_seeds
+
+    @property
+    def ablation_seeds(self) -> tuple[int, ...]:
+        """Seeds of the ablations; a subset of `seeds`, so that every ablation has its pair."""
+        return self.ablations.seeds or self.seeds
 
     @property
     def pool(self) -> Path:
@@ -208,6 +241,7 @@ def _checked(study: Study, where: str) -> Study:
         ("windows.train", w.train, 1),
         ("windows.test", w.test, 1),
         ("windows.fidelity", w.fidelity, 0),
+        ("windows.contrast", w.contrast, 1),
         ("dictionary.expansion", study.dictionary.expansion, 1),
         ("training.steps", study.training.steps, 1),
         ("training.log_every", study.training.log_every, 1),
@@ -222,8 +256,12 @@ def _checked(study: Study, where: str) -> Study:
     for layer in (*study.layers, *study.ablations.layers):
         if isinstance(layer, str) and layer != EMBEDDING or isinstance(layer, int) and layer < 0:
             raise ConfigError(f"{where}: layer {layer!r} is neither a block index from 0 nor {EMBEDDING!r}")
-    if missing := [x for x in study.ablations.layers if x not in study.layers]:
-        raise ConfigError(f"{where}: ablations.layers {missing} are not among layers {list(study.layers)}")
+    for name, part, whole in (
+        ("ablations.layers", study.ablations.layers, study.layers), ("main_layers", study.main_layers, study.layers),
+        ("ablations.seeds", study.ablations.seeds, study.seeds), ("control_seeds", study.control_seeds, study.seeds),
+    ):
+        if missing := [x for x in part if x not in whole]:
+            raise ConfigError(f"{where}: {name} {missing} are not among {list(whole)}")
     for name in ("layers", "variants", "seeds"):
         values = getattr(study, name)
         if len(set(values)) < len(values):

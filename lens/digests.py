@@ -15,10 +15,10 @@ from pathlib import Path
 
 from lens.config import ROOT
 
-NOTEBOOKS = ("00_overview", "01_extract", "02_train", "03_ablations", "04_analysis", "05_figures")
+NOTEBOOKS = ("00_overview", "01_extract", "02_train", "03_ablations", "04_analysis", "05_figures", "06_calibration")
 MODULES = {"claims": "lens.report.claims", "paper": "lens.report.paper", "pages": "lens.report.pages"}
 ENTRIES = (*NOTEBOOKS, *MODULES)
-DATA_NOTEBOOKS = ("01_extract", "02_train", "03_ablations", "04_analysis")
+DATA_NOTEBOOKS = ("01_extract", "02_train", "03_ablations", "04_analysis", "06_calibration")
 PRESENTATION = ("lens.report.figures", "lens.report.show", "lens.report.notebooks")
 """Modules that draw, or refuse a parameter, but decide nothing that a data notebook writes. They are left out of its
 digest: a new line style must not call for activations and training, which a reader of the tables does not have."""
@@ -59,6 +59,13 @@ def entry(name: str, root: Path = ROOT) -> dict:
     return {"entry": name, "notebook": _sha(json.dumps(cells)), **_reached(found, root)}
 
 
+def room(module: str, without: tuple[str, ...] = (), root: Path = ROOT) -> dict[str, str]:
+    """Digests of `module` and of those modules of its own package that it reaches by imports, but for `without`."""
+    package = module.rpartition(".")[0]
+    modules = _reached([module], root)["modules"]
+    return {name: digest for name, digest in modules.items() if name.startswith(package) and name not in without}
+
+
 def notebook_cells(path: Path) -> list[dict]:
     """Type, source and sorted tags of each cell; ids, outputs, counts and other metadata are left out."""
     try:
@@ -75,11 +82,6 @@ def notebook_cells(path: Path) -> list[dict]:
         raise DigestError(f"{path}: no such notebook") from None
     except (ValueError, KeyError, TypeError) as error:
         raise DigestError(f"{path}: not a notebook: {error!r}") from None
-
-
-def source_digest(source: str, where: str = "<source>") -> str:
-    """sha256 of the syntax tree of `source`, without docstrings and other bare strings."""
-    return _meaning(_parse(source, where))
 
 
 def _reached(modules: list[str], root: Path) -> dict:

@@ -41,6 +41,13 @@ def test_yaml_is_read_as_version_1_2(tmp_path):
     assert study.layers == (1, "embedding")
 
 
+def test_controls_may_have_fewer_seeds(tmp_path):
+    study = load(tmp_path, GOOD)
+    assert study.main == (1,) and study.seeds_at("embedding") == study.ablation_seeds == (0, 1)
+    fewer = load(tmp_path, GOOD + "control_seeds: [1]\n")
+    assert fewer.seeds_at("embedding") == (1,) and fewer.seeds_at(1) == (0, 1)
+
+
 def test_out_redirects_everything_that_is_written(tmp_path):
     study = Study.load("quick", tmp_path / "try")
     assert study.results == tmp_path / "try"
@@ -63,6 +70,8 @@ def test_out_redirects_everything_that_is_written(tmp_path):
         ("layers: [1, embedding]", "layers: [-1]", "layer -1 is neither"),
         ("layers: [1, embedding]", "layers: [1, embeding]", "layer 'embeding' is neither"),
         ("ablations: {layers: [1]", "ablations: {layers: [2]", r"ablations.layers \[2\] are not among"),
+        ("seeds: [0, 1]", "seeds: [0, 1]\nmain_layers: [3]", r"main_layers \[3\] are not among"),
+        ("seeds: [0, 1]", "seeds: [0, 1]\ncontrol_seeds: [2]", r"control_seeds \[2\] are not among"),
         ("fidelity: 8", "fidelity: 80", r"windows.fidelity \(80\) is more than windows.test"),
         ("preset: paper", "preset: papr", "'papr' is not one of 'paper'"),
         ("length: 32", "length: 32, lenght: 3", "unknown parameter 'lenght'.*'length'"),

@@ -24,16 +24,16 @@ def train(study: Study, layer: Layer, kind: Literal["dictionaries", "ablations"]
     store = open_layer(store_for(study, layer), layer, "train")
     variants = study.variants if kind == "dictionaries" else study.ablations.variants
     training = study.training
+    overrides = {"expansion": study.dictionary.expansion, **training.overrides}
     return train_layer(
         store.activations,
-        {v: train_config(study.dictionary.preset, v, training.steps, training.overrides) for v in variants},
-        study.seeds,
+        {v: train_config(study.dictionary.preset, v, training.steps, overrides) for v in variants},
+        study.seeds_at(layer) if kind == "dictionaries" else study.ablation_seeds,
         study.dictionaries(kind, layer),
         study.pool,
         data_digest=store.manifest["sha256"]["train.safetensors"],
         model=study.model,
         layer=layer,
-        expansion=study.dictionary.expansion,
         order_seed=study.windows.seed,
         log_every=training.log_every,
     )

@@ -18,9 +18,25 @@ def position_mask(pos_logits: Tensor, tau: float) -> Tensor:
     return torch.sigmoid(pos_logits / tau)
 
 
-def init_pos_logits(n_positions: int, d_sae: int, generator: torch.Generator) -> Tensor:
-    """alpha [T, d_sae] ~ N(0, 1/T) (section 4.1), with 1/T read as the variance."""
-    return torch.randn(n_positions, d_sae, generator=generator) / n_positions**0.5
+SATURATED = 1e3  # a logit at which eq. 4 gives exactly 0 or 1 in fp32, at every temperature in use
+
+
+def init_pos_logits(n_positions: int, d_sae: int, generator: torch.Generator, start: str = "normal") -> Tensor:
+    """Initial logits alpha [T, d_sae].
+
+    Args:
+        start: `normal`: alpha ~ N(0, 1/T) (section 4.1), with 1/T read as the variance; `windows`: each feature is open
+            on T/4 neighbouring positions, of the T - T/4 + 1 places where they fit, and closed elsewhere (the static
+            masks of the paper's public code); `windows_wrapped`: the same at any of T places, wrapping at the end, so
+            that every position is open for as many features.
+    """
+    if start == "normal":
+        return torch.randn(n_positions, d_sae, generator=generator) / n_positions**0.5
+    width = max(1, n_positions // 4)
+    places = n_positions if start == "windows_wrapped" else n_positions - width + 1
+    first = torch.randint(places, (d_sae,), generator=generator)
+    is_open = (torch.arange(n_positions)[:, None] - first) % n_positions < width
+    return torch.where(is_open, SATURATED, -SATURATED)
 
 
 @dataclass(frozen=True)
@@ -75,8 +91,11 @@ class SAE(nn.Module):
             setattr(self, name, nn.Parameter(weights[name]))
 
     @classmethod
-    def initialise(cls, config: SAEConfig, mean: Tensor, seed: int) -> SAE:
-        """Random unit decoder rows, encoder their transpose, b_enc 0, b_dec the mean of the scaled inputs [d_in]."""
+    def initialise(cls, config: SAEConfig, mean: Tensor, seed: int, mask_start: str = "normal") -> SAE:
+        """Random unit decoder rows, encoder their transpose, b_enc 0, b_dec the mean of the scaled inputs [d_in].
+
+        `mask_start` is the kind of initial mask, see `init_pos_logits`.
+        """
         generator = torch.Generator().manual_seed(seed)
         W_dec = torch.randn(config.d_sae, config.d_in, generator=generator)
         W_dec /= torch.linalg.vector_norm(W_dec, dim=-1, keepdim=True)
@@ -87,7 +106,7 @@ class SAE(nn.Module):
             "b_dec": mean.float().clone(),
         }
         if config.masked:  # drawn last, so that runs with and without masks share all other weights
-            weights["pos_logits"] = init_pos_logits(config.n_positions, config.d_sae, generator)
+            weights["pos_logits"] = init_pos_logits(config.n_positions, config.d_sae, generator, mask_start)
         return cls(config, weights)
 
     def mask(self, positions: Tensor | None = None, *, clamp: bool = False) -> Tensor | float:

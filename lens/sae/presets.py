@@ -15,6 +15,8 @@ class TrainConfig:
 
     steps: int = 1000
     """optimiser steps S; the paper does not give it"""
+    expansion: int = 1
+    """width of the dictionary as a multiple of the model's width; the paper's k equals d"""
     batch_windows: int = 16
     """whole windows per optimiser step: 16 x 128 = the 2048 activation vectors of the paper's public code"""
     micro_batch_windows: int = 0
@@ -29,6 +31,8 @@ class TrainConfig:
     """the lambda of eq. 8"""
     masks: Literal["learned", "frozen", "none"] = "learned"
     """position masks of eqs. 3-4; frozen = kept at their initial logits; none = a standard SAE"""
+    mask_start: Literal["normal", "windows", "windows_wrapped"] = "normal"
+    """initial logits: N(0, 1/T), or binary windows of T/4 positions at a random start, cut at the end or wrapped"""
     tau_start: float = 5.0
     """temperature at the first step (eq. 5)"""
     tau_end: float = 0.1
@@ -73,17 +77,40 @@ PRESETS: dict[str, dict] = {
 VARIANTS: dict[str, dict] = {
     "temporallens": {},
     "standard": {"masks": "none", "position_weights": "uniform"},
-    "shuffled_positions": {"positions": "shuffled"},
+    "shuffled_positions": {"positions": "shuffled"},  # null N7: the same parameters without position information
+    # adaptive weights taken away, or kept off the L1 term
     "uniform_weights": {"position_weights": "uniform"},
-    "frozen_masks": {"masks": "frozen"},
-    "masks_off": {"masks": "none"},
     "recon_only_weights": {"weight_l1": False},
+    # static masks: the public code's windows, the initial logits left alone, no masks at all
+    "static_windows": {"masks": "frozen", "mask_start": "windows"},
+    "static_windows_wrapped": {"masks": "frozen", "mask_start": "windows_wrapped"},
+    "frozen_masks": {"masks": "frozen"},
+    "all_ones_masks": {"masks": "none"},
+    # no annealing
+    "fixed_tau_0.1": {"tau_start": 0.1, "tau_end": 0.1},
+    "fixed_tau_1": {"tau_start": 1.0, "tau_end": 1.0},
+    "fixed_tau_5": {"tau_start": 5.0, "tau_end": 5.0},
+    # other schedules
+    "end_tau_0.05": {"tau_end": 0.05},
+    "end_tau_0.3": {"tau_end": 0.3},
+    "end_tau_1": {"tau_end": 1.0},
+    # other readings of the text
     "bos_included": {"include_bos": True},
+    "bf16_parameters": {"precision": "bf16"},
+    "literal": PRESETS["literal"],
+    "companion": PRESETS["companion"],
+    # width; each at two L1 coefficients, so that widths can be compared at equal L0
+    "wide_4": {"expansion": 4},
+    "wide_4_sparser": {"expansion": 4, "l1_coef": 0.06},
+    "wide_8": {"expansion": 8},
+    "wide_8_sparser": {"expansion": 8, "l1_coef": 0.06},
 }
 
 
 def train_config(preset: str, variant: str, steps: int, overrides: dict | None = None) -> TrainConfig:
     """The recipe of one run: preset, then the study's overrides, then what the variant changes.
+
+    A variant with larger batches takes fewer steps, so that all variants of a study see the same number of windows.
 
     Raises:
         ConfigError: unknown preset, variant or field, or a value that the field does not take.
@@ -95,15 +122,20 @@ def train_config(preset: str, variant: str, steps: int, overrides: dict | None =
     for key in overrides or {}:
         if key not in fields:
             raise ConfigError(f"training.overrides: unknown field {key!r}{suggest(str(key), fields)}")
-    values = {**PRESETS[preset], **(overrides or {}), **VARIANTS[variant], "steps": steps}
+    common = {**PRESETS[preset], **(overrides or {})}
+    values = {**common, **VARIANTS[variant]}
     if "betas" in values:
         values["betas"] = tuple(values["betas"])
-    return _checked(TrainConfig(**values))
+    config = TrainConfig(**values)
+    windows = steps * TrainConfig(**common).batch_windows
+    return _checked(dataclasses.replace(config, steps=max(1, windows // config.batch_windows) if steps > 0 else steps))
 
 
 def _checked(config: TrainConfig) -> TrainConfig:
     if config.steps < 1:
         raise ConfigError(f"steps must be at least 1, found {config.steps}: a dictionary is not trained in zero steps")
+    if config.expansion < 1:
+        raise ConfigError(f"expansion must be at least 1, found {config.expansion}")
     if config.batch_windows < 1:
         raise ConfigError(f"batch_windows must be at least 1, found {config.batch_windows}")
     if config.tau_start <= 0 or config.tau_end <= 0:

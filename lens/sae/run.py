@@ -17,6 +17,7 @@ from lens.sae.model import SAE, position_mask
 from lens.sae.optim import ConstrainedAdamW
 from lens.sae.presets import TrainConfig
 from lens.sae.schedule import PositionWeights, temperature
+from lens.sae.stability import local_variation, spike_rate
 from lens.sae.step import Losses, loss_and_gradients
 
 WEIGHT_SNAPSHOTS = 20  # of the position weights, spread evenly over log(step)
@@ -53,6 +54,7 @@ class Run:
         self.initial_logits = sae.pos_logits.detach().clone() if sae.config.masked else None
         self.steps_done = 0
         self.first_bad = torch.tensor(-1, device=sae.b_dec.device)
+        self.curves = torch.full((2, config.steps), float("nan"), device=sae.b_dec.device)  # loss, gradient norm
         self.late_weight_sum = torch.zeros(n_positions, device=sae.b_dec.device)
         self.late_weight_steps = 0
         self.history: list[tuple[int, str, float]] = []
@@ -67,6 +69,9 @@ class Run:
         x = shuffled if config.positions == "shuffled" else x[:, self.first_position :]
         w = self._weights_in_use()
         losses = self._gradients(x, tau, w, log)
+        self.curves[0, step] = losses.total(w, config.l1_coef, config.weight_l1) / w.numel()
+        self.curves[1, step] = torch.stack([p.grad.float().norm() for p in self.learned]).norm()
+        logits_before = self.sae.pos_logits.detach().clone() if log and config.masks == "learned" else None
         self.optimizer.step()
 
         if step in self.weight_steps and config.position_weights != "uniform":
@@ -81,6 +86,8 @@ class Run:
         self.first_bad = torch.where(bad, step, self.first_bad)  # kept on the device: no wait at every step
         if log:
             self._log(step, tau, w, losses)
+            if logits_before is not None:
+                self.history.append((step, "lost_update_share", self._lost_updates(logits_before)))
 
     def _weights_in_use(self) -> Tensor:
         if self.config.position_weights == "uniform":
@@ -124,15 +131,15 @@ class Run:
                 f"{self.name}, layer {self.sae.config.layer}: the loss is not finite at step {bad}; lower the "
                 "learning rate, or check the activations for values that are not finite"
             )
-        total = losses.total(w, self.config.l1_coef, self.config.weight_l1) / w.numel()
         norms = torch.linalg.vector_norm(self.sae.W_dec.detach().float(), dim=-1)
         values = {
-            "loss": total.item(),
+            "loss": self.curves[0, step].item(),
             "mse": losses.error.mean().item(),
             "l1": losses.l1.mean().item(),
             "l0": losses.active.mean().item(),
             "zero_fraction": 1 - losses.active.mean().item() / self.sae.config.d_sae,
             "weight_max": w.max().item(),
+            "weight_effective_positions": (w.sum().square() / w.square().sum()).item(),
             "weight_sum_error": abs(w.sum(dtype=torch.float64).item() - w.numel()),
             "decoder_norm_error": (norms - 1).abs().max().item(),
         }
@@ -140,13 +147,20 @@ class Run:
             values |= {"tau": tau, **self._mask_statistics(tau)}
         self.history += [(step, metric, value) for metric, value in values.items()]
 
+    def _lost_updates(self, before: Tensor) -> float:
+        """Share of the mask logits with a gradient that the step left as they were: updates below half a unit in the
+        last place, which pure bfloat16 rounds away."""
+        had_gradient = self.sae.pos_logits.grad != 0
+        lost = had_gradient & (self.sae.pos_logits.detach() == before)
+        return (lost.sum() / had_gradient.sum().clamp_min(1)).item()
+
     def _mask_statistics(self, tau: float) -> dict[str, float]:
         """Drift of the logits from their start, relative to it, and shares of open and of sharp mask values."""
         now = self.sae.pos_logits.detach()[self.first_position :].float()
         start = self.initial_logits[self.first_position :].float()
         m = position_mask(now, tau)
         return {
-            "mask_drift": ((now - start).norm() / start.norm()).item(),
+            "mask_drift": ((now - start).norm() / start.norm()).item(),  # 1 = as far as the start is from zero
             "mask_open_share": (m > 0.5).float().mean().item(),
             "mask_sharp_share": ((m < SHARP) | (m > 1 - SHARP)).float().mean().item(),
         }
@@ -192,14 +206,21 @@ class Run:
         return pd.DataFrame(rows, columns=["position", "value"])
 
     def _summary(self) -> pd.DataFrame:
-        """Invariants over all logged steps (eqs. 5-7) and the masks at the end."""
+        """Invariants over all logged steps (eqs. 5-7), how smooth training was, and the masks at the end."""
         history = pd.DataFrame(self.history, columns=["step", "metric", "value"]).pivot(
             index="step", columns="metric", values="value"
         )
+        second_half = history[history.index >= self.config.steps // 2]
+        loss, gradient = self.curves.double().cpu().numpy()
         values = {
             "steps": float(self.steps_done),
             "max_decoder_norm_error": history["decoder_norm_error"].max(),
             "weight_sum_error": history["weight_sum_error"].max(),
+            "weight_max": history["weight_max"].max(),
+            "weight_effective_positions": second_half["weight_effective_positions"].mean(),
+            "late_loss": loss[self.config.steps * 9 // 10 :].mean(),
+            "loss_spike_rate": spike_rate(loss),
+            "gradient_norm_cv": local_variation(gradient),
         }
         if "tau" in history:
             taus = history["tau"]
@@ -213,7 +234,9 @@ class Run:
                 "mask_open_share": history["mask_open_share"].iloc[-1],
                 "sharp_share": history["mask_sharp_share"].iloc[-1],
             }
-        return pd.DataFrame(values.items(), columns=["metric", "value"])
+        if "lost_update_share" in history:
+            values["lost_update_share"] = second_half["lost_update_share"].mean()
+        return pd.DataFrame(values.items(), columns=["metric", "value"]).dropna()  # nan: too short to tell
 
     # -- state of an unfinished run ------------------------------------------------------------------------------
 
@@ -223,7 +246,7 @@ class Run:
         for i, p in enumerate(self.learned):
             for key, value in self.optimizer.state.get(p, {}).items():
                 tensors[f"optimizer.{i}.{key}"] = torch.as_tensor(value)
-        tensors |= {"ema": self.position_weights.average, "late": self.late_weight_sum}
+        tensors |= {"ema": self.position_weights.average, "late": self.late_weight_sum, "curves": self.curves}
         values = {
             "steps_done": self.steps_done, "late_weight_steps": self.late_weight_steps, "history": self.history,
             "weight_history": self.weight_history, "ema_updates": self.position_weights.updates,
@@ -241,6 +264,7 @@ class Run:
         self.position_weights.average = tensors["ema"].to(self.position_weights.average)
         self.position_weights.updates = values["ema_updates"]
         self.late_weight_sum = tensors["late"].to(self.late_weight_sum)
+        self.curves = tensors["curves"].to(self.curves)
         self.late_weight_steps, self.steps_done = values["late_weight_steps"], values["steps_done"]
         self.history = [tuple(row) for row in values["history"]]
         self.weight_history = [tuple(row) for row in values["weight_history"]]

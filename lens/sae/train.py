@@ -95,54 +95,69 @@ def train_layer(
     data_digest: str,
     model: str = "",
     layer: int | str = "",
-    expansion: int = 1,
     order_seed: int = 0,
     log_every: int = 20,
     device: str | torch.device | None = None,
 ) -> Trained:
     """Train every variant with every seed on the residual stream of one layer.
 
-    All runs see the same windows in the same order; a seed sets the initial weights and mask logits, and variants of
-    one seed start from the same ones: differences between variants are paired by construction.
+    Runs with equal steps and batches see the same windows in the same order; a seed sets the initial weights and mask
+    logits, and variants of one seed start from the same ones: their differences are paired by construction.
 
     Args:
         activations: training windows [n, T, d_in], memory-mapped or not; read a batch at a time.
-        configs: recipe of each variant, with equal steps and batch_windows.
+        configs: recipe of each variant.
         folder: where `<variant>-seed<seed>/` dictionaries appear, all at once, when training has finished.
-        pool: where state is kept under a digest of everything that decides the result. A call with equal arguments
-            goes on from unfinished state, and does not train again what is finished.
+        pool: where each run is kept under a digest of everything that decides its result. A call goes on from
+            unfinished state, and does not train again what is finished, whatever else it asks for.
         data_digest: identifies the activations, so that no state is resumed on other data.
 
     Raises:
         TrainingError: the loss is not finite, every feature is silent, or there are fewer windows than a batch.
-        ValueError: the variants disagree in steps or batch size.
     """
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     n, T, d_in = activations.shape
-    steps, batch = _common(configs, "steps"), _common(configs, "batch_windows")
-    if n < batch:
+    if n < (batch := max(config.batch_windows for config in configs.values())):
         raise TrainingError(f"{n} training windows are fewer than one batch of {batch}; ask for more windows")
-    statistics = {bos: input_statistics(activations, 0 if bos else 1) for bos in {c.include_bos for c in configs.values()}}
-    identity = {
-        "configs": {v: asdict(c) for v, c in configs.items()}, "seeds": list(seeds), "data": data_digest, "model": model,
-        "layer": str(layer), "expansion": expansion, "order_seed": order_seed, "log_every": log_every,
-        "device": device.type, "torch": torch.__version__, "code": [digests.source_digest(path.read_text()) for path in sorted(Path(__file__).parent.glob("*.py"))],
+    shared = {
+        "data": data_digest, "model": model, "layer": str(layer), "order_seed": order_seed, "log_every": log_every,
+        "device": device.type, "torch": torch.__version__,
+        "code": digests.room("lens.sae.train", without=("lens.sae.presets",)),  # a recipe counts by its values
     }
-    state = pool / f"train-{hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]}"
-    finished = state / "finished"
-    if not finished.is_dir():
-        runs = [
-            _start(variant, config, seed, statistics[config.include_bos], (T, d_in), expansion, model, layer, device)
-            for variant, config in configs.items()
-            for seed in seeds
+    keys = {
+        (variant, seed): _key({"config": asdict(config), "variant": variant, "seed": seed, **shared})
+        for variant, config in configs.items()
+        for seed in seeds
+    }
+    finished = {run: pool / f"trained-{key}" for run, key in keys.items()}
+    statistics: dict[bool, InputStatistics] = {}
+    for steps, size in sorted({(config.steps, config.batch_windows) for config in configs.values()}):
+        missing = [
+            (variant, seed)
+            for variant, seed in keys
+            if (configs[variant].steps, configs[variant].batch_windows) == (steps, size)
+            and not finished[variant, seed].is_dir()
         ]
-        _train(runs, activations, state, batch, order_seed, log_every, layer)
-        _finish(runs, finished)
-    link_folders([finished / f"{variant}-seed{seed}" for variant in configs for seed in seeds], folder)
+        if not missing:
+            continue
+        for bos in {configs[variant].include_bos for variant, _ in missing} - statistics.keys():
+            statistics[bos] = input_statistics(activations, 0 if bos else 1)
+        runs = [
+            _start(variant, configs[variant], seed, statistics[configs[variant].include_bos], (T, d_in), model, layer, device)
+            for variant, seed in missing
+        ]
+        state = pool / f"train-{_key([keys[run] for run in missing])}"
+        _train(runs, activations, state, size, order_seed, log_every, layer)
+        _finish({finished[run]: trained for run, trained in zip(missing, runs, strict=True)}, state)
+    link_folders([finished[v, s] / f"{v}-seed{s}" for v, s in keys], folder)
     return Trained(
-        {(variant, seed): folder / f"{variant}-seed{seed}" for variant in configs for seed in seeds},
-        *(pd.read_csv(finished / f"{name}.csv") for name in FRAMES),
+        {(variant, seed): folder / f"{variant}-seed{seed}" for variant, seed in keys},
+        *(pd.concat([pd.read_csv(finished[run] / f"{name}.csv") for run in keys], ignore_index=True) for name in FRAMES),
     )
+
+
+def _key(identity: dict | list) -> str:
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _train(runs: list[Run], activations: Tensor, state: Path, batch: int, order_seed: int, log_every: int, layer) -> None:
@@ -165,34 +180,25 @@ def _train(runs: list[Run], activations: Tensor, state: Path, batch: int, order_
     progress.close()
 
 
-def _finish(runs: list[Run], finished: Path) -> None:
-    """Check the runs, write dictionaries and histories, and only then drop the state of unfinished training."""
-    for run in runs:
+def _finish(runs: dict[Path, Run], state: Path) -> None:
+    """Check the runs, write each to its folder in one rename, and only then drop the state of unfinished training."""
+    for run in runs.values():
         run.check_finished()
-    temporary = finished.with_name(".finished")
-    shutil.rmtree(temporary, ignore_errors=True)
-    for run in runs:
+    for folder, run in runs.items():
+        temporary = folder.with_name(f".{folder.name}")
+        shutil.rmtree(temporary, ignore_errors=True)
         run.sae.save(temporary / run.name)
-    for name in FRAMES:
-        frame = pd.concat([run.table(name) for run in runs], ignore_index=True)
-        frame.to_csv(temporary / f"{name}.csv", index=False)
-    temporary.rename(finished)
-    for path in finished.parent.glob("step-*"):
-        shutil.rmtree(path)
+        for name in FRAMES:
+            run.table(name).to_csv(temporary / f"{name}.csv", index=False)
+        temporary.rename(folder)
+    shutil.rmtree(state, ignore_errors=True)
 
 
-def _common(configs: dict[str, TrainConfig], name: str) -> int:
-    values = {getattr(config, name) for config in configs.values()}
-    if len(values) != 1:
-        raise ValueError(f"variants of one layer share their batches, so {name} must agree; found {sorted(values)}")
-    return values.pop()
-
-
-def _start(variant, config, seed, statistics, shape, expansion, model, layer, device) -> Run:
+def _start(variant, config, seed, statistics, shape, model, layer, device) -> Run:
     T, d_in = shape
     scale = 1.0 if config.input_scale == "raw" else statistics.mean_square_norm**-0.5
     sae_config = SAEConfig(
-        d_in=d_in, d_sae=expansion * d_in, n_positions=T, masked=config.masks != "none", tau=config.tau_end,
+        d_in=d_in, d_sae=config.expansion * d_in, n_positions=T, masked=config.masks != "none", tau=config.tau_end,
         input_scale=scale, model=model, layer=str(layer), variant=variant, seed=seed,
     )
-    return Run(config, SAE.initialise(sae_config, statistics.mean * scale, seed).to(device))
+    return Run(config, SAE.initialise(sae_config, statistics.mean * scale, seed, config.mask_start).to(device))

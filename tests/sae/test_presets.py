@@ -22,6 +22,12 @@ def test_variant_wins_over_overrides_which_win_over_the_preset():
     assert (config.masks, config.position_weights, config.lr, config.weight_decay) == ("none", "uniform", 0.1, 0.0)
 
 
+def test_a_variant_with_larger_batches_takes_fewer_steps():
+    assert train_config("paper", "literal", 5000).steps == 5000 * 16 // 2048
+    assert train_config("paper", "literal", 5).steps == 1
+    assert train_config("literal", "temporallens", 5000).steps == 5000  # a study of the literal preset takes what it says
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -30,6 +36,7 @@ def test_variant_wins_over_overrides_which_win_over_the_preset():
         (("paper", "standard", 5, {"l1coef": 1}), "unknown field 'l1coef'.*'l1_coef'"),
         (("paper", "standard", 0), "not trained in zero steps"),
         (("paper", "standard", 5, {"tau_end": 0}), "temperatures must be positive"),
+        (("paper", "standard", 5, {"expansion": 0}), "expansion must be at least 1"),
         (("paper", "standard", 5, {"batch_windows": 16, "micro_batch_windows": 5}), "not a multiple"),
     ],
 )

@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from lens.config import ROOT
+from lens.sae import train as lens_train
 from lens.sae.model import SAE
 from lens.sae.presets import train_config
 from lens.sae.run import TrainingError
@@ -140,6 +142,40 @@ def test_finished_training_is_not_repeated_and_changed_training_is(tmp_path, mon
         train(tmp_path, l1_coef=0.05)
     with pytest.raises(pytest.fail.Exception):
         train(tmp_path, steps=31)
+
+
+def test_a_further_variant_leaves_finished_runs_alone(tmp_path, monkeypatch):
+    first = train(tmp_path, variants=("standard",), seeds=(0,))
+    started = []
+    original = lens_train._start
+    monkeypatch.setattr(lens_train, "_start", lambda variant, *a: started.append(variant) or original(variant, *a))
+    both = train(tmp_path, variants=("standard", "temporallens"), seeds=(0,))
+    assert started == ["temporallens"]
+    history = both.history[both.history["variant"] == "standard"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(first.history, history)
+
+
+def test_a_variant_with_larger_batches_sees_as_many_windows(tmp_path):
+    both = configs(steps=30, variants=("temporallens", "literal"))
+    both["literal"] = dataclasses.replace(both["literal"], steps=10, batch_windows=12, micro_batch_windows=4)
+    trained = train_layer(activations(), both, (0,), tmp_path / "o", tmp_path / "p", data_digest="test", log_every=5)
+    steps = trained.summary[trained.summary["metric"] == "steps"].set_index("variant")["value"]
+    assert steps.to_dict() == {"temporallens": 30, "literal": 10}
+
+
+def test_static_windows_gate_exactly_and_stay(tmp_path):
+    trained = train(tmp_path, variants=("static_windows", "static_windows_wrapped"), seeds=(0,))
+    for variant in ("static_windows", "static_windows_wrapped"):
+        mask = SAE.load(trained.folders[variant, 0]).mask()
+        assert set(mask.unique().tolist()) == {0.0, 1.0}
+        assert (mask.sum(0) == T // 4).all()
+
+
+def test_pure_bf16_loses_updates_of_the_mask_logits_and_float32_does_not(tmp_path):
+    """Half a unit in the last place of a bfloat16 in [1/8, 1/4) is 4.9e-4, more than a step of 3e-4."""
+    trained = train(tmp_path, variants=("temporallens", "bf16_parameters"), seeds=(0,), steps=60)
+    lost = trained.summary[trained.summary["metric"] == "lost_update_share"].set_index("variant")["value"]
+    assert lost["temporallens"] < 0.01 and lost["bf16_parameters"] > 0.1
 
 
 def test_order_covers_every_window_once_an_epoch_and_can_start_anywhere():
