@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,6 +38,17 @@ def keep_bos(replace: Replace) -> Replace:
     return kept
 
 
+def only(positions: slice, replace: Replace) -> Replace:
+    """Replace at `positions` and leave all others as they are."""
+
+    def replaced(x: Tensor) -> Tensor:
+        x = x.clone()
+        x[:, positions] = replace(x)[:, positions].to(x.dtype)
+        return x
+
+    return replaced
+
+
 def dictionary(sae: SAE) -> Replace:
     """Splice in the dictionary's reconstruction."""
     return lambda x: sae.to(x.device)(x.float()).to(x.dtype)
@@ -57,13 +68,18 @@ def splice(model: LanguageModel, tokens: Tensor, layer: Layer, replacements: dic
 
     Args:
         tokens: windows [n, T].
-        replacements: by name; each maps the residual stream [B, T, d] to its replacement. Wrap in `keep_bos`.
+        replacements: by name; each maps the residual stream [B, T, d] to its replacement, and leaves what it is
+            given as it is. Wrap in `keep_bos`.
+
+    Raises:
+        ValueError: the model is an encoder.
     """
     device = next(model.model.parameters()).device
     tokens = tokens.long().to(device)
     n, T = tokens.shape
-    clean_hidden = model.spliced(tokens, layer, None)[:, :-1].flatten(0, 1)
-    hidden = {name: model.spliced(tokens, layer, r)[:, :-1].flatten(0, 1) for name, r in replacements.items()}
+    states = model.spliced_each(tokens, layer, [None, *replacements.values()])
+    clean_hidden, *others = (x[:, :-1].flatten(0, 1) for x in states)
+    hidden = dict(zip(replacements, others, strict=True))
     targets = tokens[:, 1:].flatten()
     ce_clean = torch.empty(n * (T - 1))
     ce = {name: torch.empty(n * (T - 1)) for name in replacements}
@@ -74,12 +90,36 @@ def splice(model: LanguageModel, tokens: Tensor, layer: Layer, replacements: dic
         clean = _log_softmax_(model.logits(clean_hidden[rows]))
         ce_clean[rows] = -clean.gather(1, target)[:, 0].cpu()
         p = clean.exp()
-        for name, states in hidden.items():
-            log_q = _log_softmax_(model.logits(states[rows]))
+        for name, x in hidden.items():
+            log_q = _log_softmax_(model.logits(x[rows]))
             ce[name][rows] = -log_q.gather(1, target)[:, 0].cpu()
             kl[name][rows] = _row_dot(p, torch.sub(clean, log_q, out=log_q)).cpu()
     shaped = lambda values: values.view(n, T - 1).numpy()  # noqa: E731
     return Fidelity(shaped(ce_clean), {k: shaped(v) for k, v in ce.items()}, {k: shaped(v) for k, v in kl.items()})
+
+
+def splice_matrix(
+    model: LanguageModel, tokens: Tensor, layer: Layer, replace: Replace, buckets: Mapping[str, slice]
+) -> np.ndarray:
+    """Where in a window the loss rises when only one bucket of positions is replaced: Delta CE, nats, [B, B].
+
+    Row: the bucket replaced after block `layer`; column: the bucket whose predictions of the next token are scored,
+    mean over windows and its positions. A causal model gives exactly 0 before the replaced bucket.
+
+    Args:
+        tokens: windows [n, T].
+        buckets: by name, as in `lens.measure.reconstruction.buckets`; leave BOS out.
+
+    Raises:
+        ValueError: a bucket in which no prediction is made, or the model is an encoder.
+    """
+    positions = range(tokens.shape[1] - 1)  # nothing follows the last token
+    empty = [name for name, where in buckets.items() if not positions[where]]
+    if empty:
+        raise ValueError(f"no prediction in bucket {', '.join(empty)}: windows of {tokens.shape[1]} are too short")
+    result = splice(model, tokens, layer, {name: only(where, replace) for name, where in buckets.items()})
+    delta = {name: result.ce[name].astype(np.float64) - result.ce_clean for name in buckets}
+    return np.array([[delta[row][:, where].mean() for where in buckets.values()] for row in buckets])
 
 
 def _log_softmax_(logits: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import pandas as pd
 import torch
+from scipy import stats
 from torch import Tensor
 from tqdm import tqdm
 
@@ -17,11 +18,12 @@ from lens.measure.reconstruction import InputMoments, buckets, fvu, input_moment
 from lens.sae.model import SAE
 
 Dictionaries = Mapping[tuple[str, int], SAE]  # by (variant, seed)
-Tables = dict[str, pd.DataFrame]  # positions, summary, blocks
+Tables = dict[str, pd.DataFrame]  # by name: positions, summary, blocks, ...
 INPUT = ("activations", -1)  # the pseudo-variant and seed of rows about the activations themselves
 
 POSITIONS = ["variant", "seed", "position", "metric", "value", "n", "unit"]
 SUMMARY = ["variant", "seed", "positions", "metric", "value", "n", "unit"]
+TESTS = ["variant", "seed", "comparison", "value", "t", "p", "n"]
 BLOCKS = ["variant", "seed", "block", "bucket", "metric", "value", "n", "unit"]
 SQUARED = "squared norm, inputs scaled to mean squared norm 1"
 TEXT, ALL = slice(1, None), slice(None)
@@ -40,6 +42,7 @@ def reconstruction_tables(
     blocks = list(blocks)
     moments = input_moments(activations, block, len(blocks), scale)
     positions, summary, rows = _input_positions(moments), _input_summary(moments), []
+    by_window: dict[tuple[str, int], np.ndarray] = {}
     for name, values in (
         ("sq_norm", moments.sq_norm), ("sq_deviation", moments.sq_deviation),
         ("sq_deviation_position", moments.sq_deviation_position),
@@ -79,11 +82,30 @@ def reconstruction_tables(
             (*key, "text", "dense_features", float((density > DENSE).sum()), d_sae, "features"),
         ]
         rows += _block_rows(key, "sq_error", r.sq_error, r.count, blocks)
+        by_window[key] = r.by_window
     return {
         "positions": pd.DataFrame(positions, columns=POSITIONS),
         "summary": pd.DataFrame(summary, columns=SUMMARY),
         "blocks": pd.DataFrame(rows, columns=BLOCKS),
+        "tests": pd.DataFrame(_window_tests(by_window, activations.shape[1]), columns=TESTS),
     }
+
+
+def _window_tests(by_window: dict[tuple[str, int], np.ndarray], T: int) -> list[tuple]:
+    """Paired t tests over windows, as the paper takes them: early against late positions, and variant against standard.
+
+    `value` is the mean difference relative to the second of the two.
+    """
+    rows = []
+    text_weights = np.array([T // 4, T - 1 - T // 4]) / (T - 1)
+    for (variant, seed), errors in by_window.items():
+        pairs = {"early against late": (errors[:, 0], errors[:, 1])}
+        if variant != "standard" and ("standard", seed) in by_window:
+            pairs["against standard"] = (errors @ text_weights, by_window["standard", seed] @ text_weights)
+        for name, (a, b) in pairs.items():
+            t, p = stats.ttest_rel(a, b)
+            rows.append((variant, seed, name, a.mean() / b.mean() - 1, t, p, len(a)))
+    return rows
 
 
 def fidelity_tables(

@@ -52,6 +52,8 @@ class Reconstruction:
     """[d_sae] tokens at text positions on which the feature is active"""
     per_token: dict[str, float]
     """sums over text tokens of each of `token_measures`"""
+    by_window: np.ndarray
+    """[n, 2] mean of ||x - x_hat||^2 over each window's early (1..T/4) and over its late text positions"""
 
 
 def _chunks(activations: Tensor, scale: float) -> Iterator[tuple[slice, Tensor]]:
@@ -102,11 +104,14 @@ def reconstruct(sae: SAE, activations: Tensor, block: Tensor, n_blocks: int, sca
     active, l1 = torch.zeros(T, dtype=torch.float64), torch.zeros(T, dtype=torch.float64)
     firings = torch.zeros(d_sae, dtype=torch.float64)
     per_token: dict[str, float] = {}
+    by_window = []
     for rows, x in _chunks(activations, 1.0):
         f = sae.encode(x)
         x_hat = sae.decode(f).mul_(scale)
         x = x.mul_(scale)
-        sq_error += _by_block((x - x_hat).square().sum(-1), block[rows], n_blocks)
+        error = (x - x_hat).square().sum(-1)
+        sq_error += _by_block(error, block[rows], n_blocks)
+        by_window.append(torch.stack([error[:, 1 : T // 4 + 1].mean(1), error[:, T // 4 + 1 :].mean(1)], dim=1))
         on = f > 0
         active += on.sum((0, 2))
         l1 += f.sum(2, dtype=torch.float64).sum(0)
@@ -114,7 +119,7 @@ def reconstruct(sae: SAE, activations: Tensor, block: Tensor, n_blocks: int, sca
         for name, values in token_measures(x[:, 1:], x_hat[:, 1:], f[:, 1:]).items():
             per_token[name] = per_token.get(name, 0.0) + values.sum(dtype=torch.float64).item()
     count = _by_block(torch.ones(activations.shape[:2]), block, n_blocks)
-    return Reconstruction(count, sq_error, active.numpy(), l1.numpy(), firings.numpy(), per_token)
+    return Reconstruction(count, sq_error, active.numpy(), l1.numpy(), firings.numpy(), per_token, torch.cat(by_window).numpy())
 
 
 def token_measures(x: Tensor, x_hat: Tensor, f: Tensor) -> dict[str, Tensor]:

@@ -8,12 +8,15 @@ Four kinds of rule, all written in `claims.yaml` before the runs they judge:
   `if_positive` is the verdict of a claim that cannot fail, once its direction is found.
 - `ceiling` {reproduced, partly}: a claim that something stays small; judged by the upper end of the interval.
 - `tolerance` {target, max}: a property of the implementation; no sampling, so no interval.
-- `conditions` {reproduced: [...], partly: [...]}: several measures, each against a threshold.
+- `conditions` {reproduced: [...], partly: [...]}: several measures, each against a threshold. A condition holds when
+  the whole interval is on its side of the threshold, fails when it is on the other, and is open otherwise. A band
+  (`in`) holds when the estimate lies in it, as for the rule `band`, and fails when the whole interval lies outside.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 REPRODUCED = "reproduced"
@@ -24,15 +27,24 @@ INCONCLUSIVE = "inconclusive"
 IMPLEMENTED = "implemented"
 BY_CONSTRUCTION = "holds by construction"
 UNDERSPECIFIED = "underspecified"
-NOT_YET = "not measured yet"
 NOT_IN_STUDY = "not measured in this study"
 NOT_TESTABLE = "not testable here"
 WORDS = (
     REPRODUCED, PARTLY, NOT_REPRODUCED, CONTRADICTED, INCONCLUSIVE, IMPLEMENTED,
-    BY_CONSTRUCTION, UNDERSPECIFIED, NOT_IN_STUDY, NOT_TESTABLE, NOT_YET,
+    BY_CONSTRUCTION, UNDERSPECIFIED, NOT_IN_STUDY, NOT_TESTABLE,
 )  # fmt: skip
 
 ALPHA = 0.05
+OPERATORS = ("above", "below", "at_least", "equals", "in")
+"""of conditions: m > x, m < x, m >= x, m = x (true and false are 1 and 0), low <= m <= high"""
+
+
+class Measure(NamedTuple):
+    """A number that a condition reads, with its 95 % interval: equal where nothing is sampled, nan where unknown."""
+
+    estimate: float
+    low: float
+    high: float
 
 
 class Verdict(NamedTuple):
@@ -95,6 +107,65 @@ def _band(estimate: float, low: float, high: float, p: float | None, rule: dict)
     if high < bottom:
         return Verdict(NOT_REPRODUCED, f"the interval includes {null:g} and excludes the band {band}")
     return Verdict(INCONCLUSIVE, f"the interval includes {null:g} and reaches the band {band}: too wide to tell")
+
+
+def judge_conditions(rule: dict, measures: Mapping[str, Measure]) -> Verdict:
+    """Verdict of a claim whose rule asks for several measures at once.
+
+    `reproduced` or `partly` where all conditions of that list hold. Else, as for a band, `not reproduced` where the claim
+    as stated is excluded (a condition of `reproduced` fails), and `inconclusive` where it is not.
+
+    Args:
+        rule: `reproduced` and `partly`, each a list of {measure, and one of OPERATORS}.
+        measures: by the names that the rule uses; true and false are 1 and 0.
+
+    Raises:
+        KeyError: a measure of the rule is not there.
+    """
+    said: list[str] = []
+    excluded = False
+    for word in (REPRODUCED, PARTLY):
+        results = [(condition, _holds(condition, measures[condition["measure"]])) for condition in rule[word]]
+        said += [line for line in (_said(c, measures[c["measure"]], r) for c, r in results) if line not in said]
+        if all(holds for _, holds in results):
+            return Verdict(word, "; ".join(said))
+        excluded |= word == REPRODUCED and any(holds is False for _, holds in results)
+    return Verdict(NOT_REPRODUCED if excluded else INCONCLUSIVE, "; ".join(said))
+
+
+def _holds(condition: dict, m: Measure) -> bool | None:
+    """Three-valued: None where the interval is unknown or lies on both sides of the threshold."""
+    if math.isnan(m.low) or math.isnan(m.high):
+        return None
+    how, value = _operator(condition)
+    if how == "equals":
+        return abs(m.estimate - float(value)) < 1e-9
+    if how == "in":
+        low, high = value
+        if low <= m.estimate <= high:
+            return True
+        return False if m.high < low or m.low > high else None
+    if how == "below":
+        return True if m.high < value else False if m.low >= value else None
+    if how == "at_least":
+        return True if m.low >= value else False if m.high < value else None
+    return True if m.low > value else False if m.high <= value else None
+
+
+def _said(condition: dict, m: Measure, holds: bool | None) -> str:
+    how, value = _operator(condition)
+    name = condition["measure"].replace("_", " ")
+    if isinstance(value, bool):
+        return f"{name}: {'unknown' if holds is None else 'yes' if m.estimate else 'no'}"
+    outcome = {True: "holds", False: "fails", None: "is open"}[holds]
+    wanted = f"in [{value[0]:g}, {value[1]:g}]" if how == "in" else f"{how.replace('_', ' ')} {value:g}"
+    around = " (no interval)" if math.isnan(m.low) else "" if m.low == m.high else f" [{m.low:.3g}, {m.high:.3g}]"
+    return f"{name} {m.estimate:.3g}{around}: {wanted} {outcome}"
+
+
+def _operator(condition: dict) -> tuple[str, object]:
+    """(name, threshold) of a condition."""
+    return next((how, condition[how]) for how in OPERATORS if how in condition)
 
 
 def _open(high: float | str) -> float:

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from lens.activations import language_model
-from lens.measure.fidelity import ce_recovered, constant, dictionary, keep_bos, splice
+from lens.measure.fidelity import ce_recovered, constant, dictionary, keep_bos, only, splice, splice_matrix
 from lens.sae.model import SAE, SAEConfig
 
 
@@ -67,6 +67,52 @@ def test_a_dictionary_that_returns_its_input_costs_nothing(model, tokens):
     sae = SAE(SAEConfig(d, 2 * d, 10, False, 1.0, 1.0), weights)
     result = splice(model, tokens, 1, {"sae": dictionary(sae)})
     np.testing.assert_allclose(result.ce["sae"], result.ce_clean, atol=1e-4)
+
+
+TEXT_BUCKETS = {"1-3": slice(1, 4), "4-7": slice(4, 8), "8-9": slice(8, 10)}
+
+
+def test_only_the_positions_named_are_replaced():
+    x = torch.arange(12.0).view(1, 4, 3)
+    new = only(slice(1, 3), lambda x: -x)(x)
+    assert new[0].tolist() == [[0, 1, 2], [-3, -4, -5], [-6, -7, -8], [9, 10, 11]]
+    assert torch.equal(x, torch.arange(12.0).view(1, 4, 3))
+
+
+@pytest.mark.parametrize("layer", ["embedding", 1])
+def test_replacing_a_bucket_by_itself_costs_nothing(model, tokens, layer):
+    matrix = splice_matrix(model, tokens, layer, lambda x: x.clone(), TEXT_BUCKETS)
+    assert np.array_equal(matrix, np.zeros((3, 3)))
+
+
+@pytest.mark.parametrize("layer", ["embedding", 1])
+def test_what_is_replaced_later_costs_nothing_before(model, tokens, layer):
+    matrix = splice_matrix(model, tokens, layer, lambda x: 3 * x.roll(1, 0), TEXT_BUCKETS)
+    assert np.array_equal(matrix[np.tril_indices(3, -1)], np.zeros(3))
+    assert (matrix[np.triu_indices(3)] != 0).all()
+
+
+def test_an_entry_of_the_matrix_is_the_difference_of_two_losses(model, tokens):
+    matrix = splice_matrix(model, tokens, 1, lambda x: -x, TEXT_BUCKETS)
+
+    def flipped(x):
+        return torch.cat([x[:, :1], -x[:, 1:4], x[:, 4:]], 1)
+
+    with torch.inference_mode():
+        loss = {
+            name: torch.nn.functional.cross_entropy(
+                model.logits(model.spliced(tokens, 1, r))[:, :-1].transpose(1, 2), tokens[:, 1:], reduction="none"
+            )
+            for name, r in {"clean": None, "flipped": flipped}.items()
+        }
+    difference = (loss["flipped"] - loss["clean"]).numpy()
+    for column, where in enumerate((slice(1, 4), slice(4, 8), slice(8, 9))):
+        assert matrix[0, column] == pytest.approx(difference[:, where].mean(), rel=1e-3, abs=1e-5)
+
+
+def test_a_bucket_without_a_prediction_is_refused(model, tokens):
+    with pytest.raises(ValueError, match="no prediction in bucket last: windows of 10"):
+        splice_matrix(model, tokens, 1, lambda x: x, {"first": slice(1, 9), "last": slice(9, 10)})
 
 
 def test_ce_recovered_by_hand():

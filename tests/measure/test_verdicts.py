@@ -3,7 +3,16 @@
 import numpy as np
 import pytest
 
-from lens.measure.verdicts import WORDS, Verdict, attribute_by_contrast, attribute_by_control, judge
+from lens.measure.verdicts import (
+    OPERATORS,
+    WORDS,
+    Measure,
+    Verdict,
+    attribute_by_contrast,
+    attribute_by_control,
+    judge,
+    judge_conditions,
+)
 
 BAND = {"kind": "band", "low": 0.11, "high": 0.19, "no_effect": 0}
 SHARE = {"kind": "band", "low": 0.68, "high": 0.78, "no_effect": "none"}
@@ -48,6 +57,98 @@ def test_a_registered_test_has_to_agree_with_the_interval():
     assert judge(OPEN, 0.9, 0.5, 0.98, p=0.2) == Verdict(
         "inconclusive", "the interval excludes 0, the registered test does not (p = 0.2)"
     )
+
+
+UNKNOWN = Measure(0.7, np.nan, np.nan)
+HOLDS, FAILS, OPEN_ = "reproduced", "not reproduced", "inconclusive"
+
+
+def one(condition: dict, m: Measure) -> str:
+    """The verdict of a rule that asks for one condition, which says whether it holds."""
+    condition = {"measure": "m", **condition}
+    return judge_conditions({"reproduced": [condition], "partly": [condition]}, {"m": m}).word
+
+
+@pytest.mark.parametrize(
+    ("condition", "low", "high", "word"),
+    [
+        ({"above": 0.5}, 0.6, 0.8, HOLDS),
+        ({"above": 0.5}, 0.5, 0.8, OPEN_),  # strictly above
+        ({"above": 0.5}, 0.3, 0.5, FAILS),
+        ({"above": 0.5}, 0.4, 0.6, OPEN_),
+        ({"below": 0.5}, 0.3, 0.4, HOLDS),
+        ({"below": 0.5}, 0.3, 0.5, OPEN_),
+        ({"below": 0.5}, 0.5, 0.7, FAILS),
+        ({"at_least": 0.5}, 0.5, 0.7, HOLDS),
+        ({"at_least": 0.5}, 0.3, 0.4, FAILS),
+        ({"at_least": 0.5}, 0.4, 0.5, OPEN_),
+        ({"equals": 0.5}, 0.5, 0.5, HOLDS),
+        ({"equals": 0.5}, 0.6, 0.6, FAILS),
+        ({"equals": True}, 1, 1, HOLDS),
+        ({"equals": True}, 0, 0, FAILS),
+        ({"equals": False}, 0, 0, HOLDS),
+        ({"in": [12, 20]}, 11, 19, HOLDS),  # the estimate decides, as in a band
+        ({"in": [12, 20]}, 20.5, 22, FAILS),
+        ({"in": [12, 20]}, 8, 11, FAILS),
+        ({"in": [12, 20]}, 19, 29, OPEN_),
+        ({"in": [12, 20]}, 3, 13, OPEN_),
+    ],
+)
+def test_a_condition_holds_fails_or_is_open(condition, low, high, word):
+    assert one(condition, Measure((low + high) / 2, low, high)) == word
+
+
+@pytest.mark.parametrize("how", OPERATORS)
+def test_without_an_interval_every_condition_is_open(how):
+    condition = {"measure": "m", how: [0, 1] if how == "in" else 0.7}
+    verdict = judge_conditions({"reproduced": [condition], "partly": [condition]}, {"m": UNKNOWN})
+    assert verdict.word == "inconclusive" and "(no interval)" in verdict.why
+
+
+YES, NO, MAYBE = Measure(1, 1, 1), Measure(0, 0, 0), Measure(np.nan, np.nan, np.nan)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "word"),
+    [
+        (YES, YES, "reproduced"),
+        (YES, NO, "not reproduced"),  # reproduced asks for both, partly for b
+        (NO, YES, "partly"),
+        (NO, NO, "not reproduced"),
+        (MAYBE, YES, "partly"),  # at least that
+        (MAYBE, NO, "not reproduced"),
+        (NO, MAYBE, "not reproduced"),  # the claim as stated is excluded, a part of it is not shown
+        (YES, MAYBE, "inconclusive"),
+        (MAYBE, MAYBE, "inconclusive"),
+    ],
+)
+def test_conditions_are_joined_with_three_values(a, b, word):
+    rule = {
+        "reproduced": [{"measure": "a", "equals": True}, {"measure": "b", "equals": True}],
+        "partly": [{"measure": "b", "equals": True}],
+    }
+    assert judge_conditions(rule, {"a": a, "b": b}).word == word
+
+
+def test_an_open_way_to_reproduced_is_not_closed_by_a_failed_partly():
+    rule = {"reproduced": [{"measure": "rate", "at_least": 2}], "partly": [{"measure": "fvu", "above": 0}]}
+    no_rise = Measure(-0.1, -0.2, -0.05)
+    assert judge_conditions(rule, {"rate": Measure(2, 1, 4), "fvu": no_rise}).word == "inconclusive"
+    assert judge_conditions(rule, {"rate": Measure(1, 1, 1), "fvu": no_rise}).word == "not reproduced"
+
+
+def test_the_reason_names_every_measure_once_with_its_outcome():
+    rule = {
+        "reproduced": [{"measure": "median_span", "in": [12, 20]}, {"measure": "differs_from_nulls", "equals": True}],
+        "partly": [{"measure": "differs_from_nulls", "equals": True}],
+    }
+    verdict = judge_conditions(rule, {"median_span": Measure(30, 28, 32), "differs_from_nulls": YES})
+    assert verdict == Verdict("partly", "median span 30 [28, 32]: in [12, 20] fails; differs from nulls: yes")
+    assert judge_conditions(rule, {"median_span": Measure(16, 16, 16), "differs_from_nulls": MAYBE}).why == (
+        "median span 16: in [12, 20] holds; differs from nulls: unknown"
+    )
+    with pytest.raises(KeyError, match="differs_from_nulls"):
+        judge_conditions(rule, {"median_span": YES})
 
 
 def test_attribution_needs_every_control_to_fall_short():

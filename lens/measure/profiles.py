@@ -1,0 +1,317 @@
+"""Where in a window, how densely and for how long each feature fires, and what permuted positions would give instead.
+
+One pass over held-out activations serves all dictionaries of a layer. Everything but the two token measures is a sum
+over windows that can be added over shards. Permutations shuffle labels within a window, so that a window's own rate of
+firing (its topic, its play) never counts as an effect of position.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+from scipy.fft import next_fast_len
+from torch import Tensor
+from torch.nn.functional import embedding_bag
+from tqdm import tqdm
+
+from lens.sae.model import SAE
+
+CHUNK = 32  # windows held in fp32 at a time
+DRAWS = 50  # permutations whose one-hot labels exist at a time: 4096 tokens x 50 x 11 bins x 4 bytes = 9 MB
+CLOCK_NAMES = ("0", "1", "2-3", "4-7", "8-15", "16-31", "32-63", "64+")
+
+K = TypeVar("K")
+
+
+@dataclass(frozen=True)
+class Labelling:
+    """A partition of tokens that firing may depend on: bins of position, of tokens since the last newline."""
+
+    bins: Tensor
+    """[n, T] index of each token's bin; -1: the token is not in the set"""
+    names: tuple[str, ...]
+    """name of each bin"""
+    strata: Tensor | None = None
+    """[n, T] integers; labels are permuted only among tokens of one window with the same stratum"""
+    circular: bool = True
+    """permute by a random circular shift of each window's labels, which leaves neighbours together: a feature that
+    stays on for several tokens, at no particular position, passes for positional when labels are shuffled one by one"""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Sums of one dictionary over held-out windows; a feature fires where f > 0. Text positions are 1..T-1."""
+
+    windows: int
+    """n"""
+    firings_BTK: np.ndarray
+    """[n_blocks, T, d_sae] windows of each text block in which the feature fires at t, BOS included"""
+    amplitude_BTK: np.ndarray
+    """[n_blocks, T, d_sae] sum of f, BOS included"""
+    observed: dict[str, np.ndarray]
+    """labelling -> [bins, d_sae] firings on tokens of each bin"""
+    null: dict[str, np.ndarray]
+    """labelling -> [R, bins, d_sae] the same under R permutations of the labels"""
+    bin_sizes: dict[str, np.ndarray]
+    """labelling -> [bins] tokens; a permutation does not change them"""
+    permuted_firings_RTK: np.ndarray
+    """[R', T-1, d_sae] firings by position after shifting each window's text positions by a random circular offset"""
+    permuted_amplitude_RTK: np.ndarray
+    """[R', T-1, d_sae] sum of f after the same shifts"""
+    runs_K: np.ndarray
+    """[d_sae] maximal runs of consecutive firings within the text positions of a window"""
+    expected_runs_K: np.ndarray
+    """[d_sae] their expectation when each window's firings are permuted over its P text positions: a window with n_i
+    firings has n_i (P - n_i + 1) / P runs (Wald and Wolfowitz 1940)"""
+    lag_products_LK: np.ndarray
+    """[lags + 1, d_sae] sum over windows and t of f_t f_{t+l}, both at text positions"""
+    window_means_NK: np.ndarray
+    """[n, d_sae] mean of f over each window's text positions"""
+    token_share_K: np.ndarray | None
+    """[d_sae] share of the feature's firings that are on its most frequent token; nan if silent"""
+    token_information_K: np.ndarray | None
+    """[d_sae] how well the token at hand predicts firing: 0 by chance, 1 fully (see `_token_measures`)"""
+
+    @property
+    def firings_TK(self) -> np.ndarray:
+        """[T-1, d_sae] firings at text positions, all blocks."""
+        return self.firings_BTK[:, 1:].sum(0, dtype=np.int64)
+
+    @property
+    def amplitude_TK(self) -> np.ndarray:
+        """[T-1, d_sae] E[f | t] at text positions, all blocks."""
+        return self.amplitude_BTK[:, 1:].sum(0, dtype=np.float64) / self.windows
+
+
+def position_labelling(n: int, T: int, first: int = 1, circular: bool = True) -> Labelling:
+    """Positions first..T-1 of n windows in bins that double: 1, 2-3, 4-7, ...; with first = 8: 8-15, 16-31, ..."""
+    if not 1 <= first < T:
+        raise ValueError(f"first = {first} is not a text position of a window of {T}: choose 1..{T - 1}")
+    edges = [first]
+    while edges[-1] < T:
+        edges.append(2 ** (edges[-1].bit_length()))
+    edges[-1] = T
+    t = torch.arange(T)
+    bins = torch.bucketize(t, torch.tensor(edges), right=True) - 1
+    names = tuple(str(a) if b == a + 1 else f"{a}-{b - 1}" for a, b in zip(edges, edges[1:], strict=False))
+    return Labelling(bins.expand(n, T), names, circular=circular)
+
+
+def clock_bins(clock_nT: Tensor) -> Tensor:
+    """Bins of a count of tokens since some event [n, T]: 0, 1, 2-3, 4-7, ..., 64+ (`CLOCK_NAMES`); -1 stays -1."""
+    edges = torch.tensor([0, *(2**i for i in range(len(CLOCK_NAMES) - 1))])
+    return torch.bucketize(clock_nT, edges, right=True) - 1
+
+
+@torch.no_grad()
+def profile(
+    dictionaries: Mapping[K, SAE],
+    activations: Tensor,
+    block: Tensor,
+    n_blocks: int,
+    labellings: Mapping[str, Labelling],
+    *,
+    permutations: int = 299,
+    profile_permutations: int = 10,
+    lags: int = 32,
+    tokens: Tensor | None = None,
+    seed: int = 0,
+) -> dict[K, Profile]:
+    """Profiles of all dictionaries of a layer on held-out activations [n, T, d], in one pass.
+
+    The permutations are the same for all dictionaries and do not depend on which ones are asked for. Costs grow with
+    the number of firings, not with tokens x d_sae.
+
+    Args:
+        block: [n] index of each window's text block.
+        labellings: by name, at least one; labels of windows [n, T].
+        permutations: R, of the labels. The smallest p they can give is 1 / (R + 1).
+        profile_permutations: R', of whole profiles.
+        lags: longest lag of the lag products.
+        tokens: [n, T] token ids, for the token measures; needs two tables [distinct tokens, d_sae] per dictionary
+            while it runs.
+
+    Raises:
+        ValueError: labels or tokens do not fit the activations, or the lags do not fit the window.
+    """
+    n, T, _ = activations.shape
+    _check(n, T, lags, labellings, tokens)
+    classes = None if tokens is None else _token_classes(tokens, seed)
+    width = sum(len(labelling.names) for labelling in labellings.values())
+    sums = {
+        key: _Sums(n, n_blocks, T, sae.config.d_sae, permutations + 1, width, profile_permutations, lags, classes)
+        for key, sae in dictionaries.items()
+    }
+    for start in tqdm(range(0, n, CHUNK), desc="profile", unit="chunk", mininterval=2):
+        rows = slice(start, min(start + CHUNK, n))
+        x = activations[rows].float()
+        draws = _keys(seed, start, (max(permutations, profile_permutations), len(x), T))
+        order = (torch.arange(T - 1) + (draws[:profile_permutations, :, :1] * (T - 1)).long()) % (T - 1)
+        labels = [_with_permutations(labelling, rows, draws[:permutations]) for labelling in labellings.values()]
+        bags = {}
+        for key, sae in dictionaries.items():
+            f = sae.encode(x)
+            on = f > 0
+            sums[key].add(f, on.float(), rows, block[rows], order)
+            bags[key] = _firing_tokens(on)
+        for first in range(0, permutations + 1, DRAWS):
+            part = slice(first, first + DRAWS)
+            one_hot = _one_hot([x[part] for x in labels], labellings)
+            for key, (token, offsets) in bags.items():
+                counts = embedding_bag(token, one_hot.flatten(1), offsets, mode="sum")
+                sums[key].counts[:, part] += counts.int().view(-1, *one_hot.shape[1:])
+    return {key: sums.pop(key).profile(n, labellings) for key in dictionaries}  # frees each one's tables
+
+
+def _check(n: int, T: int, lags: int, labellings: Mapping[str, Labelling], tokens: Tensor | None) -> None:
+    shapes = {f"labelling {name!r}": labelling.bins.shape for name, labelling in labellings.items()}
+    shapes |= {f"strata of {name!r}": v.strata.shape for name, v in labellings.items() if v.strata is not None}
+    if tokens is not None:
+        shapes["tokens"] = tokens.shape
+    for name, shape in shapes.items():
+        if tuple(shape) != (n, T):
+            raise ValueError(f"{name} has shape {tuple(shape)}, the activations are {n} windows of {T}")
+    for name, labelling in labellings.items():
+        if int(labelling.bins.max()) >= len(labelling.names) or int(labelling.bins.min()) < -1:
+            raise ValueError(f"labelling {name!r} has bins outside -1..{len(labelling.names) - 1}, its number of names")
+    if not 0 <= lags < T - 1:
+        raise ValueError(f"lags = {lags} does not fit {T - 1} text positions: choose 0..{T - 2}")
+
+
+def _keys(seed: int, start: int, shape: tuple[int, ...]) -> Tensor:
+    """Random sort keys in [0, 1) of the chunk that begins at window `start`."""
+    state = np.random.SeedSequence((seed, start)).generate_state(1, np.uint64)[0]
+    return torch.rand(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(int(state)))
+
+
+def _with_permutations(labelling: Labelling, rows: slice, keys_RmT: Tensor) -> Tensor:
+    """Labels of a chunk, [R + 1, m, T]: as they are, then permuted within window and stratum."""
+    labels = labelling.bins[rows].long()
+    strata = torch.zeros_like(labels) if labelling.strata is None else labelling.strata[rows].long()
+    strata = strata.masked_fill(labels < 0, int(strata.max()) + 1)  # tokens outside the set stay outside
+    keys = _rotated(labels >= 0, keys_RmT[..., :1]) if labelling.circular else keys_RmT
+    order = (keys + strata).argsort(-1)  # strata one after the other, in random order inside each
+    slots = labels.gather(-1, strata.argsort(dim=-1, stable=True))
+    permuted = torch.empty_like(order).scatter_(-1, order, slots.expand_as(order))
+    return torch.cat([labels[None], permuted])
+
+
+def _rotated(inside_mT: Tensor, u_Rm1: Tensor) -> Tensor:
+    """Sort keys in [0, 1) that rotate the tokens inside a set by a share u in [0, 1) of their number."""
+    count = inside_mT.sum(-1, keepdim=True).clamp_min(1)
+    rank = inside_mT.cumsum(-1) - 1
+    return (rank + (u_Rm1 * count).long()) % count / count.double()
+
+
+def _one_hot(labels: list[Tensor], labellings: Mapping[str, Labelling]) -> Tensor:
+    """[m * T, r, bins of all labellings] from labels [r, m, T]."""
+    return torch.cat(
+        [
+            (x.flatten(1).T[:, :, None] == torch.arange(len(labelling.names))).float()
+            for x, labelling in zip(labels, labellings.values(), strict=True)
+        ],
+        dim=-1,
+    )
+
+
+def _firing_tokens(on_mTK: Tensor) -> tuple[Tensor, Tensor]:
+    """Tokens (rows of the flattened chunk) on which each feature fires, feature after feature, and where each begins.
+
+    Counting labels over these costs one addition per firing and label; a dense product pays for the zeros too.
+    """
+    on = on_mTK.flatten(0, 1)
+    firings = on.sum(0)
+    return on.T.nonzero()[:, 1], firings.cumsum(0) - firings
+
+
+def _token_classes(tokens: Tensor, seed: int) -> Tensor:
+    """[2, n, T-1] index of each text token among the distinct ones, and the same shuffled over the whole text."""
+    _, classes = tokens[:, 1:].unique(return_inverse=True)
+    shuffled = torch.randperm(classes.numel(), generator=torch.Generator().manual_seed(seed))
+    return torch.stack([classes, classes.flatten()[shuffled].view_as(classes)])
+
+
+class _Sums:
+    """Running sums of one dictionary."""
+
+    def __init__(self, n, n_blocks, T, d_sae, labels, width, profile_permutations, lags, classes):
+        double = torch.float64
+        self.lags, self.padded, self.classes = lags, next_fast_len(T - 1 + lags, real=True), classes
+        self.firings, self.amplitude = torch.zeros(n_blocks, T, d_sae), torch.zeros(n_blocks, T, d_sae)
+        self.window_means = torch.zeros(n, d_sae)
+        self.counts = torch.zeros(d_sae, labels, width, dtype=torch.int32)
+        self.permuted_firings = torch.zeros(profile_permutations, T - 1, d_sae)
+        self.permuted_amplitude = torch.zeros(profile_permutations, T - 1, d_sae)
+        self.runs, self.expected_runs = torch.zeros(d_sae, dtype=double), torch.zeros(d_sae, dtype=double)
+        self.power = torch.zeros(self.padded // 2 + 1, d_sae, dtype=double)
+        if classes is not None:
+            self.tables = torch.zeros(2, int(classes.max()) + 1, d_sae)
+
+    def add(self, f: Tensor, on: Tensor, rows: slice, block: Tensor, order_RmP: Tensor) -> None:
+        """Add a chunk of features f [m, T, d_sae], with firings `on` as 0 and 1."""
+        m, T, _ = f.shape
+        self.firings.index_add_(0, block.long(), on)
+        self.amplitude.index_add_(0, block.long(), f)
+        source = (order_RmP + 1 + T * torch.arange(m)[:, None]).transpose(1, 2)  # [R, P, m] rows of the chunk
+        for total, values in ((self.permuted_firings, on), (self.permuted_amplitude, f)):
+            total += embedding_bag(source.flatten(0, 1), values.flatten(0, 1), mode="sum").view_as(total)
+        text, text_on = f[:, 1:], on[:, 1:]
+        n_i, P = text_on.sum(1).double(), T - 1
+        self.runs += text_on[:, 0].sum(0) + (text_on[:, 1:] * (1 - text_on[:, :-1])).sum((0, 1))
+        self.expected_runs += (n_i * (P - n_i + 1) / P).sum(0)
+        spectrum = torch.view_as_real(torch.fft.rfft(text, n=self.padded, dim=1))
+        self.power += spectrum.square().sum((0, 3))  # of all windows: its inverse transform is the lag products
+        self.window_means[rows] = text.mean(1)
+        if self.classes is not None:
+            for table, classes in zip(self.tables, self.classes[:, rows], strict=True):
+                table.index_add_(0, classes.flatten(), text_on.flatten(0, 1))
+
+    def profile(self, n: int, labellings: Mapping[str, Labelling]) -> Profile:
+        widths = [len(labelling.names) for labelling in labellings.values()]
+        counts = dict(zip(labellings, self.counts.permute(1, 2, 0).split(widths, dim=1), strict=True))
+        share, information = (None, None) if self.classes is None else _token_measures(self.tables, self.classes)
+        return Profile(
+            windows=n,
+            firings_BTK=self.firings.numpy().astype(np.uint32),
+            amplitude_BTK=self.amplitude.numpy(),
+            observed={name: c[0].contiguous().numpy() for name, c in counts.items()},
+            null={name: c[1:].contiguous().numpy() for name, c in counts.items()},
+            bin_sizes={
+                name: np.bincount(v.bins[v.bins >= 0].numpy(), minlength=len(v.names)) for name, v in labellings.items()
+            },
+            permuted_firings_RTK=self.permuted_firings.numpy().astype(np.uint32),
+            permuted_amplitude_RTK=self.permuted_amplitude.numpy(),
+            runs_K=self.runs.numpy().astype(np.int64),
+            expected_runs_K=self.expected_runs.numpy(),
+            lag_products_LK=torch.fft.irfft(self.power, n=self.padded, dim=0)[: self.lags + 1].numpy(),
+            window_means_NK=self.window_means.numpy(),
+            token_share_K=share,
+            token_information_K=information,
+        )
+
+
+def _token_measures(tables_2VK: Tensor, classes: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Share of firings on the most frequent token, and adjusted mutual information of firing and token.
+
+    The plug-in information I is far above 0 by chance when many tokens are rare; so (I - I*) / (H - I*), with I* of the
+    same tokens shuffled over the text and H the entropy of firing (the adjustment of Vinh et al. 2010, normalised by
+    the firing entropy). nan for a feature that never or always fires.
+    """
+    size_V = classes[0].flatten().bincount().double()
+    firings_K = tables_2VK[0].sum(0, dtype=torch.float64)
+    share = tables_2VK[0].amax(0) / firings_K
+    entropy = _binary_entropy(firings_K / size_V.sum())
+    observed, chance = (
+        entropy - (size_V @ _binary_entropy(table.double() / size_V[:, None])) / size_V.sum() for table in tables_2VK
+    )
+    information = torch.where(entropy > 0, (observed - chance) / (entropy - chance), torch.nan)
+    return share.numpy(), information.numpy()
+
+
+def _binary_entropy(p: Tensor) -> Tensor:
+    """Entropy of a yes with probability p, in nats."""
+    return torch.special.entr(p) + torch.special.entr(1 - p)

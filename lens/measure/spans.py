@@ -1,0 +1,264 @@
+"""How wide, in positions, is a feature's place in the window, and how long does a firing feature stay on?
+
+Profiles are [P, K] over text positions: row 0 is position 1. "Temporal span" is not one quantity, so several are
+measured, each beside what the same estimator gives without any effect of position: permuted profiles (null), features
+of equal frequency that fire at random (frequency), or firings permuted within windows (persistence).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import entr
+
+from lens.measure.position_information import MIN_FIRINGS
+from lens.measure.profiles import Profile
+
+BANDWIDTH = 3.0
+BANDWIDTHS = (2.0, 3.0, 4.0)
+WIDTH_FIRINGS = 300  # with 100 to 300 firings a true width of 64 comes out 12 to 32 positions too small
+MILLER_MADOW_FIRINGS = 300  # with fewer the correction overshoots
+FREQUENCY_DRAWS = 50
+DENSITY_EDGES = 10.0 ** np.arange(-3, 0.5, 0.5)
+MIN_BIN_FEATURES = 5
+
+
+@dataclass(frozen=True)
+class Spans:
+    """Estimators of one dictionary, one value per feature [d_sae]; nan below `MIN_FIRINGS` firings, masks excepted."""
+
+    density_K: np.ndarray
+    """share of text tokens on which the feature fires; never nan"""
+    fwhm_K: np.ndarray
+    """width of the smoothed amplitude profile, positions; nan without a significant effect of position, or below
+    `WIDTH_FIRINGS` firings"""
+    null_fwhm_K: np.ndarray
+    """the same of permuted profiles, median over them and not gated: compare on the features that have a `fwhm_K`"""
+    frequency_fwhm_K: np.ndarray
+    """the same of features of equal frequency, median over draws and not gated"""
+    centre_K: np.ndarray
+    """centre of mass of the amplitude profile, position"""
+    effective_positions_K: np.ndarray
+    """exp of the entropy of the firings over positions"""
+    effective_positions_corrected_K: np.ndarray
+    """the same with the Miller-Madow correction; nan below `MILLER_MADOW_FIRINGS`"""
+    effective_positions_ratio_K: np.ndarray
+    """effective positions over the mean of features of equal frequency: 1 without an effect of position"""
+    participation_K: np.ndarray
+    """participation ratio of the firings over positions"""
+    participation_ratio_K: np.ndarray
+    """the same over the mean of features of equal frequency"""
+    mask_run_K: np.ndarray
+    """longest run of positions with a mask above half of its maximum; nan for a dictionary without masks"""
+    mask_count_K: np.ndarray
+    """number of such positions"""
+    dwell_K: np.ndarray
+    """mean length of a run of firings, tokens"""
+    dwell_ratio_K: np.ndarray
+    """dwell over its expectation when firings are permuted within windows"""
+    autocorrelation_time_K: np.ndarray
+    """integrated autocorrelation time of the amplitude, tokens"""
+    autocorrelation_ratio_K: np.ndarray
+    """the same over its value when amplitudes are permuted within windows"""
+
+
+def smooth(profile_PK: np.ndarray, bandwidth: float = BANDWIDTH) -> np.ndarray:
+    """Gaussian kernel average over positions; near the edges the weights inside the window are renormalised."""
+    weights = _kernel(profile_PK.shape[0], bandwidth)
+    return np.tensordot(weights / weights.sum(1, keepdims=True), profile_PK, axes=1)
+
+
+def bandwidth_by_loo(profile_PK: np.ndarray) -> float:
+    """The bandwidth of `BANDWIDTHS` that best predicts each position from the others.
+
+    Squared leave-one-out errors, pooled over features, each in units of its own variance over positions; constant
+    profiles have nothing to say.
+    """
+    spread = profile_PK.std(0)
+    varying = spread > 1e-9 * np.abs(profile_PK).max(0, initial=0)
+    scaled = profile_PK[:, varying] / spread[varying]
+
+    def error(bandwidth: float) -> float:
+        weights = _kernel(len(scaled), bandwidth)
+        np.fill_diagonal(weights, 0)
+        return float(np.square(scaled - weights / weights.sum(1, keepdims=True) @ scaled).sum())
+
+    return min(BANDWIDTHS, key=error)
+
+
+def _kernel(n: int, bandwidth: float) -> np.ndarray:
+    t = np.arange(n)
+    return np.exp(-0.5 * np.square((t[:, None] - t) / bandwidth))
+
+
+def fwhm(profile_PK: np.ndarray, bandwidth: float = BANDWIDTH) -> np.ndarray:
+    """Full width at half maximum [K]: positions around the peak of the smoothed profile at or above half height.
+
+    Half height is midway between the peak and the baseline, the minimum of the smoothed profile. The positions are
+    the unbroken stretch that holds the peak. nan for a constant profile. It says how wide, not whether: a flat
+    feature's noise has a width too.
+    """
+    a = smooth(profile_PK, bandwidth)
+    peak, top, base = a.argmax(0), a.max(0), a.min(0)
+    below = a < (top + base) / 2
+    t = np.arange(len(a))[:, None]
+    left = np.where(below & (t < peak), t, -1).max(0)
+    right = np.where(below & (t > peak), t, len(a)).min(0)
+    return np.where(top - base > 1e-9 * np.abs(top), right - left - 1.0, np.nan)
+
+
+def centre_of_mass(profile_PK: np.ndarray) -> np.ndarray:
+    """Mean position [K] weighted by the profile; nan for a silent feature."""
+    positions = np.arange(1, len(profile_PK) + 1)
+    return _ratio(positions @ profile_PK, profile_PK.sum(0))
+
+
+def longest_run(on_PK: np.ndarray) -> np.ndarray:
+    """Length [K] of the longest stretch of consecutive positions that are on."""
+    length, longest = np.zeros(on_PK.shape[1], int), np.zeros(on_PK.shape[1], int)
+    for row in on_PK:
+        length = np.where(row, length + 1, 0)
+        longest = np.maximum(longest, length)
+    return longest
+
+
+def above_half(mask_PK: np.ndarray) -> np.ndarray:
+    """Where each feature's mask exceeds half of its own maximum.
+
+    A mask times c, with the encoder divided by c, is the same feature: only relative to its maximum has it a width.
+    """
+    return mask_PK > mask_PK.max(0) / 2
+
+
+def effective_positions(firings_PK: np.ndarray, miller_madow: bool = False) -> np.ndarray:
+    """exp(H) [..., K] of the shares p_t of the firings [..., P, K] at each position; nan for a silent feature.
+
+    Few firings look concentrated: compare with features of equal frequency. `miller_madow` adds (P - 1) / (2 n) to H
+    and gives nan below `MILLER_MADOW_FIRINGS` firings (Miller 1955).
+    """
+    total = firings_PK.sum(-2)
+    entropy = entr(_ratio(firings_PK, total[..., None, :])).sum(-2)
+    if miller_madow:
+        enough = total >= MILLER_MADOW_FIRINGS
+        entropy = np.where(enough, entropy + (firings_PK.shape[-2] - 1) / (2 * np.maximum(total, 1)), np.nan)
+    return np.exp(entropy)
+
+
+def participation_ratio(firings_PK: np.ndarray) -> np.ndarray:
+    """1 / sum_t p_t^2 [..., K] of the shares of the firings [..., P, K]; nan for a silent feature."""
+    return 1 / np.square(_ratio(firings_PK, firings_PK.sum(-2, keepdims=True))).sum(-2)
+
+
+def frequency_matched(firings_K: np.ndarray, windows: int, n_positions: int, seed: int = 0) -> np.ndarray:
+    """Firings of features that fire as often and ignore position, [`FREQUENCY_DRAWS`, P, K]: Binomial(windows, p_j)."""
+    p_K = firings_K / (windows * n_positions)
+    return np.random.default_rng(seed).binomial(windows, p_K, size=(FREQUENCY_DRAWS, n_positions, len(p_K)))
+
+
+def autocovariance(profile: Profile) -> np.ndarray:
+    """[lags + 1, K] autocovariance of the amplitude along the window, its mean at each position removed."""
+    mean = profile.amplitude_TK
+    P, n = len(mean), profile.windows
+    lags = range(len(profile.lag_products_LK))
+    products = np.stack([(mean[: P - l] * mean[l:]).sum(0) for l in lags])
+    return (profile.lag_products_LK - n * products) / (n * (P - np.array(lags))[:, None])
+
+
+def permuted_autocovariance(profile: Profile) -> np.ndarray:
+    """[lags + 1, K] expectation of `autocovariance` when each window's amplitudes are permuted over its positions.
+
+    Not 0: windows differ in their mean, which no permutation within windows removes.
+    """
+    P, n = len(profile.amplitude_TK), profile.windows
+    energy = profile.lag_products_LK[0]
+    squared_sums = np.square(P * profile.window_means_NK, dtype=np.float64).sum(0)
+    total = n * profile.amplitude_TK.sum(0)
+    product = np.stack([energy / P] + [(squared_sums - energy) / (P * (P - 1))] * (len(profile.lag_products_LK) - 1))
+    return ((1 - 1 / n) * product - (np.square(total) - squared_sums) / (n * P**2)) / n
+
+
+def autocorrelation_time(autocovariance_LK: np.ndarray) -> np.ndarray:
+    """1 + 2 sum of the autocorrelations [K], up to the first pair of lags (2i, 2i + 1) with a sum that is not positive.
+
+    The initial positive sequence of Geyer (1992). At most 1 + 2 lags, so it is bounded by the longest lag measured.
+    nan for a feature without variance.
+    """
+    rho = _ratio(autocovariance_LK, autocovariance_LK[0])
+    pairs = rho[: len(rho) // 2 * 2].reshape(-1, 2, rho.shape[1]).sum(1)
+    kept = np.logical_and.accumulate(pairs > 0, axis=0)
+    return np.where(np.isnan(rho[0]), np.nan, 2 * (pairs * kept).sum(0) - 1)
+
+
+def density_matched_median(values_K: np.ndarray, density_K: np.ndarray) -> float:
+    """Median of the values that have one, at matched density.
+
+    The mean, over the half-decades of density from .001 to 1 that hold at least `MIN_BIN_FEATURES` of them, of the
+    median in each; nan if none does. Dictionaries that differ in how often their features fire can be compared by it.
+    """
+    finite = np.isfinite(values_K)
+    bins = np.digitize(density_K[finite], DENSITY_EDGES, right=True)
+    groups = [values_K[finite][bins == b] for b in range(1, len(DENSITY_EDGES))]
+    medians = [np.median(group) for group in groups if len(group) >= MIN_BIN_FEATURES]
+    return float(np.mean(medians)) if medians else np.nan
+
+
+def spans(
+    profile: Profile,
+    mask_TK: np.ndarray | None,
+    significant_K: np.ndarray,
+    *,
+    bandwidth: float = BANDWIDTH,
+    seed: int = 0,
+) -> Spans:
+    """All span estimators of one dictionary.
+
+    Args:
+        mask_TK: [T, d_sae] mask values with BOS in row 0, which is left out; None for a dictionary without masks.
+        significant_K: features with a significant effect of position; only they have a width.
+        bandwidth: of the smoothing, in positions; one value for all layers that are compared.
+        seed: of the features of equal frequency.
+    """
+    firings, amplitude = profile.firings_TK, profile.amplitude_TK
+    P, K = firings.shape
+    total = firings.sum(0)
+    enough = total >= MIN_FIRINGS
+    matched = frequency_matched(total, profile.windows, P, seed)
+    above = None if mask_TK is None else above_half(mask_TK[1:])
+    time = autocorrelation_time(autocovariance(profile))
+    dwell = _ratio(total, profile.runs_K)
+
+    def gated(values_K: np.ndarray, gate_K: np.ndarray = enough) -> np.ndarray:
+        return np.where(gate_K, values_K, np.nan)
+
+    def relative(estimator) -> np.ndarray:
+        return gated(_ratio(estimator(firings), np.where(enough, estimator(matched).mean(0), np.nan)))
+
+    def median_width(profiles_RPK: np.ndarray) -> np.ndarray:
+        widths = fwhm(profiles_RPK.transpose(1, 0, 2).reshape(P, -1), bandwidth).reshape(-1, K)
+        return gated(np.median(widths, axis=0))
+
+    return Spans(
+        density_K=total / (P * profile.windows),
+        fwhm_K=gated(fwhm(amplitude, bandwidth), (total >= WIDTH_FIRINGS) & significant_K),
+        null_fwhm_K=median_width(profile.permuted_amplitude_RTK),
+        frequency_fwhm_K=median_width(matched),
+        centre_K=gated(centre_of_mass(amplitude)),
+        effective_positions_K=gated(effective_positions(firings)),
+        effective_positions_corrected_K=gated(effective_positions(firings, miller_madow=True)),
+        effective_positions_ratio_K=relative(effective_positions),
+        participation_K=gated(participation_ratio(firings)),
+        participation_ratio_K=relative(participation_ratio),
+        mask_run_K=np.full(K, np.nan) if above is None else longest_run(above).astype(float),
+        mask_count_K=np.full(K, np.nan) if above is None else above.sum(0).astype(float),
+        dwell_K=gated(dwell),
+        dwell_ratio_K=gated(_ratio(profile.expected_runs_K, profile.runs_K)),
+        autocorrelation_time_K=gated(time),
+        autocorrelation_ratio_K=gated(time / autocorrelation_time(permuted_autocovariance(profile))),
+    )
+
+
+def _ratio(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """a / b, nan where b is 0."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(b != 0, a / b, np.nan)

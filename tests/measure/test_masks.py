@@ -1,0 +1,174 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from lens.measure.masks import KINDS, fvu_rise, intervened, intervention, mask_profile_correlation, saturation
+from lens.measure.reconstruction import CHUNK, reconstruct
+from lens.sae.model import SAE, SAEConfig
+
+T, D, K = 9, 6, 12
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture
+def sae():
+    sae = SAE.initialise(SAEConfig(D, K, T, True, 0.1, 0.7, variant="temporallens"), torch.zeros(D), 3)
+    sae.pos_logits.data *= 2
+    return sae
+
+
+@pytest.fixture
+def activations():
+    x = torch.randn(CHUNK + 5, T, D, generator=generator(1))  # more than one chunk
+    return x.to(torch.bfloat16)
+
+
+MASK = torch.tensor([[0.9, 0.9, 0.9], [0.2, 0.1, 0.6], [0.6, 0.3, 0.9], [0.8, 0.4, 0.3]])
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("mean", [[1.6 / 3, 0.8 / 3, 0.6], [1.6 / 3, 0.8 / 3, 0.6], [1.6 / 3, 0.8 / 3, 0.6]]),
+        ("hard", [[0, 0, 0.75], [0.7, 0, 0.75], [0.7, 0, 0]]),
+        ("gauge_hard", [[0, 0, 0.75], [0.7, 0.35, 0.75], [0.7, 0.35, 0]]),
+    ],
+)
+def test_interventions_by_hand(kind, expected):
+    new = intervention(MASK, kind, generator())
+    torch.testing.assert_close(new[1:], torch.tensor(expected))
+    assert torch.equal(new[0], MASK[0])  # BOS is no part of any of them
+
+
+def test_shuffling_moves_whole_rows_of_text():
+    mask = torch.rand(T, K, generator=generator())
+    new = intervention(mask, "shuffled", generator(4))
+    assert torch.equal(new[0], mask[0])
+    assert not torch.equal(new, mask)
+    origin = [int((mask == row).all(1).nonzero()) for row in new]  # one permutation for all features
+    assert sorted(origin[1:]) == list(range(1, T))
+    assert torch.equal(new, intervention(mask, "shuffled", generator(4)))
+    assert not torch.equal(new, intervention(mask, "shuffled", generator(5)))
+
+
+def test_the_gauge_free_gate_does_not_see_the_level_of_a_mask():
+    mask = torch.rand(T, K, generator=generator())
+    level = torch.linspace(0.2, 1, K)
+    scaled = torch.cat([mask[:1], mask[1:] * level])
+    gate = intervention(mask, "gauge_hard", generator())[1:]
+    torch.testing.assert_close(intervention(scaled, "gauge_hard", generator())[1:], gate * level)
+    of_mask, of_scaled = (intervention(m, "hard", generator())[1:] > 0 for m in (mask, scaled))
+    assert not torch.equal(of_mask, of_scaled)
+
+
+def test_masks_that_are_windows_are_gates_already():
+    mask = (torch.rand(T, K, generator=generator()) > 0.5).float()
+    for kind in ("hard", "gauge_hard"):
+        assert torch.equal(intervention(mask, kind, generator()), mask)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_copy_encodes_with_the_new_masks(sae, activations, kind):
+    before = {name: weight.clone() for name, weight in sae.state_dict().items()}
+    copy = intervened(sae, kind, generator(7))
+    x = activations.float()
+    amplitude = torch.relu(x * 0.7 @ sae.W_enc + sae.b_enc)
+    mask = intervention(sae.mask(), kind, generator(7))
+    torch.testing.assert_close(copy.encode(x), amplitude * mask)
+    assert torch.equal(copy.mask()[0], sae.mask()[0])
+    assert torch.equal(copy.mask()[mask == 0], mask[mask == 0])  # closed is closed, not nearly so
+    assert all(torch.equal(sae.state_dict()[name], weight) for name, weight in before.items())
+    copy.W_dec.data += 1
+    assert torch.equal(sae.W_dec, before["W_dec"])
+
+
+def test_saturated_masks_stay_finite_logits(sae):
+    sae.pos_logits.data.copy_(torch.where(sae.pos_logits > 0, 1e3, -1e3))
+    for kind in KINDS:
+        copy = intervened(sae, kind, generator())
+        assert torch.isfinite(copy.pos_logits).all()
+        torch.testing.assert_close(copy.mask(), intervention(sae.mask(), kind, generator()))
+
+
+def test_rise_is_that_of_the_intervened_dictionaries(sae, activations):
+    effects = fvu_rise(sae, activations, KINDS, generator(2))
+    block = torch.zeros(len(activations), dtype=torch.long)
+    errors = {kind: reconstruct(s, activations, block, 1, 0.7).sq_error[0]
+              for kind, s in {"learned": sae, **{k: intervened(sae, k, generator(2)) for k in KINDS}}.items()}
+    assert list(effects.sq_error) == ["learned", *KINDS]
+    for kind, expected in errors.items():
+        np.testing.assert_allclose(effects.sq_error[kind], expected, rtol=1e-5)
+    for kind in KINDS:
+        assert effects.rise[kind] == pytest.approx(errors[kind][1:].sum() / errors["learned"][1:].sum() - 1, rel=1e-3)
+        assert effects.sq_error[kind][0] == effects.sq_error["learned"][0]
+
+
+def test_masks_that_carry_nothing_are_not_missed(sae, activations):
+    sae.pos_logits.data.copy_(sae.pos_logits[:1].abs().clone().expand(T, K))
+    for kind, rise in fvu_rise(sae, activations, KINDS, generator()).rise.items():
+        assert rise == pytest.approx(0, abs=1e-6), kind
+
+
+def test_masks_that_are_needed_are_missed():
+    """The encoder is blind and its features always fire: only the masks know that the second half has two of them."""
+    x = torch.zeros(8, T, D)
+    x[:, :, 0] = 1
+    x[:, 5:, 1] = 1
+    weights = {
+        "W_enc": torch.zeros(D, 2), "b_enc": torch.ones(2), "W_dec": torch.eye(2, D), "b_dec": torch.zeros(D),
+        "pos_logits": torch.tensor([[1.0, -1.0]] * 5 + [[1.0, 1.0]] * 4) * 1e3,
+    }
+    effects = fvu_rise(SAE(SAEConfig(D, 2, T, True, 0.1, 1.0), weights), x + 1e-3, KINDS, generator(1))
+    assert effects.rise["mean"] > 100
+    assert effects.rise["shuffled"] > 100
+    assert effects.rise["hard"] == effects.rise["gauge_hard"] == 0
+
+
+def test_shorter_windows_use_their_own_masks(sae, activations):
+    whole, part = (fvu_rise(sae, x, ("mean",), generator()) for x in (activations, activations[:, :5]))
+    np.testing.assert_allclose(part.sq_error["mean"], whole.sq_error["mean"][:5], rtol=1e-5)
+
+
+def test_what_cannot_be_done_says_so(sae, activations):
+    with pytest.raises(ValueError, match="'softer'.*mean, shuffled, hard, gauge_hard"):
+        intervened(sae, "softer", generator())
+    weights = {name: weight for name, weight in sae.state_dict().items() if name != "pos_logits"}
+    standard = SAE(replace(sae.config, masked=False, variant="standard"), weights)
+    with pytest.raises(ValueError, match="'standard' has no masks"):
+        intervened(standard, "mean", generator())
+    with pytest.raises(ValueError, match="'standard' has no masks"):
+        fvu_rise(standard, activations, KINDS, generator())
+
+
+def test_profile_correlation_is_the_median_of_pearson_r():
+    rng = np.random.default_rng(0)
+    mask, rate = rng.random((T, K)).astype(np.float32), rng.random((T, K))
+    eligible = np.arange(K) < 7
+    rate[1:, 2] = 0.25  # flat rate at text positions: no r, whatever BOS does
+    mask[1:, 3] = 0.1
+    r = [stats.pearsonr(mask[1:, j], rate[1:, j]).statistic for j in (0, 1, 4, 5, 6)]
+    result = mask_profile_correlation(mask, rate, eligible)
+    assert result.n == 5
+    assert result.median == pytest.approx(np.median(r), rel=1e-6)
+    scaled = mask_profile_correlation(mask * np.linspace(0.1, 2, K), rate, eligible)
+    assert scaled.median == pytest.approx(result.median, rel=1e-6)  # free of the gauge
+    assert mask_profile_correlation(2 * rate, rate, eligible).median == pytest.approx(1)
+
+
+def test_without_eligible_features_there_is_no_correlation():
+    result = mask_profile_correlation(np.ones((T, K)), np.ones((T, K)), np.ones(K, bool))
+    assert result.n == 0
+    assert np.isnan(result.median)
+    with pytest.raises(ValueError, match="do not fit"):
+        mask_profile_correlation(np.ones((T, K)), np.ones((T, K + 1)), np.ones(K, bool))
+
+
+def test_saturation_by_hand():
+    result = saturation(np.array([[0.0, 0.0], [0.01, 0.5], [0.2, 0.99], [0.96, 0.97]]))
+    assert (result.closed, result.between, result.open) == pytest.approx((1 / 6, 2 / 6, 3 / 6))
