@@ -88,3 +88,18 @@ def test_fidelity_says_how_many_windows_it_used(tables):
     summary = pick(frames["summary"], metric="delta_ce")
     assert set(summary.query("positions == 'text'")["seed"]) == {0, 1}
     assert set(summary.query("positions == 'all'")["seed"]) == {0}  # BOS replaced too: first seed only
+
+
+def test_t_tests_over_windows_compare_what_they_say(tables):
+    """Early against late of each dictionary, and each variant against the standard one of its seed."""
+    activations, frames = tables
+    found = frames["tests"]
+    counts = found.groupby(["variant", "comparison"]).size()
+    assert counts.to_dict() == {
+        ("standard", "early against late"): 2, ("temporallens", "early against late"): 2,
+        ("temporallens", "against standard"): 2,
+    }  # fmt: skip
+    assert set(found["n"]) == {12} and found["p"].between(0, 1).all()
+    row = pick(found, variant="temporallens", seed=1, comparison="against standard").iloc[0]
+    errors = pick(frames["summary"], seed=1, positions="text", metric="mse").set_index("variant")["value"]
+    assert row["value"] == pytest.approx(errors["temporallens"] / errors["standard"] - 1, rel=1e-5)

@@ -17,8 +17,9 @@ REPORT = ["claims", "figures", "overview", "pages", "paper"]
 
 def test_the_pipeline_makes_everything_it_promises(made):
     notebooks = {
-        "00_overview", "01_extract", "02_train_layer_1", "02_train_layer_2", "03_ablations_layer_1",
-        "04_analysis_layer_1", "04_analysis_layer_2", "05_figures",
+        "00_overview", "01_extract", "02_train_layer_embedding", "02_train_layer_1", "02_train_layer_2",
+        "03_ablations_layer_1", "04_analysis_layer_embedding", "04_analysis_layer_1", "04_analysis_layer_2", "05_figures",
+        "06_calibration",
     }  # fmt: skip
     results = made.root / "results" / "smoke"
     assert {p.stem for p in (results / "notebooks").glob("*.ipynb")} == notebooks
@@ -67,7 +68,7 @@ def test_an_archive_without_git_is_not_run_again_either(archive):
 
 
 def test_a_new_layer_runs_only_that_layer(copy):
-    copy.edit("studies/smoke/params.yaml", "layers: [1, 2]", "layers: [1, 2, 3]")
+    copy.edit("studies/smoke/params.yaml", "layers: [embedding, 1, 2]", "layers: [embedding, 1, 2, 3]")
     assert copy.repro(f"{SMOKE}:train") == ["extract", "train@3"]
     assert copy.repro("--dry") == sorted(["analyse@3", *REPORT])
 
@@ -86,16 +87,17 @@ def test_comments_and_saved_notebooks_run_nothing_but_constants_do(copy):
     copy.edit("lens/sae/train.py", "CHECKPOINT_EVERY   =  100", "CHECKPOINT_EVERY = 101")
     assert copy.repro(f"{SMOKE}:digests") == ["digests"]
     would_run = copy.repro("--dry")
-    assert {"train@1", "train@2", "ablate@1"} <= set(would_run) and "extract" not in would_run
+    assert {"train@1", "train@2", "ablate@1", "calibrate"} <= set(would_run) and "extract" not in would_run
 
 
 @pytest.mark.parametrize(
     ("old", "new", "stages"),
-    [("steps: 60", "steps: 61", {"train@1", "train@2", "ablate@1"}),
-     ("fidelity: 8", "fidelity: 9", {"ablate@1", "analyse@1", "analyse@2"}),
+    [("steps: 60", "steps: 61", {"train@embedding", "train@1", "train@2", "ablate@1"}),
+     ("fidelity: 8", "fidelity: 9", {"ablate@1", "analyse@embedding", "analyse@1", "analyse@2"}),
      ("train: 96", "train: 97", {"extract"}),
-     ("frozen_masks]", "frozen_masks] # why", set()),
-     ("variants: [uniform_weights, frozen_masks]", "variants: [uniform_weights]", {"ablate@1"})],
+     ("end_tau_1]", "end_tau_1] # why", set()),
+     ("variants: [uniform_weights, ", "variants: [", {"ablate@1"}),
+     ("steps: [30]", "steps: [31]", {"calibrate"})],
 )  # fmt: skip
 def test_a_parameter_concerns_only_the_stages_that_read_it(clone, old, new, stages):
     """Directly: what follows from their outputs is decided by those outputs."""
