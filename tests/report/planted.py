@@ -5,12 +5,61 @@ import dataclasses
 import numpy as np
 import pandas as pd
 
+from lens.config import Ablations, Study
 from lens.report import claims
-from lens.report.evidence.readings import Measured
+from lens.report.evidence.measured import Measured
+from lens.report.registry import load_registry
 
 T, BUCKETS = 128, {"0": (0, 0), "1-3": (1, 3), "4-7": (4, 7), "8-32": (8, 32), "33-127": (33, 127)}
 MAIN = ("standard", "temporallens", "shuffled_positions")
-REGISTRY = claims.load_registry()
+SEEDS = (0, 1, 2, 3, 4)
+REGISTRY = load_registry()
+LABEL = ["study", "model", "layer", "variant", "seed"]
+COLUMNS = {
+    "positions": [*LABEL, "position", "metric", "value", "n", "unit"],
+    "summary": [*LABEL, "positions", "metric", "value", "n", "unit"],
+    "blocks": [*LABEL, "block", "bucket", "metric", "value", "n", "unit"],
+    "history": [*LABEL, "step", "metric", "value"],
+    "probing": [*LABEL, "task", "k", "value"],
+    "decoding": [*LABEL, "source", "first", "block", "metric", "value"],
+    "tests": [*LABEL, "comparison", "value", "p"],
+}
+
+
+def planted(rows: dict, layers=("3", "8"), seeds=SEEDS, *, embedding=False, ablated=True, **study) -> Measured:
+    """Tables from rows, of a study with these layers and seeds; its ablations are at all of these layers."""
+    at = tuple(map(int, layers))
+    study = {
+        "layers": (*(["embedding"] if embedding else []), *at), "main_layers": at, "seeds": seeds, "control_seeds": (),
+        "ablations": Ablations(at if ablated else ()), **study,
+    }  # fmt: skip
+    tables = {name: pd.DataFrame(found, columns=COLUMNS[name]) for name, found in rows.items()}
+    needed = {name: pd.DataFrame(columns=COLUMNS[name]) for name in ("positions", "summary", "blocks", "history")}
+    return Measured(tuple(layers), tuple(seeds), T, needed | tables, dataclasses.replace(Study.load("quick"), **study))
+
+
+def summary(values: dict, layers=("3", "8"), seeds=SEEDS, spread=0.01) -> list[tuple]:
+    """Rows of the table `summary`.
+
+    Args:
+        values: (variant, metric) -> a number, or an array that broadcasts to [layers, seeds].
+        spread: relative spread over seeds, different for every run; the mean over seeds is exact.
+    """
+    rng, rows = np.random.default_rng(0), []
+    for (variant, metric), value in values.items():
+        noise = rng.standard_normal((len(layers), len(seeds)))
+        noise -= noise.mean(axis=1, keepdims=True)
+        runs = np.broadcast_to(np.asarray(value, float), noise.shape) * (1 + spread * noise)
+        rows += [
+            ("test", "stand-in", layer, variant, seed, "text", metric, runs[i, s], 1, "")
+            for i, layer in enumerate(layers) for s, seed in enumerate(seeds)
+        ]  # fmt: skip
+    return rows
+
+
+def made(values: dict, layers=("3", "8"), seeds=SEEDS, *, spread=0.01, **study) -> Measured:
+    """A study whose only table is `summary`."""
+    return planted({"summary": summary(values, layers, seeds, spread)}, layers, seeds, **study)
 
 
 def plant(
@@ -75,14 +124,7 @@ def plant(
                 measures |= {"max_decoder_norm_error": 2e-7, "weight_sum_error": 1e-5}
                 measures |= {"tau_first": 5.0, "tau_last": 0.1, "tau_loglinearity_error": 1e-7} | invariants
                 rows["summary"] += [(*key, "text", metric, value, 1, "") for metric, value in measures.items()]
-    label = ["study", "model", "layer", "variant", "seed"]
-    columns = {
-        "positions": [*label, "position", "metric", "value", "n", "unit"],
-        "summary": [*label, "positions", "metric", "value", "n", "unit"],
-        "blocks": [*label, "block", "bucket", "metric", "value", "n", "unit"],
-        "history": [*label, "step", "metric", "value"],
-    }
-    return Measured(layers, seeds, T, **{name: pd.DataFrame(rows[name], columns=columns[name]) for name in columns})
+    return planted(rows, layers, seeds)
 
 
 def without(data: Measured, **where) -> Measured:
@@ -94,8 +136,7 @@ def without(data: Measured, **where) -> Measured:
             drop &= (table[column] == value) if column in table else False
         return table[~drop]
 
-    names = ("positions", "summary", "blocks", "history")
-    return dataclasses.replace(data, **{name: keep(getattr(data, name)) for name in names})
+    return dataclasses.replace(data, tables={name: keep(table) for name, table in data.tables.items()})
 
 
 def judged(data: Measured, claim_id: str, **how) -> dict:

@@ -133,7 +133,8 @@ def test_a_missing_definition_or_seed_or_table_of_documents_is_named():
 
 def test_short_windows_are_judged_by_their_own_quarter():
     data = plant()
-    short = dataclasses.replace(data, length=16, positions=data.positions[data.positions["position"] < 16])
+    positions = data.tables["positions"]
+    short = dataclasses.replace(data, length=16, tables=data.tables | {"positions": positions[positions["position"] < 16]})
     entry = judged(short, "C01")
     assert reading(entry, "positions 8 to T/4")["verdict"] == "not measured in this study"
     assert "windows of 16 have no such positions" in reading(entry, "positions 8 to T/4")["detail"]

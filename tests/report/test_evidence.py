@@ -78,7 +78,7 @@ def test_early_and_late_swapped_would_be_noticed(monkeypatch):
 def test_readings_by_hand():
     data = plant(0.15, noise=0.0, own=0.0)
     entry = judged(data, "C01")
-    positions = data.positions
+    positions = data.tables["positions"]
     run = positions[(positions["variant"] == "temporallens") & (positions["seed"] == 0) & (positions["layer"] == "3")]
     mse = run[run["metric"] == "mse"].sort_values("position")["value"].to_numpy()
     given = {
@@ -97,15 +97,17 @@ def test_readings_by_hand():
 
 def test_tables_of_different_runs_are_not_judged():
     data = plant()
-    data.blocks.loc[(data.blocks["variant"] == "temporallens") & (data.blocks["bucket"] == "1-3"), "value"] *= 2
+    blocks = data.tables["blocks"]
+    blocks.loc[(blocks["variant"] == "temporallens") & (blocks["bucket"] == "1-3"), "value"] *= 2
     with pytest.raises(ValueError, match="`positions` and `blocks` disagree"):
         judged(data, "C01")
 
 
 def test_a_row_given_twice_is_an_error():
     data = plant()
+    twice = pd.concat([data.tables["positions"]] * 2)
     with pytest.raises(ValueError, match="is there twice at"):
-        judged(dataclasses.replace(data, positions=pd.concat([data.positions, data.positions])), "C01")
+        judged(dataclasses.replace(data, tables=data.tables | {"positions": twice}), "C01")
 
 
 # C03, C04
@@ -162,7 +164,7 @@ def test_independent_difficulty_uses_other_runs():
 
 def test_independent_difficulty_by_hand():
     data = plant(layers=("3",), seeds=(0, 1, 2))
-    pick = data.positions[data.positions["position"] >= 1]
+    pick = data.tables["positions"][data.tables["positions"]["position"] >= 1]
     curves = pick.pivot_table(index="position", columns=["variant", "metric", "seed"], values="value")
     z = [
         np.arctanh(np.corrcoef(curves["temporallens", "position_weight", s], curves["standard", "mse", other])[0, 1])
@@ -173,8 +175,8 @@ def test_independent_difficulty_by_hand():
 
 def test_weights_that_fall_with_the_error_contradict_even_what_holds_by_construction():
     data = plant()
-    weights = data.positions["metric"] == "position_weight"
-    data.positions.loc[weights, "value"] = 2 - data.positions.loc[weights, "value"]
+    weights = data.tables["positions"]["metric"] == "position_weight"
+    data.tables["positions"].loc[weights, "value"] = 2 - data.tables["positions"].loc[weights, "value"]
     assert judged(data, "C09a")["verdict"] == "contradicted"
     assert judged(data, "C09b")["verdict"] == "contradicted"
 
@@ -196,8 +198,9 @@ def test_properties_of_the_implementation(claim, broken):
 
 def test_one_bad_run_of_any_variant_is_enough():
     data = plant()
-    rows = (data.summary["metric"] == "max_decoder_norm_error") & (data.summary["variant"] == "standard")
-    data.summary.loc[rows.idxmax(), "value"] = 0.5
+    summary = data.tables["summary"]
+    rows = (summary["metric"] == "max_decoder_norm_error") & (summary["variant"] == "standard")
+    summary.loc[rows.idxmax(), "value"] = 0.5
     entry = judged(data, "C26")
     assert entry["verdict"] == "not reproduced"
     assert reading(entry, "temporallens")["verdict"] == "implemented"

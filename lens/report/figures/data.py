@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from lens.report.figures import style
 from lens.report.figures.plot import FigureError
 
 
@@ -23,6 +24,19 @@ def pick(table: pd.DataFrame, what: str, **where) -> pd.DataFrame:
             raise FigureError(f"{what}: no {column} {' or '.join(map(repr, values))} in the table; it has: {there}")
         table = kept
     return table
+
+
+def main_variants(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of all variants but the ablations, which only forest plots have the room for."""
+    return table[~table["variant"].isin(style.ABLATIONS)]
+
+
+def main_layers(table: pd.DataFrame) -> list[str]:
+    """The layers that claims are judged on, in order: those with the most seeds, the embedding aside."""
+    seeds = main_variants(table[table["seed"] >= 0]).groupby("layer")["seed"].nunique()
+    blocks = seeds[seeds.index != "embedding"]
+    seeds = blocks if len(blocks) else seeds
+    return style.layers_in_order(seeds.index[seeds == seeds.max()])
 
 
 def over_seeds(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Forest plots: how much lower the error of early positions is, and how each variant differs from the standard one."""
+"""Forest plots: the error of early positions, and how each variant differs from the standard one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from lens.measure import stats
 from lens.report.figures import data, style
@@ -16,22 +16,24 @@ COLUMNS = ["layer", "variant", "quantity", "estimate", "low", "high", "seeds"]
 DRAWS = 2000  # bootstrap samples of the documents
 CHANGES = {"fvu": "FVU", "l0": "L0", "kl": "KL to the model's output"}  # of `summary`: positive, so ratios make sense
 REFERENCE = "standard"
+WEIGHTINGS = ["uniform_weights", "recon_only_weights"]  # the ablations that early against late positions are about
 
 
 def early_late_forest(blocks: pd.DataFrame, *, paper_value: float | None = None) -> Plot:
     """1 - early/late of the mean squared error (left) and of the FVU (right), by layer and variant.
 
     Args:
-        blocks: the `blocks` table (sums over the tokens of a document and a bucket of positions).
+        blocks: the `blocks` table (sums over the tokens of a document and a bucket of positions); of the ablations,
+            those of `WEIGHTINGS` are shown.
         paper_value: the paper's number, a dashed line in the left panel.
 
     Raises:
         FigureError: a table without `sq_error`, or with fewer than two buckets of text positions.
     """
-    found = early_late(blocks)
+    found = early_late(blocks[~blocks["variant"].isin(set(style.ABLATIONS) - set(WEIGHTINGS))])
     early, late, documents = (found.attrs[name] for name in ("early", "late", "documents"))
     panels = {"error": "squared error", "fvu": "fraction of variance unexplained"}
-    figure = _forest(found, panels, f"1 − early/late, % (positive: lower at {early})", paper_value)
+    figure = draw(found, panels, f"1 − early/late, % (positive: lower at {early})", paper_value)
     caption = (
         f"How much lower the squared error (left) and the FVU (right) are at positions {early} than at {late}. Bars "
         f"are 95 % intervals over seeds and {documents} documents; small dots are the seeds. The cross is the same "
@@ -39,7 +41,7 @@ def early_late_forest(blocks: pd.DataFrame, *, paper_value: float | None = None)
         "same share of the variance everywhere."
     )
     words = f"Forest plot: relative difference between positions {early} and {late}, with 95 % intervals."
-    return Plot(figure, "Early against late positions", caption, _alt(found, panels, words))
+    return Plot(figure, "Early against late positions", caption, alt(found, panels, words))
 
 
 def variant_changes(summary: pd.DataFrame) -> Plot:
@@ -48,21 +50,21 @@ def variant_changes(summary: pd.DataFrame) -> Plot:
     All variants share one L1 coefficient, not one L0: the three panels are read together.
 
     Args:
-        summary: the `summary` table (rows over text positions).
+        summary: the `summary` table (rows over text positions); ablations are left out.
 
     Raises:
         FigureError: the table has no `standard` rows, or no other variant.
     """
-    found = changes(summary)
+    found = changes(data.main_variants(summary), "variant_changes", list(CHANGES))
     panels = {name: label for name, label in CHANGES.items() if name in set(found["quantity"])}
-    figure = _forest(found, panels, "change relative to standard, %")
+    figure = draw(found, panels, "change relative to standard, %")
     caption = (
         f"Change of {', '.join(panels.values())} against the standard dictionary of the same seed, on held-out text. "
         "All variants share one L1 coefficient, not one L0, so the panels are to be read together. Bars are 95 % t "
         "intervals of the paired log ratio over seeds; small dots are the seeds."
     )
     words = "Forest plot: change of each variant relative to the standard dictionary, with 95 % intervals."
-    return Plot(figure, "Variants against the standard dictionary", caption, _alt(found, panels, words))
+    return Plot(figure, "Variants against the standard dictionary", caption, alt(found, panels, words))
 
 
 def early_late(blocks: pd.DataFrame) -> pd.DataFrame:
@@ -92,14 +94,18 @@ def early_late(blocks: pd.DataFrame) -> pd.DataFrame:
     return found
 
 
-def changes(summary: pd.DataFrame) -> pd.DataFrame:
-    """Rows of `COLUMNS` for the quantities of `CHANGES`: value over the standard dictionary's, minus 1."""
-    rows = data.pick(summary, "variant_changes", positions="text", metric=list(CHANGES))
+def changes(summary: pd.DataFrame, what: str, metrics: list[str], reference: str = REFERENCE) -> pd.DataFrame:
+    """Rows of `COLUMNS` for the metrics there are: value over that of `reference` of the same layer and seed, minus 1.
+
+    Values that are not positive have no ratio and are left out.
+    """
+    there = summary[(summary["seed"] >= 0) & (summary["value"] > 0)]
+    rows = data.pick(there, what, positions="text", metric=metrics)
     keys = ["layer", "metric", "seed"]
-    base = data.pick(rows, "variant_changes", variant=REFERENCE)[[*keys, "value"]]
-    pairs = rows[rows["variant"] != REFERENCE].merge(base, on=keys, suffixes=("", "_base"))
+    base = data.pick(rows, what, variant=reference)[[*keys, "value"]]
+    pairs = rows[rows["variant"] != reference].merge(base, on=keys, suffixes=("", "_base"))
     if pairs.empty:
-        raise FigureError(f"variant_changes: no variant to compare with {REFERENCE}")
+        raise FigureError(f"{what}: no variant to compare with {reference}")
     out = []
     for (layer, variant, metric), group in pairs.groupby(["layer", "variant", "metric"], sort=True):
         logs = np.log(group["value"].to_numpy() / group["value_base"].to_numpy())
@@ -125,15 +131,25 @@ def _difference(top: np.ndarray, below: np.ndarray, *, seeds: bool = True) -> tu
     return -np.expm1(found.estimate), -np.expm1(found.high), -np.expm1(found.low), -np.expm1(logs)
 
 
-def _forest(found: pd.DataFrame, panels: dict[str, str], xlabel: str, paper_value: float | None = None) -> Figure:
-    """One panel per quantity on a shared percent axis; rows are variants, grouped by layer."""
+def draw(
+    found: pd.DataFrame, panels: dict[str, str], xlabel: str, paper_value: float | None = None, *, ratios: bool = False
+) -> Figure:
+    """One panel per quantity; rows are variants, grouped by layer.
+
+    Args:
+        found: `COLUMNS`.
+        ratios: a logarithmic axis for each panel, instead of one percent axis for all.
+    """
     rows = _rows(found)
     with style.house_style():
         figure = style.new_figure(2.3 + 0.38 * rows[-1][0])
-        axes = figure.subplots(1, len(panels), sharey=True, sharex=True, squeeze=False)[0]
+        axes = figure.subplots(1, len(panels), sharey=True, sharex=not ratios, squeeze=False)[0]
         for ax, (quantity, label) in zip(axes, panels.items(), strict=True):
-            _panel(ax, found[found["quantity"] == quantity], rows)
+            here = found[found["quantity"] == quantity]
+            _panel(ax, here, rows)
             ax.set_title(label)
+            if ratios:
+                _ratio_axis(ax, here)
         figure.supxlabel(xlabel, fontsize=8)
         left = axes[0]
         if paper_value is not None:
@@ -179,12 +195,39 @@ def _panel(ax: Axes, found: pd.DataFrame, rows: list[tuple[float, str, str]]) ->
         if len(row["seeds"]) > 1:
             ax.plot(row["seeds"], [y + 0.32] * len(row["seeds"]), ".", color=marks.color, markersize=2.4, zorder=3)
     ax.xaxis.set_major_locator(MaxNLocator(5))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: style.signed(100 * x, "g")))
+    ax.xaxis.set_major_formatter(FuncFormatter(_percent))
     ax.grid(axis="y", visible=False)
     ax.tick_params(axis="y", length=0)
 
 
-def _alt(found: pd.DataFrame, panels: dict[str, str], words: str) -> str:
+def _ratio_axis(ax: Axes, found: pd.DataFrame) -> None:
+    """A logarithmic axis of ratios, labelled with the change in percent; at most one span beyond what seeds show."""
+    shown = np.log1p(np.concatenate([*found["seeds"], found["estimate"], [0.0]]))
+    span = max(np.ptp(shown), 0.02)
+    low = max(shown.min() - span, np.nanmin([shown.min(), *np.log1p(found["low"])])) - 0.05 * span
+    high = min(shown.max() + span, np.nanmax([shown.max(), *np.log1p(found["high"])])) + 0.05 * span
+    ax.set_xscale("function", functions=(lambda x: np.log1p(np.maximum(x, -0.999)), np.expm1))
+    ax.set_xlim(*np.expm1([low, high]))
+    sides = ([-0.95, -0.9, -0.8, -0.7, -0.6, -0.5, -0.4, -0.3, -0.2, -0.1, -0.05, -0.02, -0.01, -0.005],
+             [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 3, 5, 10, 20, 50, 100])  # fmt: skip
+    ticks = [0.0]
+    for side in (sides[0][::-1], sides[1]):  # outwards from 0, none nearer to the last than an eighth of the axis
+        last = 0.0
+        for tick in side:
+            if abs(np.log1p(tick) - last) > (high - low) / 8 and low <= np.log1p(tick) <= high:
+                ticks.append(tick)
+                last = np.log1p(tick)
+    ax.xaxis.set_major_locator(FixedLocator(sorted(ticks)))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter(FuncFormatter(_percent))
+
+
+def _percent(x: float, _: int) -> str:
+    return style.signed(100 * x, "g")
+
+
+def alt(found: pd.DataFrame, panels: dict[str, str], words: str) -> str:
+    """`words`, then the numbers of every row."""
     said = [words]
     for _, layer, variant in _rows(found):
         here = found[(found["layer"] == layer) & (found["variant"] == variant)].set_index("quantity")

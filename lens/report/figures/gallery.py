@@ -2,24 +2,62 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import pandas as pd
 
-from lens.report.claims import load_registry
+from lens.config import ConfigError, Study
+from lens.report import tables
+from lens.report.calibration import read_table
+from lens.report.figures.ablations import ablation_effects
+from lens.report.figures.agreement import mask_agreement
+from lens.report.figures.calibration import calibration
+from lens.report.figures.clusters import profile_clusters
 from lens.report.figures.forest import early_late_forest, variant_changes
 from lens.report.figures.masks import mask_heat_map
-from lens.report.figures.plot import Plot
+from lens.report.figures.plot import FigureError, Plot
+from lens.report.figures.positional import positional_share
 from lens.report.figures.positions import per_position_error
+from lens.report.figures.probing import probing_accuracy
+from lens.report.figures.spans import spans_by_layer
+from lens.report.figures.splice import splice_matrix
 from lens.report.figures.training import training_curves
 from lens.report.figures.weights import position_weight_evolution
+from lens.report.registry import load_registry
 
+CALIBRATION = "calibration/"  # before the name of a table that is about planted truth, not about a layer
 Read = Callable[[str], pd.DataFrame]  # name of a table -> the table
 
 
-def _early_late(read: Read) -> Plot:
-    (paper_value,) = (claim["paper_value"] for claim in load_registry() if claim["id"] == "C01")
-    return early_late_forest(read("blocks"), paper_value=paper_value)
+def reader(study: Study) -> Read:
+    """How figures read the tables of a study; each is read once."""
+
+    @functools.cache
+    def read(name: str) -> pd.DataFrame:
+        if name.startswith(CALIBRATION):
+            return read_table(study, name.removeprefix(CALIBRATION))
+        return tables.read(study, name)
+
+    return read
+
+
+def _paper(*claims: str) -> list:
+    """What the paper states, as registered: its values by claim."""
+    values = {claim["id"]: claim["paper_value"] for claim in load_registry()}
+    return [values[name] for name in claims]
+
+
+def _optional(read: Read, name: str, made: str) -> pd.DataFrame:
+    """A table that not every study has.
+
+    Raises:
+        FigureError: this one does not; the message says how it is `made`, and names no path, since notebooks print it.
+    """
+    try:
+        return read(name)
+    except ConfigError as error:
+        raise FigureError(f"no table {name!r}: {made}") from error
 
 
 FIGURES: dict[str, Callable[[Read], Plot]] = {
@@ -27,10 +65,33 @@ FIGURES: dict[str, Callable[[Read], Plot]] = {
     "per_position_error_bos": lambda read: per_position_error(read("positions"), bos=True),
     "per_position_fvu": lambda read: per_position_error(read("positions"), metric="fvu_position"),
     "per_position_l0": lambda read: per_position_error(read("positions"), metric="l0"),
-    "early_late_forest": _early_late,
+    "early_late_forest": lambda read: early_late_forest(read("blocks"), paper_value=_paper("C01")[0]),
     "position_weight_evolution": lambda read: position_weight_evolution(read("position_weights"), read("positions")),
     "mask_heat_map": lambda read: mask_heat_map(read("masks")),
     "variant_changes": lambda read: variant_changes(read("summary")),
+    "ablation_effects": lambda read: ablation_effects(read("summary")),
     "training_curves": lambda read: training_curves(read("history")),
+    "spans_by_layer": lambda read: spans_by_layer(read("summary"), paper_spans=_paper("C05", "C06", "C07")),
+    "positional_share": lambda read: positional_share(read("summary")),
+    "mask_agreement": lambda read: mask_agreement(read("summary")),
+    "profile_clusters": lambda read: profile_clusters(read("profiles"), read("summary")),
+    "splice_matrix": lambda read: splice_matrix(
+        _optional(read, "splice", "dictionaries are spliced into a causal model if windows.fidelity is above 0")
+    ),
+    "probing_accuracy": lambda read: probing_accuracy(read("probing"), paper_baseline=_paper("C14")[0]),
+    "calibration": lambda read: calibration(
+        *(_optional(read, CALIBRATION + name, "06_calibration makes it") for name in ("estimators", "training"))
+    ),
 }
-"""Draw one with `FIGURES[name](read)`, where `read` gives a table by its name: `partial(tables.read, study)`."""
+"""Draw one with `FIGURES[name](read)`, where `read` gives a table by its name, as `reader(study)` does."""
+
+
+def drawn(read: Read) -> tuple[dict[str, Plot], dict[str, str]]:
+    """Every figure that a study has the data for, and for each of the others why it is left out; both by name."""
+    plots, left_out = {}, {}
+    for name, draw in FIGURES.items():
+        try:
+            plots[name] = draw(read)
+        except FigureError as error:
+            left_out[name] = str(error)
+    return plots, left_out

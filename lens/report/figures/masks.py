@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib import colormaps
 
 from lens.report.figures import data, style
+from lens.report.figures.panels import lines_of, panels
 from lens.report.figures.plot import Plot
 
 TITLE = "Masks after training, beside their control"
@@ -36,10 +37,10 @@ def mask_heat_map(masks: pd.DataFrame, *, variant: str = "temporallens") -> Plot
     said = [f"Masks of {' and '.join(style.look(v).label for v in shown)}, features sorted by centre of mass."]
     colors = colormaps[style.COLORMAP].resampled(SHADES)
     with style.house_style():
-        figure = style.new_figure(1.4 + 4.0 * len(shown))
-        grid = figure.subplots(len(shown), len(layers), squeeze=False, sharex=True, sharey=True)
-        for line, name in zip(grid, shown, strict=True):
-            for ax, layer in zip(line, layers, strict=True):
+        figure = style.new_figure(1.0 + (0.4 + 4.0 * len(shown)) * lines_of(layers))
+        grid = panels(figure, layers, len(shown))
+        for place, name in enumerate(shown):
+            for ax, layer in zip(grid.axes[place], layers, strict=True):
                 some = masks[(masks["variant"] == name) & (masks["layer"] == layer)]
                 if some.empty:
                     ax.set_axis_off()
@@ -52,18 +53,19 @@ def mask_heat_map(masks: pd.DataFrame, *, variant: str = "temporallens") -> Plot
                     extent=(0.5, len(columns) + 0.5, len(mask), 0),
                 )  # fmt: skip
                 like = neighbour_correlation(mask)
-                ax.set_title(f"{style.layer_name(layer)} · r = {style.signed(like)}")
+                ax.set_title(f"{style.layer_name(layer)} · " * (place == 0) + f"r = {style.signed(like)}", fontsize=7.5)
                 ax.grid(False)
                 said.append(
                     f"{style.layer_name(layer)}, {style.look(name).label}: {data.count(len(mask))} features, mask "
                     f"mean {mask.mean():.2f}, 5th to 95th percentile {np.percentile(mask, 5):.2f} to "
                     f"{np.percentile(mask, 95):.2f}, neighbouring positions correlate {like:.2f}."
                 )
-            line[0].set_ylabel(f"{style.look(name).label}\nfeature, sorted", linespacing=1.5)
-        for ax in grid[-1]:
+            for ax in grid.left(place):
+                ax.set_ylabel(f"{style.look(name).label}\nfeature, sorted", linespacing=1.5)
+        for ax in grid.bottom():
             ax.set_xlabel("position t")
-            ax.set_xticks([1, *range(32, len(columns), 32), len(columns)])
-        bar = figure.colorbar(image, ax=grid.ravel().tolist(), pad=0.012, aspect=32, ticks=[0, 0.5, 1])
+        grid.axes[0, 0].set_xticks(style.position_ticks(len(columns)))
+        bar = figure.colorbar(image, ax=grid.each(), pad=0.012, aspect=32, ticks=[0, 0.5, 1])
         bar.set_label("mask m")
         bar.outline.set_visible(False)
     seed = int(rows["seed"].min())

@@ -8,12 +8,13 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from lens.report.figures import data, style
+from lens.report.figures.panels import lines_of, panels
 from lens.report.figures.plot import Plot
 
 METRICS = {  # metric: (title, label of the y axis, where the measure is positive and starts at zero)
     "mse": ("Reconstruction error by position", "squared error\n(of unit-scaled input)", True),
-    "fvu_global": ("Unexplained variance by position", "FVU\n(about the global mean)", True),
-    "fvu_position": ("Unexplained variance by position", "FVU\n(about the position's mean)", True),
+    "fvu_global": ("Unexplained variance by position", "FVU about the\nglobal mean", True),
+    "fvu_position": ("Unexplained variance by position", "FVU about the\nposition's mean", True),
     "l0": ("Active features by position", "L0\n(features per token)", True),
     "delta_ce": ("Loss added to the language model by position", "ΔCE\n(nats per token)", False),
     "kl": ("Divergence added to the language model by position", "KL\n(nats per token)", True),
@@ -26,7 +27,7 @@ def per_position_error(positions: pd.DataFrame, *, metric: str = "mse", bos: boo
     """A panel per layer with a line per variant; below, each variant against `standard`, paired by seed.
 
     Args:
-        positions: the `positions` table.
+        positions: the `positions` table; ablations are left out.
         metric: one of `METRICS`.
         bos: show position 0 too; the y axis is then logarithmic and the lower panels are left out.
 
@@ -34,7 +35,7 @@ def per_position_error(positions: pd.DataFrame, *, metric: str = "mse", bos: boo
         FigureError: the table has no such metric.
     """
     title, label, positive = METRICS[metric]
-    rows = data.pick(positions, f"per_position_error({metric})", metric=metric)
+    rows = data.pick(data.main_variants(positions), f"per_position_error({metric})", metric=metric)
     rows = rows[(rows["position"] >= (0 if bos else 1)) & (rows["variant"] != "activations")]
     last = int(rows["position"].max())
     early = (last + 1) // 4
@@ -44,34 +45,32 @@ def per_position_error(positions: pd.DataFrame, *, metric: str = "mse", bos: boo
     levels = data.over_seeds(grouped, ["layer", "variant", "position"])
 
     with style.house_style():
-        figure = style.new_figure(5.2 if relative.empty else 7.9)
-        grid = figure.subplots(
-            1 if relative.empty else 2, len(layers), squeeze=False, sharex=True, sharey="row",
-            height_ratios=[1] if relative.empty else [1.2, 1],
-        )  # fmt: skip
-        for ax, layer in zip(grid[0], layers, strict=True):
-            ax.set_title(style.layer_name(layer))
+        figure = style.new_figure(0.8 + (4.4 if relative.empty else 7.1) * lines_of(layers))
+        grid = panels(figure, layers, *((1,) if relative.empty else (2, [1.2, 1])))
+        for ax, layer in zip(grid.axes[0], layers, strict=True):
             _lines(ax, levels[levels["layer"] == layer], variants)
         if bos and positive:
-            grid[0, 0].set_yscale("log")  # the row shares it
+            grid.axes[0, 0].set_yscale("log")  # the row shares it
         else:
-            style.frame(grid[0], levels, bottom=0 if positive else None)
-        grid[0, 0].set_ylabel(label)
+            style.frame(grid.axes[0], levels, bottom=0 if positive else None)
+        for ax in grid.left(0):
+            ax.set_ylabel(label)
         if not relative.empty:
             ratios = data.over_seeds(relative, ["layer", "variant", "position"])
-            for ax, layer in zip(grid[1], layers, strict=True):
+            for ax, layer in zip(grid.axes[1], layers, strict=True):
                 ax.axhline(0, color=style.look(REFERENCE).color, linewidth=1, dashes=(4, 1.6))
                 _lines(ax, ratios[ratios["layer"] == layer], variants)
                 ax.yaxis.set_major_locator(MaxNLocator(5))
                 ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: style.signed(100 * y, "+.3g") + " %"))
-            style.frame(grid[1], ratios, show=0)
-            grid[1, 0].set_ylabel("relative\nto standard")
-        for ax in grid.ravel():
+            style.frame(grid.axes[1], ratios, show=0)
+            for ax in grid.left(1):
+                ax.set_ylabel("relative\nto standard")
+        for ax in grid.each():
             style.position_axis(ax, last, 0 if bos else 1)
             ax.axvspan(1, early, color="#f3f2ec", zorder=0, linewidth=0)
-        for ax in grid[-1]:
+        for ax in grid.bottom():
             ax.set_xlabel("position t (log scale)")
-        figure.align_ylabels(grid[:, 0])
+        figure.align_ylabels()
         style.variant_legend(figure, variants)
 
     caption = (

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import matplotlib
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -69,21 +70,51 @@ class Look:
 
 
 LOOKS = {
+    "language_model": Look("language model", "#000000", "-", "P"),
     "standard": Look("standard", "#333333", (0, (4, 1.6)), "s"),
     "temporallens": Look("TemporalLens", "#0072b2", "-", "o"),
     "shuffled_positions": Look("shuffled positions", "#d55e00", (0, (1, 1.2)), "^"),
-    "uniform_weights": Look("uniform weights", "#009e73", (0, (6, 1.4, 1, 1.4)), "D"),
-    "frozen_masks": Look("frozen masks", "#b0609a", (0, (3, 1.2, 1, 1.2, 1, 1.2)), "v"),
+    "random_dictionary": Look("random dictionary", "#8c6d00", (0, (6, 1.4, 1, 1.4)), "D"),
+    "zero_dictionary": Look("zero dictionary", FAINT, (0, (2, 2)), "X"),
+    "untrained": Look("untrained", FAINT, (0, (3, 1.2, 1, 1.2, 1, 1.2)), "*"),
     "activations": Look("the input itself", FAINT, "-", "x"),
 }
+"""What figures draw side by side: no two share a marker or dashes."""
+
+_WEIGHTS, _MASKS, _TEMPERATURE, _READING, _WIDTH = "#009e73", "#b0609a", "#3d8fc4", "#6b6b6b", "#8c6d00"
+ABLATIONS = {
+    "uniform_weights": Look("uniform weights", _WEIGHTS, (0, (6, 1.4, 1, 1.4)), "D"),
+    "recon_only_weights": Look("weights on the error alone", _WEIGHTS, (0, (8, 2)), "d"),
+    "static_windows": Look("static windows", _MASKS, (0, (5, 1, 1, 1)), "<"),
+    "static_windows_wrapped": Look("static windows, wrapped", _MASKS, (0, (2, 2)), ">"),
+    "frozen_masks": Look("frozen masks", _MASKS, (0, (3, 1.2, 1, 1.2, 1, 1.2)), "v"),
+    "all_ones_masks": Look("masks of ones", _MASKS, (0, (1, 2.4)), "8"),
+    "fixed_tau_0.1": Look("fixed τ = 0.1", _TEMPERATURE, "-", "h"),
+    "fixed_tau_1": Look("fixed τ = 1", _TEMPERATURE, (0, (4, 1.6)), "h"),
+    "fixed_tau_5": Look("fixed τ = 5", _TEMPERATURE, (0, (1, 1.2)), "h"),
+    "end_tau_0.05": Look("end τ = 0.05", _TEMPERATURE, "-", "p"),
+    "end_tau_0.3": Look("end τ = 0.3", _TEMPERATURE, (0, (4, 1.6)), "p"),
+    "end_tau_1": Look("end τ = 1", _TEMPERATURE, (0, (1, 1.2)), "p"),
+    "bos_included": Look("BOS included", _READING, "-", "H"),
+    "bf16_parameters": Look("bfloat16 parameters", _READING, (0, (4, 1.6)), "H"),
+    "literal": Look("literal reading", _READING, (0, (1, 1.2)), "H"),
+    "companion": Look("companion code", _READING, (0, (6, 1.4, 1, 1.4)), "H"),
+    "wide_4": Look("4 × as wide", _WIDTH, "-", "X"),
+    "wide_4_sparser": Look("4 × as wide, sparser", _WIDTH, (0, (4, 1.6)), "X"),
+    "wide_8": Look("8 × as wide", _WIDTH, (0, (1, 1.2)), "X"),
+    "wide_8_sparser": Look("8 × as wide, sparser", _WIDTH, (0, (6, 1.4, 1, 1.4)), "X"),
+}
+"""One row each in forest plots, in this order; those that change the same part share a colour."""
+
 _MORE = [("#56b4e9", (0, (8, 2)), "P"), ("#8c6d00", (0, (2, 2)), "X"), ("#7a7a7a", (0, (5, 1, 1, 1)), "*")]
 
 
 def look(variant: str, variants: Iterable[str] = ()) -> Look:
-    """The marks of a variant; one outside `LOOKS` gets the next spare marks, by its place among `variants`."""
-    if variant in LOOKS:
-        return LOOKS[variant]
-    strangers = [name for name in variants if name not in LOOKS]
+    """The marks of a variant; an unknown one gets the next spare marks, by its place among `variants`."""
+    known = LOOKS | ABLATIONS
+    if variant in known:
+        return known[variant]
+    strangers = [name for name in variants if name not in known]
     color, dashes, marker = _MORE[strangers.index(variant) % len(_MORE) if variant in strangers else 0]
     return Look(variant.replace("_", " "), color, dashes, marker)
 
@@ -108,8 +139,8 @@ def layer_name(layer: str) -> str:
 
 
 def in_order(names: Iterable[str]) -> list[str]:
-    """Variants in the order of `LOOKS`, strangers after them by name."""
-    known = list(LOOKS)
+    """Variants in the order of `LOOKS` and `ABLATIONS`, the input after them, then strangers by name."""
+    known = [*(name for name in LOOKS if name != "activations"), *ABLATIONS, "activations"]
     return sorted(set(names), key=lambda name: (known.index(name) if name in known else len(known), name))
 
 
@@ -131,6 +162,12 @@ def position_axis(ax: Axes, last: int, first: int = 1, axis: str = "x") -> None:
     pad = 0.3 if first == 0 else 0.06
     limits = back(forward(first) - pad), back(forward(last) + 0.06)
     (ax.set_xlim if axis == "x" else ax.set_ylim)(*limits)
+
+
+def position_ticks(last: int) -> list[int]:
+    """Ticks of a linear position axis: its ends, and round positions far enough from them."""
+    step = 32 if last >= 64 else 8
+    return [1, *(t for t in range(step, last, step) if t <= last - step / 2), last]
 
 
 def signed(value: float, form: str = ".2f") -> str:
@@ -168,12 +205,20 @@ def plain_log_axis(ax: Axes) -> None:
     ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
 
 
-def variant_legend(figure: Figure, variants: list[str]) -> None:
-    """One legend above all panels: a line, its dashes and its marker for each variant."""
-    handles = []
+def variant_legend(figure: Figure, variants: list[str], more: Sequence[Artist] = ()) -> None:
+    """One legend above all panels: a line, its dashes and its marker for each variant, then `more` handles."""
+    handles: list[Artist] = []
     for variant in variants:
         marks = look(variant, variants)
         handles.append(
             Line2D([], [], color=marks.color, linestyle=marks.dashes, marker=marks.marker, label=marks.label)
         )
-    figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 5), columnspacing=1.6)
+    legend(figure, [*handles, *more])
+
+
+def legend(figure: Figure, handles: Sequence[Artist]) -> None:
+    """One legend above all panels, at most four entries to a line."""
+    lines = -(-len(handles) // 4)
+    figure.legend(
+        handles=handles, loc="outside upper center", ncols=-(-len(handles) // lines), columnspacing=1.6
+    )  # fmt: skip

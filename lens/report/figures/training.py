@@ -6,6 +6,7 @@ import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
 from lens.report.figures import data, style
+from lens.report.figures.panels import lines_of, panels
 from lens.report.figures.plot import Plot
 
 TITLE = "Training curves"
@@ -21,34 +22,37 @@ def training_curves(history: pd.DataFrame) -> Plot:
     """One column per layer, one row per quantity of `ROWS`, one line per variant.
 
     Args:
-        history: the `history` table; a variant without a quantity (no mask, no temperature) has no line in that row.
+        history: the `history` table; a variant without a quantity (no mask, no temperature) has no line in that row,
+            and ablations are left out, unless there is nothing else.
 
     Raises:
         FigureError: the table has no loss.
     """
     data.pick(history, "training_curves", metric="loss")
+    history = main if len(main := data.main_variants(history)) else history
     layers, variants = style.layers_in_order(history["layer"]), style.in_order(history["variant"])
     metrics = [name for name in ROWS if name in set(history["metric"])]
     curves = data.over_seeds(history[history["metric"].isin(metrics)], ["metric", "layer", "variant", "step"])
     with style.house_style():
-        figure = style.new_figure(2.0 + 2.1 * len(metrics))
-        grid = figure.subplots(len(metrics), len(layers), squeeze=False, sharex=True, sharey="row")
-        for line, metric in zip(grid, metrics, strict=True):
+        lines = lines_of(layers)
+        figure = style.new_figure(1.2 + (0.8 + (2.1 if lines == 1 else 1.9) * len(metrics)) * lines)
+        grid = panels(figure, layers, len(metrics))
+        for place, metric in enumerate(metrics):
+            line = grid.axes[place]
             label, logarithmic = ROWS[metric]
             for ax, layer in zip(line, layers, strict=True):
                 for variant in variants:
                     _curve(ax, _one(curves, metric, layer, variant), style.look(variant, variants), variants, variant)
                 ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-            line[0].set_ylabel(label)
+            for ax in grid.left(place):
+                ax.set_ylabel(label)
             row = curves[curves["metric"] == metric]
             style.frame(line, row, bottom=0.9 * row["mean"].min() if logarithmic else None)
             if logarithmic:
                 style.plain_log_axis(line[0])  # the row shares it
-        for ax, layer in zip(grid[0], layers, strict=True):
-            ax.set_title(style.layer_name(layer))
-        for ax in grid[-1]:
+        for ax in grid.bottom():
             ax.set_xlabel("training step")
-        figure.align_ylabels(grid[:, 0])
+        figure.align_ylabels()
         style.variant_legend(figure, variants)
     steps = int(history["step"].max()) + 1
     caption = (

@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
-from matplotlib.figure import Figure
+from matplotlib.figure import SubFigure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from lens.report.figures import data, style
+from lens.report.figures.panels import lines_of, panels
 from lens.report.figures.plot import FigureError, Plot
 
 TITLE = "Position weights during training, and difficulty"
@@ -36,13 +37,10 @@ def position_weight_evolution(
     layers = style.layers_in_order(courses["layer"])
     dots = _dots(positions, variant)
     with style.house_style():
-        figure = style.new_figure(9.6)
+        figure = style.new_figure(1.0 + 8.6 * lines_of(layers))
         top, bottom = figure.subfigures(2, 1, height_ratios=(1.08, 1), hspace=0.04)
         _courses(top, courses, layers)
-        axes = bottom.subplots(1, len(layers), squeeze=False)[0]
-        for ax, layer in zip(axes, layers, strict=True):
-            _scatter(ax, dots[dots["layer"] == layer])
-        axes[0].set_ylabel("final weight (mean 1)")
+        _scatters(bottom, dots, layers)
     seeds = courses["seed"].nunique()
     last = int(courses["position"].max())
     caption = (
@@ -68,25 +66,26 @@ def _dots(positions: pd.DataFrame, variant: str) -> pd.DataFrame:
     return dots
 
 
-def _courses(figure: Figure, courses: pd.DataFrame, layers: list[str]) -> None:
-    axes = figure.subplots(1, len(layers), squeeze=False, sharey=True)[0]
+def _courses(figure: SubFigure, courses: pd.DataFrame, layers: list[str]) -> None:
+    grid = panels(figure, layers)
     means = courses.groupby(["layer", "position", "step"])["value"].mean()
     floor = means[means > 0].min()
     norm = LogNorm(vmin=max(floor, means.max() / 1000), vmax=max(means.max(), floor * 1.01))
-    for ax, layer in zip(axes, layers, strict=True):
-        grid = means.loc[layer].unstack("step")
-        t, steps = grid.index.to_numpy(), grid.columns.to_numpy()
+    for ax, layer in zip(grid.axes[0], layers, strict=True):
+        weight = means.loc[layer].unstack("step")
+        t, steps = weight.index.to_numpy(), weight.columns.to_numpy()
         mesh = ax.pcolormesh(
-            _edges(np.log2(1 + steps)), _edges(t.astype(float)), grid, norm=norm, cmap=style.COLORMAP, rasterized=True
+            _edges(np.log2(1 + steps)), _edges(t.astype(float)), weight, norm=norm, cmap=style.COLORMAP, rasterized=True
         )
-        ax.set_title(style.layer_name(layer))
         style.position_axis(ax, int(t[-1]), axis="y")
         ticks = [s for s in (0, 10, 100, 1000, 10_000, 100_000) if s < 0.7 * steps[-1]] + [steps[-1]]
         ax.set_xticks(np.log2(1 + np.array(ticks)), [f"{s:,}" for s in ticks])
-        ax.set_xlabel("training step (log scale)")
         ax.grid(False)
-    axes[0].set_ylabel("position t (log scale)")
-    bar = figure.colorbar(mesh, ax=list(axes), pad=0.012, aspect=22)
+    for ax in grid.bottom():
+        ax.set_xlabel("training step (log scale)")
+    for ax in grid.left(0):
+        ax.set_ylabel("position t (log scale)")
+    bar = figure.colorbar(mesh, ax=grid.each(), pad=0.012, aspect=22)
     bar.set_label("weight $w_t$ (mean 1)")
     bar.ax.yaxis.set_minor_locator(NullLocator())
     low, high = norm.vmin, norm.vmax
@@ -102,6 +101,21 @@ def _edges(centres: np.ndarray) -> np.ndarray:
         return np.array([centres[0] - 0.5, centres[0] + 0.5])
     middle = (centres[1:] + centres[:-1]) / 2
     return np.concatenate([[2 * centres[0] - middle[0]], middle, [2 * centres[-1] - middle[-1]]])
+
+
+def _scatters(figure: SubFigure, dots: pd.DataFrame, layers: list[str]) -> None:
+    lines = lines_of(layers)
+    columns = -(-len(layers) // lines)
+    grid = figure.add_gridspec(lines, columns)
+    for place, layer in enumerate(layers):
+        ax = figure.add_subplot(grid[divmod(place, columns)])  # error and weight have no scale in common over layers
+        _scatter(ax, dots[dots["layer"] == layer])
+        if lines > 1:
+            ax.set_title(style.layer_name(layer))
+        if place % columns == 0:
+            ax.set_ylabel("final weight (mean 1)")
+        if place + columns >= len(layers):
+            ax.set_xlabel("held-out error (standard)")
 
 
 def _scatter(ax: Axes, dots: pd.DataFrame) -> None:
@@ -120,9 +134,8 @@ def _scatter(ax: Axes, dots: pd.DataFrame) -> None:
     words = f"r = {style.signed(r)}\nρ = {style.signed(rho)}"
     ax.text(0.04, 0.96, words, transform=ax.transAxes, va="top", linespacing=1.4)
     ax.set_xlim(error.min() - 0.12 * np.ptp(error), error.max() + 0.08 * np.ptp(error))
-    ax.set_ylim(weight.min() - 0.12 * np.ptp(weight), weight.max() + 0.3 * np.ptp(weight))
+    ax.set_ylim(weight.min() - 0.2 * np.ptp(weight), weight.max() + 0.3 * np.ptp(weight))
     ax.xaxis.set_major_locator(MaxNLocator(4))
-    ax.set_xlabel("held-out error (standard)")
 
 
 def _correlations(dots: pd.DataFrame) -> tuple[float, float]:

@@ -1,0 +1,76 @@
+"""Do masks recur from seed to seed as profiles do, and what does a dictionary lose without its masks?"""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from lens.report.figures import dots, style
+from lens.report.figures.plot import FigureError, Plot
+from lens.report.figures.style import Look
+
+TITLE = "Agreement of masks between seeds, and what masks do"
+VARIANT = "temporallens"
+PAIRS = {
+    "seed_mask_correlation": Look("masks, matched", "#0072b2", "-", "o"),
+    "seed_mask_correlation_null": Look("masks, random pairs", "#7fb3d5", "-", "P"),
+    "seed_profile_correlation": Look("profiles, matched", "#d55e00", "-", "^"),
+    "seed_profile_correlation_null": Look("profiles, random pairs", "#e9a06b", "-", "v"),
+}
+EFFECTS = {
+    "fvu_rise_shuffled": Look("shuffled", "#0072b2", "-", "o"),
+    "fvu_rise_mean": Look("replaced by their mean", "#333333", "-", "s"),
+    "fvu_rise_hard": Look("hard at 1/2", "#d55e00", "-", "^"),
+    "fvu_rise_gauge_hard": Look("hard at half the maximum", "#009e73", "-", "D"),
+}
+
+
+def mask_agreement(summary: pd.DataFrame) -> Plot:
+    """Above: correlation of masks and of profiles between seeds. Below: rise of the FVU when masks are changed.
+
+    Args:
+        summary: the `summary` table; rows of TemporalLens.
+
+    Raises:
+        FigureError: no pairs of seeds were compared: that takes three seeds.
+    """
+    ours = summary[summary["variant"] == VARIANT]
+    pairs = ours[ours["metric"].isin(PAIRS)].assign(series=lambda t: t["metric"])
+    if pairs.empty:
+        raise FigureError("mask_agreement: no pairs of seeds are compared; that takes at least three seeds of a layer")
+    effects = ours[ours["metric"].isin(EFFECTS)].assign(series=lambda t: t["metric"])
+    layers = style.layers_in_order(ours["layer"])
+    with style.house_style():
+        figure = style.new_figure(5.6 if effects.empty else 10.8)
+        top, *below = figure.subplots(1 if effects.empty else 2, 1, sharex=True, squeeze=False)[:, 0]
+        found = dots.dot_panel(top, pairs, layers, PAIRS)
+        dots.frame(top, found, [0, 1])
+        dots.nothing(top, layers, found, "fewer than\nthree seeds")
+        top.axhline(0, color="#777777", linewidth=0.8, zorder=1)
+        top.set_ylabel("correlation\nbetween seeds")
+        dots.panel_legend(top, list(PAIRS.values()))
+        rises = pd.DataFrame()
+        for ax in below:
+            rises = dots.dot_panel(ax, effects, layers, EFFECTS)
+            dots.frame(ax, rises, [0])
+            ax.axhline(0, color="#777777", linewidth=0.8, zorder=1)
+            ax.yaxis.set_major_locator(MaxNLocator(6))
+            ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: style.signed(100 * y, "+.3g") + " %"))
+            ax.set_ylabel("rise of the FVU,\nmasks changed")
+            dots.panel_legend(ax, list(EFFECTS.values()))
+        figure.align_ylabels()
+    changed = (
+        " Below: how the FVU rises when, after training, masks are shuffled over positions, replaced by their mean, or "
+        "made 0 or 1: at 1/2, or at half the maximum of each."
+    )
+    caption = (
+        "Correlation over positions between seeds, of features that two seeds share and of random pairs of those. "
+        "Masks that correlate no more than random pairs are noise; profiles show that the features are the same."
+        + (changed if below else "")
+        + f" TemporalLens. {dots.interval_phrase(found)} Between seeds, the dots are jackknife pseudo-values."
+    )
+    alt = f"Dot plot of the correlation of masks and of profiles between seeds. {dots.alt(found, layers, PAIRS, '.2f')}"
+    if below:
+        percent = rises.assign(**{name: 100 * rises[name] for name in ("mean", "low", "high")})
+        alt += f" Below, the rise of the FVU in percent, masks changed. {dots.alt(percent, layers, EFFECTS)}"
+    return Plot(figure, TITLE, caption, alt)

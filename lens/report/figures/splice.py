@@ -1,0 +1,75 @@
+"""Where in a window the language model loses, when the dictionary stands in at one stretch of positions alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.colors import PowerNorm
+
+from lens.report.figures import style
+from lens.report.figures.panels import lines_of, panels
+from lens.report.figures.plot import FigureError, Plot
+
+TITLE = "Loss added where, by errors where"
+
+
+def splice_matrix(splice: pd.DataFrame) -> Plot:
+    """Added cross-entropy by the positions replaced (rows) and those whose predictions are scored (columns).
+
+    Args:
+        splice: the table of that name (one dictionary).
+
+    Raises:
+        FigureError: the table is empty.
+    """
+    if splice.empty:
+        raise FigureError("splice_matrix: nothing was spliced")
+    layers = style.layers_in_order(splice["layer"])
+    buckets = sorted(splice["bucket"].unique(), key=lambda name: int(name.split("-")[0]))
+    names = [name.replace("-", "–") for name in buckets]
+    broken = [name if len(name) < 6 else name.replace("–", "–\n") for name in names]
+    highest = splice["value"].abs().max() or 1.0
+    norm = PowerNorm(0.5, vmin=0, vmax=highest, clip=True)  # small losses are to be seen beside large ones
+    said = ["Matrices of added cross-entropy in nats, rows the positions replaced, columns the positions scored."]
+    with style.house_style():
+        figure = style.new_figure(0.9 + 4.6 * lines_of(layers))
+        grid = panels(figure, layers)
+        for ax, layer in zip(grid.axes[0], layers, strict=True):
+            here = splice[splice["layer"] == layer]
+            matrix = here.pivot(index="replaced", columns="bucket", values="value").loc[buckets, buckets].to_numpy()
+            image = ax.imshow(matrix, cmap=style.COLORMAP, norm=norm, aspect="auto")
+            for (i, j), value in np.ndenumerate(matrix):
+                ink = "#111111" if norm(value) > 0.6 else "#ffffff"
+                ax.text(j, i, _cell(value, highest), ha="center", va="center", color=ink, fontsize=6.8)
+            ax.grid(False)
+            own, later = np.diag(matrix), matrix[np.triu_indices(len(matrix), 1)]
+            said.append(
+                f"{style.layer_name(layer)}: at the positions replaced "
+                + ", ".join(f"{name} {style.signed(x, '.3f')}" for name, x in zip(buckets, own, strict=True))
+                + f"; at later ones {style.signed(later.min(), '.3f')} to {style.signed(later.max(), '.3f')}."
+            )
+        grid.axes[0, 0].set_xticks(range(len(buckets)), broken)
+        grid.axes[0, 0].set_yticks(range(len(buckets)), names)
+        for ax in grid.each():
+            ax.tick_params(length=0, axis="both", labelsize=7)
+        for ax in grid.bottom():
+            ax.set_xlabel("predictions scored at")
+        for ax in grid.left(0):
+            ax.set_ylabel("replaced at positions")
+        ticks = [highest * share**2 for share in (0, 0.25, 0.5, 0.75, 1)]  # evenly spaced on the bar
+        bar = figure.colorbar(image, ax=grid.each(), pad=0.012, aspect=28)
+        bar.set_ticks(ticks, labels=[f"{tick:.2g}" for tick in ticks])
+        bar.set_label("ΔCE, nats per token")
+        bar.outline.set_visible(False)
+    variant, windows = style.look(splice["variant"].iloc[0]).label, int(splice["n"].max())
+    caption = (
+        f"Cross-entropy added to the language model at the positions of a column when the reconstruction ({variant}, "
+        f"seed {int(splice['seed'].min())}) replaces the residual stream at the positions of a row alone; {windows} "
+        "held-out windows. In a causal model nothing is added before the positions replaced."
+    )
+    return Plot(figure, TITLE, caption, " ".join(said))
+
+
+def _cell(value: float, highest: float) -> str:
+    """As many decimals as the largest value needs; a zero that is exact is written 0."""
+    return "0" if value == 0 else style.signed(value, ".2f" if highest >= 1 else ".3f")
