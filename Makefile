@@ -25,7 +25,7 @@ test: $(INSTALLED)
 	$(ACTIVE) python -m pytest
 
 bench: $(INSTALLED)
-	$(ACTIVE) python -m benchmarks
+	$(ACTIVE) python -m benchmarks.run
 
 # An archive of the project has no .git folder; DVC then has to be told not to look for one.
 .PHONY: scm

@@ -7,7 +7,7 @@ import io
 import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from benchmarks import training
 from benchmarks.extraction import LENGTH, random_windows, scratch_folder
-from benchmarks.rounds import race
+from benchmarks.rounds import race, rounded
 from benchmarks.setting import D_IN, TOKENS, WINDOWS
 from lens.activations.extract import extract
 from lens.activations.language_model import LanguageModel
@@ -38,6 +38,13 @@ class Reading:
     """drawing one batch [s]"""
     step: list[float]
     """one TemporalLens training step [s], in the same rounds"""
+
+    @classmethod
+    def from_json(cls, content: dict) -> Reading:
+        return cls(content["opening"], content["drawing"], content["step"])
+
+    def as_json(self) -> dict:
+        return {name: rounded(values) for name, values in asdict(self).items()}
 
     @property
     def share(self) -> float:

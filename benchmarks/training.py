@@ -29,16 +29,16 @@ ENDLESS = 10**6  # steps of the schedules: far more than are ever taken
 
 
 class Ours:
-    """The optimiser step of our training, on windows of a BOS, which it leaves out, and 128 further tokens."""
+    """The optimiser step of our training, on windows of a BOS, which it leaves out, and `positions` further tokens."""
 
-    def __init__(self, variant: str):
+    def __init__(self, variant: str, positions: int = POSITIONS):
         config = train_config("paper", variant, ENDLESS)
         sae_config = SAEConfig(
-            d_in=D_IN, d_sae=D_SAE, n_positions=POSITIONS + 1, masked=config.masks != "none", tau=config.tau_end,
+            d_in=D_IN, d_sae=D_SAE, n_positions=positions + 1, masked=config.masks != "none", tau=config.tau_end,
             input_scale=1.0, variant=variant,
         )
         self.training = Run(config, SAE.initialise(sae_config, torch.zeros(D_IN), seed=0))
-        self.data = cycle(batches(POSITIONS + 1))
+        self.data = cycle(batches(positions + 1))
 
     def run(self, steps: int) -> float:
         start = time.perf_counter()
