@@ -34,7 +34,9 @@ def windows_of(study: Study, model: LanguageModel) -> dict[str, Windows]:
     Raises:
         ValueError: a text is too short for the windows asked, or the held-out text was there in training.
     """
-    train, test, contrast = (corpus.load(name) for name in (study.corpus.train, study.corpus.test, study.corpus.contrast))
+    train, test, contrast = (
+        corpus.load(name) for name in (study.corpus.train, study.corpus.test, study.corpus.contrast)
+    )
     corpus.check_no_leak(train, test)
     rule = study.windows
     cut = partial(corpus.draw_windows, tokenizer=model.tokenizer, length=rule.length, bos=rule.bos, bos_id=model.bos_id)
@@ -134,8 +136,10 @@ def _identity(model: LanguageModel, windows: dict[str, Windows], rule: dict) -> 
         "batch_windows": BATCH_WINDOWS,
         "windows": {
             **rule,
-            **{split: {"count": len(w.tokens), "corpus_sha256": w.digest, "tokens_sha256": _tokens_digest(w)}
-               for split, w in windows.items()},
+            **{
+                split: {"count": len(w.tokens), "corpus_sha256": w.digest, "tokens_sha256": _tokens_digest(w)}
+                for split, w in windows.items()
+            },
         },
         "versions": {m.__name__: m.__version__ for m in (torch, transformers, safetensors)},
     }
@@ -154,7 +158,9 @@ def _fill(model, windows: Windows, layers, work: Path, split: str, forward) -> N
     done = json.loads(progress_file.read_text()) if progress_file.exists() else {}
     first = done.get(split, 0)
     tokens = torch.from_numpy(windows.tokens.astype("int64"))
-    with tqdm(total=n * T, initial=first * T, desc=f"extract {split}", unit="token", unit_scale=True, mininterval=2) as bar:
+    with tqdm(
+        total=n * T, initial=first * T, desc=f"extract {split}", unit="token", unit_scale=True, mininterval=2
+    ) as bar:
         for start in range(first, n, BATCH_WINDOWS):
             batch = tokens[start : start + BATCH_WINDOWS]
             for layer, values in forward(batch, layers).items():

@@ -86,7 +86,9 @@ def feature_tables(
     n, T, _ = activations.shape
     labels = labellings(n, T, clocks)
     options = {"permutations": permutations, "seed": seed}
-    profiles = profile(dictionaries, activations, block, n_blocks, labels, tokens=tokens, lags=min(32, T - 2), **options)
+    profiles = profile(
+        dictionaries, activations, block, n_blocks, labels, tokens=tokens, lags=min(32, T - 2), **options
+    )
     measured = {key: _measured(dictionaries[key], found) for key, found in profiles.items()}
     few = slice(0, UNTRAINED_WINDOWS)
     start = {(UNTRAINED, s): _start(sae) for (v, s), sae in dictionaries.items() if v == "temporallens"}
@@ -119,7 +121,9 @@ def _start(sae: SAE) -> SAE:
 
 
 def _measured(sae: SAE, found: Profile) -> Measured:
-    position = {name: positional(found.observed[name], found.null[name], found.bin_sizes[name]) for name in found.observed}
+    position = {
+        name: positional(found.observed[name], found.null[name], found.bin_sizes[name]) for name in found.observed
+    }
     mask = sae.mask().detach().float().numpy() if sae.config.masked else None
     return Measured(sae, found, position, spans.spans(found, mask, position[FIRST].significant_K), mask)
 
@@ -330,7 +334,13 @@ def _profile_table(measured: Mapping[Key, Measured], grouped) -> pd.DataFrame:
         z = clusters.standardise(_profiles(m)[:, chosen]).T.round(3)
         part = pd.DataFrame(z, columns=[f"p{t:03d}" for t in range(1, z.shape[1] + 1)])
         for i, (name, column) in enumerate(
-            {"variant": key[0], "seed": key[1], "feature": chosen, "cluster": _labels(m, found)[chosen], "leaf": order}.items()
+            {
+                "variant": key[0],
+                "seed": key[1],
+                "feature": chosen,
+                "cluster": _labels(m, found)[chosen],
+                "leaf": order,
+            }.items()
         ):
             part.insert(i, name, column)
         parts.append(part)

@@ -119,7 +119,9 @@ def reconstruct(sae: SAE, activations: Tensor, block: Tensor, n_blocks: int, sca
         for name, values in token_measures(x[:, 1:], x_hat[:, 1:], f[:, 1:]).items():
             per_token[name] = per_token.get(name, 0.0) + values.sum(dtype=torch.float64).item()
     count = _by_block(torch.ones(activations.shape[:2]), block, n_blocks)
-    return Reconstruction(count, sq_error, active.numpy(), l1.numpy(), firings.numpy(), per_token, torch.cat(by_window).numpy())
+    return Reconstruction(
+        count, sq_error, active.numpy(), l1.numpy(), firings.numpy(), per_token, torch.cat(by_window).numpy()
+    )
 
 
 def token_measures(x: Tensor, x_hat: Tensor, f: Tensor) -> dict[str, Tensor]:

@@ -27,11 +27,12 @@ INCONCLUSIVE = "inconclusive"
 IMPLEMENTED = "implemented"
 BY_CONSTRUCTION = "holds by construction"
 UNDERSPECIFIED = "underspecified"
+NOT_YET = "not measured yet"
 NOT_IN_STUDY = "not measured in this study"
 NOT_TESTABLE = "not testable here"
 WORDS = (
     REPRODUCED, PARTLY, NOT_REPRODUCED, CONTRADICTED, INCONCLUSIVE, IMPLEMENTED,
-    BY_CONSTRUCTION, UNDERSPECIFIED, NOT_IN_STUDY, NOT_TESTABLE,
+    BY_CONSTRUCTION, UNDERSPECIFIED, NOT_IN_STUDY, NOT_TESTABLE, NOT_YET,
 )  # fmt: skip
 
 ALPHA = 0.05
@@ -112,8 +113,8 @@ def _band(estimate: float, low: float, high: float, p: float | None, rule: dict)
 def judge_conditions(rule: dict, measures: Mapping[str, Measure]) -> Verdict:
     """Verdict of a claim whose rule asks for several measures at once.
 
-    `reproduced` or `partly` where all conditions of that list hold. Else, as for a band, `not reproduced` where the claim
-    as stated is excluded (a condition of `reproduced` fails), and `inconclusive` where it is not.
+    `reproduced` or `partly` where all conditions of that list hold. Else, as for a band, `not reproduced` where the
+    claim as stated is excluded (a condition of `reproduced` fails), and `inconclusive` where it is not.
 
     Args:
         rule: `reproduced` and `partly`, each a list of {measure, and one of OPERATORS}.

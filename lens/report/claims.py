@@ -10,54 +10,34 @@ import hashlib
 import json
 import math
 import os
-from collections import Counter
 from pathlib import Path
 
-from ruamel.yaml import YAML, YAMLError
 from statsmodels.stats.multitest import multipletests
 
-from lens.config import ROOT, ConfigError, Study
+from lens.config import Study
 from lens.measure import verdicts
-from lens.measure.verdicts import Verdict, attribute_by_contrast, attribute_by_control, judge
+from lens.measure.verdicts import Verdict, attribute_by_contrast, attribute_by_control, judge, judge_conditions
+from lens.report.evidence.measured import Measured, Missing
 from lens.report.evidence.measures import MEASURES
-from lens.report.evidence.readings import SCALES, Evidence, Measured, Missing, Reading
+from lens.report.evidence.readings import SCALES, Evidence, Reading
+from lens.report.registry import REGISTRY, load_registry
 
-REGISTRY = ROOT / "claims.yaml"
 PAPER_MODEL, PAPER_LAYERS = "google/gemma-2-2b", (5, 12, 19)
-KINDS = {"numeric", "direction", "ordinal", "existence", "tautology", "definitional", "untestable"}
-RULES = {
-    "band": {"low", "high", "no_effect"},
-    "ceiling": {"reproduced", "partly"},
-    "tolerance": {"target", "max"},
-    "conditions": {"reproduced", "partly"},
-}
-FIELDS = {
-    "id", "title", "quote", "where", "kind", "paper_value", "quantity", "unit", "readings", "design", "test",
-    "family", "rule", "attribution", "prediction", "evidence",
-}  # fmt: skip
-SHOWN = (
-    "id",
-    "title",
-    "quote",
-    "where",
-    "kind",
-    "quantity",
-    "unit",
-    "test",
-    "family",
-    "rule",
-)  # as registered
+SHOWN = ("id", "title", "quote", "where", "kind", "quantity", "unit", "test", "family", "rule")  # as registered
 
 
 def build(study: Study) -> Path:
     """Judge every claim on a study's tables and write `results/<study>/claims.json`; the path written."""
     registry = load_registry()
+    claims = judge_all(registry, Measured.load(study), on_paper_model=is_paper_model(study))
+    for claim in claims:
+        claim["evidence"] |= evidence_files(study, claim["evidence"])
     document = {
         "study": study.name,
         "model": study.model,
         "scope": scope(study),
         "claims_sha256": hashlib.sha256(REGISTRY.read_bytes()).hexdigest(),
-        "claims": judge_all(registry, Measured.load(study), on_paper_model=is_paper_model(study)),
+        "claims": claims,
     }
     path = study.results / "claims.json"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -68,33 +48,23 @@ def build(study: Study) -> Path:
     return path
 
 
-def load_registry(path: Path = REGISTRY) -> list[dict]:
-    """The claims as registered, in order.
-
-    Raises:
-        ConfigError: not readable, or a claim lacks a field, repeats an id, or has an unknown kind or rule.
-    """
-    try:
-        claims = YAML(typ="safe").load(path.read_text(encoding="utf-8"))["claims"]
-    except (YAMLError, KeyError, TypeError) as error:
-        raise ConfigError(f"{path.name}: expected a list `claims`: {error!r}") from None
-    for claim in claims:
-        where = f"{path.name}, claim {claim.get('id', '?')}"
-        if wrong := sorted(FIELDS ^ set(claim)):
-            raise ConfigError(f"{where}: missing or unknown fields {wrong}")
-        if claim["kind"] not in KINDS:
-            raise ConfigError(f"{where}: kind {claim['kind']!r} is none of {sorted(KINDS)}")
-        kind = claim["rule"].get("kind")
-        if kind not in RULES or not RULES[kind] <= set(claim["rule"]):
-            raise ConfigError(f"{where}: rule {claim['rule']} is none of {RULES}")
-    if twice := [name for name, count in Counter(claim["id"] for claim in claims).items() if count > 1]:
-        raise ConfigError(f"{path.name}: claim ids {twice} stand there twice")
-    return claims
+def evidence_files(study: Study, evidence: dict) -> dict[str, str | None]:
+    """Where a claim's executed notebook and figure lie in the results of a study; of a notebook per layer, the middle
+    main layer's, or the first one's with ablations."""
+    notebook, figure = evidence["notebook"], evidence["figure"]
+    if notebook in ("02_train", "04_analysis"):
+        notebook = f"{notebook}_layer_{study.main[len(study.main) // 2]}"
+    if notebook == "03_ablations":
+        notebook = f"{notebook}_layer_{study.ablations.layers[0]}" if study.ablations.layers else None
+    return {
+        "notebook_file": notebook and f"notebooks/{notebook}.ipynb",
+        "figure_file": figure and f"figures/{figure}.png",
+    }
 
 
 def scope(study: Study) -> str:
     """What a verdict of this study is about, in one sentence."""
-    layers, n = ", ".join(map(str, study.layers)), len(study.seeds)
+    layers, n = ", ".join(map(str, study.main)), len(study.seeds)
     what = f"{study.model}, layers {layers}, windows of {study.windows.length} tokens"
     what += f", {study.training.steps} steps, {n} training seed{'s'[: n != 1]}"
     if is_paper_model(study):
@@ -105,7 +75,7 @@ def scope(study: Study) -> str:
 
 def is_paper_model(study: Study) -> bool:
     """Whether the study runs on the paper's own model and layers."""
-    return study.model == PAPER_MODEL and study.layers == PAPER_LAYERS
+    return study.model == PAPER_MODEL and study.main == PAPER_LAYERS
 
 
 def judge_all(registry: list[dict], data: Measured, *, on_paper_model: bool) -> list[dict]:
@@ -123,27 +93,15 @@ def _entry(claim: dict, data: Measured, on_paper_model: bool) -> dict:
     entry = {
         **{key: _or_null(claim[key]) for key in (*SHOWN, "paper_value", "prediction")},
         "evidence": {key: _or_null(value) for key, value in claim["evidence"].items()},
-        "readings": [], "controls": [], "differences": [], "context": [],
+        "readings": [], "controls": [], "differences": [], "context": [], "measures": {},
         "p": None, "p_holm": None, "minimum_detectable_effect": None,
         "attributable": "not applicable", "attributable_reason": "nothing was measured",
     }  # fmt: skip
-    if claim["id"] not in MEASURES:
-        entry |= {
-            "status": verdicts.NOT_YET,
-            "verdict": verdicts.NOT_YET,
-            "reason": "no measurement is written yet",
-        }
-    else:
-        try:
-            evidence = MEASURES[claim["id"]](data)
-        except Missing as missing:
-            entry |= {
-                "status": verdicts.NOT_IN_STUDY,
-                "verdict": verdicts.NOT_IN_STUDY,
-                "reason": str(missing),
-            }
-        else:
-            entry |= _judged(claim, evidence)
+    try:
+        evidence = MEASURES[claim["id"]](data)
+        entry |= _judged(claim, evidence)
+    except Missing as missing:
+        entry |= {"status": verdicts.NOT_IN_STUDY, "verdict": verdicts.NOT_IN_STUDY, "reason": str(missing)}
     judged = entry["status"] == "measured"
     entry["verdict_on_paper_model"] = entry["verdict"] if on_paper_model or not judged else verdicts.NOT_TESTABLE
     return entry
@@ -151,19 +109,25 @@ def _entry(claim: dict, data: Measured, on_paper_model: bool) -> dict:
 
 def _judged(claim: dict, evidence: Evidence) -> dict:
     rule, first = claim["rule"], evidence.readings[0]
-    verdict_of = {reading.name: _verdict(rule, reading) for reading in evidence.readings}
-    verdict = _overall(claim, first, verdict_of)
+    verdict_of = {r.name: _verdict(rule, r) for r in evidence.readings}
+    if evidence.untestable:
+        verdict = Verdict(verdicts.NOT_TESTABLE, evidence.untestable)
+    elif rule["kind"] == "conditions":
+        verdict = judge_conditions(rule, evidence.measures)
+    else:
+        verdict = _overall(claim, first, verdict_of)
     attributable, why = _attribution(claim, verdict, evidence)
-    no_effect = rule.get("no_effect", "none")
-    has_test = no_effect != "none" and math.isfinite(first.interval.se)
+    no_effect = rule.get("no_effect", "none") if evidence.null is None else evidence.null
+    has_test = no_effect != "none" and first.interval is not None and math.isfinite(first.interval.se)
     return {
-        "status": "measured",
+        "status": verdicts.NOT_TESTABLE if evidence.untestable else "measured",
         "verdict": verdict.word,
         "reason": verdict.why,
         "readings": [_shown(r) | {"verdict": verdict_of[r.name].word} for r in evidence.readings],
         "controls": [_shown(r) for r in evidence.controls.values()],
         "differences": [_shown(r) for r in evidence.differences.values()],
         "context": [_shown(r) for r in evidence.context],
+        "measures": {name: {k: _number(v) for k, v in m._asdict().items()} for name, m in evidence.measures.items()},
         "p": _number(_p(first, no_effect)) if has_test else None,
         "minimum_detectable_effect": _number(first.minimum_detectable_effect(no_effect)) if has_test else None,
         "attributable": attributable,
@@ -172,8 +136,11 @@ def _judged(claim: dict, evidence: Evidence) -> dict:
 
 
 def _verdict(rule: dict, reading: Reading) -> Verdict:
+    """Of one reading alone; none where the rule reads several measures at once."""
     if reading.interval is None:
         return Verdict(verdicts.NOT_IN_STUDY, reading.detail)
+    if rule["kind"] == "conditions":
+        return Verdict("", "")
     verdict = judge(rule, *reading.shown, p=reading.p)
     if verdict.word == verdicts.INCONCLUSIVE and math.isnan(reading.interval.se):
         return Verdict(verdict.word, reading.detail or verdict.why)
@@ -214,7 +181,12 @@ def _attribution(claim: dict, verdict: Verdict, evidence: Evidence) -> tuple[str
             return "not assessed", f"{name}: {reading.detail}"
     if how["kind"] == "contrast":
         return attribute_by_contrast({name: reading.shown[1:] for name, reading in compared.items()})
-    return attribute_by_control({name: _verdict(claim["rule"], reading) for name, reading in compared.items()})
+    if claim["rule"]["kind"] != "conditions":
+        return attribute_by_control({name: _verdict(claim["rule"], reading) for name, reading in compared.items()})
+    measures = evidence.control_measures
+    if unmeasured := [name for name in how["controls"] if name not in measures]:
+        return "not assessed", f"{', '.join(unmeasured)}: not everything that the rule reads was measured"
+    return attribute_by_control({name: judge_conditions(claim["rule"], measures[name]) for name in how["controls"]})
 
 
 def _shown(reading: Reading) -> dict:

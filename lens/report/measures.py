@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 
 from lens.activations import language_model
+from lens.activations.clocks import clocks
 from lens.activations.extract import store_for
-from lens.activations.store import open_layer
+from lens.activations.labels import play_labels
+from lens.activations.language_model import LanguageModel
+from lens.activations.store import LayerStore, open_layer
 from lens.config import Layer, Study
 from lens.measure.layer import INPUT, fidelity_tables, join, reconstruction_tables
+from lens.measure.layer_features import feature_tables
+from lens.measure.layer_probes import decoding_tables, probing_tables, splice_tables
+from lens.measure.probing import Tasks, TooFewExamples, tasks_from_labels
 from lens.sae.model import SAE
 from lens.sae.train import input_statistics
+
+ABLATION_STRIDE = 4  # ablations are spliced on every fourth of the fidelity windows
+PLAYS = ("shakespeare-held-out", "tiny-shakespeare")  # corpora that come with labels
 
 
 def load_dictionaries(
@@ -20,34 +31,69 @@ def load_dictionaries(
 ) -> dict[tuple[str, int], SAE]:
     """The trained dictionaries of one layer, by variant and seed."""
     variants = study.variants if kind == "dictionaries" else study.ablations.variants
+    seeds = study.seeds_at(layer) if kind == "dictionaries" else study.ablation_seeds
     folder = study.dictionaries(kind, layer)
-    return {(v, s): SAE.load(folder / f"{v}-seed{s}") for v in variants for s in study.seeds}
+    return {(v, s): SAE.load(folder / f"{v}-seed{s}") for v in variants for s in seeds}
 
 
 def measure(
     study: Study, layer: Layer, kind: Literal["dictionaries", "ablations"] = "dictionaries"
 ) -> dict[str, pd.DataFrame]:
-    """The tables `positions`, `summary` and `blocks` of one layer's dictionaries on held-out windows.
+    """The tables of one layer's dictionaries on held-out windows.
 
-    Rows about the activations themselves belong to the analysis of the main variants; ablations leave them out.
+    Reconstruction, sparsity and fidelity for every dictionary. What features do with position, probes, decoding and the
+    splice matrix are measured for the main variants alone, and so are the rows about the activations themselves.
     """
     folder = store_for(study, layer)
     train, test = open_layer(folder, layer, "train"), open_layer(folder, layer, "test")
     statistics = input_statistics(train.activations, first_position=1)
+    scale = statistics.mean_square_norm**-0.5
     dictionaries = load_dictionaries(study, layer, kind)
-    parts = [
-        reconstruction_tables(
-            dictionaries, test.activations, test.document, test.documents, statistics.mean_square_norm**-0.5
-        )
-    ]
-    if study.windows.fidelity:
-        model = language_model.load(study.model)
-        windows = spread(len(test.tokens), study.windows.fidelity)
+    parts = [reconstruction_tables(dictionaries, test.activations, test.document, test.documents, scale)]
+    model = language_model.load(study.model)
+    windows = spread(len(test.tokens), study.windows.fidelity)
+    if kind == "ablations":  # many dictionaries, each a pass through the language model's head
+        windows = windows[::ABLATION_STRIDE]
+    if windows:
         parts.append(fidelity_tables(model, test.tokens[windows], layer, dictionaries, statistics.mean))
-    tables = join(*parts)
     if kind == "ablations":
-        tables = {name: table[table["variant"] != INPUT[0]] for name, table in tables.items()}
-    return tables
+        return {name: table[table["variant"] != INPUT[0]] for name, table in join(*parts).items()}
+    if windows:
+        parts.append(splice_tables(model, test.tokens[windows], layer, dictionaries))
+    contrast = open_layer(folder, layer, "contrast")
+    features, means = feature_tables(
+        dictionaries, test.activations, test.document, len(test.documents), test.tokens,
+        clocks(test.tokens.numpy(), model.tokenizer),
+    )  # fmt: skip
+    parts += [
+        features,
+        decoding_tables(dictionaries, test.activations, test.document, list(test.documents)),
+    ]
+    with suppress(TooFewExamples):  # a short text, or a single document, cannot be probed; the claims then say so
+        tasks = _tasks(study, test, contrast, model)
+        parts.append(probing_tables(dictionaries, means, test.activations, contrast.activations, tasks))
+    return join(*parts)
+
+
+def _tasks(study: Study, test: LayerStore, contrast: LayerStore, model: LanguageModel) -> Tasks:
+    """What held-out windows can be probed for: labels of plays, and Shakespeare against the contrasting text.
+
+    Raises:
+        TooFewExamples: not even that task is possible.
+    """
+    documentation = contrast.document.numpy()
+    if study.corpus.test not in PLAYS:  # no labels: one task
+        n = len(test.tokens)
+        nothing = np.zeros(n, int)
+        return tasks_from_labels(test.document.numpy(), nothing, np.full(n, None), nothing, nothing, documentation)
+    labels = play_labels(
+        test.tokens.numpy(), test.document.numpy(), test.start.numpy(), test.documents, model.tokenizer,
+        bos=study.windows.bos,
+    ).table  # fmt: skip
+    return tasks_from_labels(
+        labels["play"], labels["genre"], labels["act"], labels["has_stage_direction"], labels["speaker_changes"],
+        documentation,
+    )  # fmt: skip
 
 
 def spread(n: int, count: int) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pandas as pd
 
@@ -23,18 +24,25 @@ def setting_table(study: Study) -> pd.DataFrame:
         "training": f"{study.training.steps:,} steps, seeds {', '.join(map(str, study.seeds))}",
         "variants": ", ".join(study.variants),
         "ablations": f"{', '.join(study.ablations.variants)} at layer {', '.join(map(str, study.ablations.layers))}"
-        if study.ablations.layers else "none",
+        if study.ablations.layers
+        else "none",
     }
     return pd.DataFrame({"": rows.values()}, index=list(rows))
 
 
 def claims_table(study: Study) -> pd.DataFrame:
-    """One row per claim, measured ones first."""
+    """One row per claim, measured ones first; `notebook` and `figure` are paths as seen from the overview."""
     claims = json.loads((study.results / "claims.json").read_text(encoding="utf-8"))["claims"]
     rows = [
         {
-            "id": c["id"], "the paper": c["quote"], "ours": estimate_text(c), "verdict": c["verdict"],
-            "attributable": c["attributable"], "why": c["reason"] or "",
+            "id": c["id"],
+            "the paper": c["quote"],
+            "ours": estimate_text(c),
+            "verdict": c["verdict"],
+            "attributable": c["attributable"],
+            "why": c["reason"] or "",
+            "notebook": Path(c["evidence"]["notebook_file"] or "").name,
+            "figure": f"../{c['evidence']['figure_file']}" if c["evidence"]["figure_file"] else "",
         }
         for c in sorted(claims, key=lambda c: c["status"] != "measured")
     ]
@@ -47,8 +55,13 @@ def contents(study: Study) -> pd.DataFrame:
     rows = [
         ("01_extract", "What does the model hold at each position?", "once"),
         ("02_train", "Do masks and weights learn what the paper says they learn?", f"layer {layers}"),
-        ("03_ablations", "What does each part of the method do?", f"layer {ablated}" if ablated else "not in this study"),
+        (
+            "03_ablations",
+            "What does each part of the method do?",
+            f"layer {ablated}" if ablated else "not in this study",
+        ),
         ("04_analysis", "How well is held-out text rebuilt, position by position?", f"layer {layers}"),
         ("05_figures", "Every figure of the paper", "once"),
+        ("06_calibration", "What would the estimators and tests have seen, had it been there?", "once"),
     ]
     return pd.DataFrame(rows, columns=["notebook", "question", "runs"]).set_index("notebook")

@@ -46,6 +46,8 @@ def build(study: Study) -> list[Path]:
     style += HtmlFormatter(style="default").get_style_defs(".highlight")
     for source in sources:
         body, _ = exporter.from_notebook_node(nbformat.read(source, as_version=4))
+        for other in sources:  # a link to another notebook leads to its page
+            body = body.replace(f'href="{other.name}"', f'href="{other.stem}.html"')
         links = " ".join(_link(page.stem, current=page == source) for page in sources)
         page = _PAGE.format(title=html.escape(f"{source.stem} ({study.name})"), style=style, links=links, body=body)
         (temporary / f"{source.stem}.html").write_text(page, encoding="utf-8", newline="\n")

@@ -14,7 +14,7 @@ import typst
 
 from lens.config import ROOT, Study
 from lens.measure import stats
-from lens.report import tables
+from lens.report import calibration, tables
 from lens.sae.presets import train_config
 
 SOURCE = ROOT / "paper"
@@ -85,6 +85,7 @@ def contents(study: Study) -> dict:
             "summary": _summary(study),
             "figures": _figures(study),
             "compute": _compute(study),
+            "calibration": _calibration(study),
         }
     )
 
@@ -114,6 +115,8 @@ def _study(study: Study) -> dict:
         {"name": str(x), "depth": (x + 1) / facts.blocks if facts.blocks and isinstance(x, int) else None}
         for x in study.layers
     ]
+    main = [entry for entry, layer in zip(layers, study.layers, strict=True) if layer in study.main]
+    controls = [entry for entry, layer in zip(layers, study.layers, strict=True) if layer not in study.main]
     recipe = _recipe(study)
     length, windows = study.windows.length, study.windows
     return {
@@ -121,7 +124,10 @@ def _study(study: Study) -> dict:
         "model": asdict(facts),
         "stand_in": study.model != PAPER_MODEL,
         "random": study.model.startswith("random:"),
-        "layers": layers,
+        "layers": main,
+        "main": main,
+        "controls": controls,
+        "control_seeds": len(study.control_seeds or study.seeds),
         "corpus": asdict(study.corpus),
         "windows": asdict(windows) | {"text": length - 1, "early": length // 4},
         "preset": study.dictionary.preset,
@@ -151,6 +157,12 @@ def _summary(study: Study) -> dict:
         numbers = {"mean": found.estimate, "low": found.low, "high": found.high}
         out.setdefault(layer, {}).setdefault(variant, {})[metric] = numbers
     return out
+
+
+def _calibration(study: Study) -> dict:
+    """Error rates of the tests, from simulations without an effect."""
+    table = calibration.read_table(study, "error_rates")
+    return {"nominal": calibration.ALPHA, "error_rates": json.loads(table.to_json(orient="records"))}
 
 
 def _figures(study: Study) -> dict:

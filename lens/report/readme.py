@@ -43,7 +43,7 @@ def render(document: dict) -> str:
         "| | claim | paper | ours [95 % interval] | verdict | due to the method? |",
         "|---|---|---|---|---|---|",
     ]
-    lines += [_row(claim) for claim in claims if claim["status"] == "measured"]
+    lines += [_row(claim, document["study"]) for claim in claims if claim["status"] == "measured"]
     rest = [claim for claim in claims if claim["status"] != "measured"]
     if rest:
         lines += ["", f"<details><summary>The other {len(rest)} claims</summary>", ""]
@@ -67,9 +67,16 @@ def estimate_text(claim: dict) -> str:
     return text if first["low"] is None else f"{text} [{_number(first['low'])}, {_number(first['high'])}]"
 
 
-def _row(claim: dict) -> str:
-    cells = (claim["id"], claim["title"], _value(claim["paper_value"]), estimate_text(claim))
-    return f"| {' | '.join(map(_cell, cells))} | **{claim['verdict']}** | {claim['attributable']} |"
+def _row(claim: dict, study: str) -> str:
+    cells = (claim["title"], _value(claim["paper_value"]), estimate_text(claim))
+    verdict = _linked(f"**{claim['verdict']}**", claim["evidence"]["figure_file"], study)
+    name = _linked(claim["id"], claim["evidence"]["notebook_file"], study)
+    return f"| {name} | {' | '.join(map(_cell, cells))} | {verdict} | {claim['attributable']} |"
+
+
+def _linked(text: str, path: str | None, study: str) -> str:
+    """Text that leads to a file of the study's results, if there is one."""
+    return f"[{text}](results/{study}/{path})" if path else text
 
 
 def _value(value: float | list | str | None) -> str:

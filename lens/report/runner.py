@@ -129,6 +129,8 @@ def _kernel_manager(ipython_folder: str) -> type[AsyncKernelManager]:
         language="python",
         env={
             "PYTHONHASHSEED": "0",
+            # Threads that wait without spinning: on a machine that does other work too, spinning costs most of it.
+            "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "passive"),
             "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
             "PYDEVD_DISABLE_FILE_VALIDATION": "1",
             "IPYTHONDIR": ipython_folder,

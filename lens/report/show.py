@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 from io import BytesIO
+from pathlib import Path
 
 import pandas as pd
 from IPython.display import HTML, Image, Markdown, display
@@ -32,6 +34,26 @@ def seed_means(table: pd.DataFrame, metrics: list[str], *, positions: str = "tex
     return wide[[m for m in metrics if m in wide.columns]].fillna("")
 
 
-def show_table(table: pd.DataFrame) -> None:
-    """Display a table as HTML with escaped text."""
-    display(HTML(table.to_html(escape=True, border=0)))
+def show_table(table: pd.DataFrame, links: tuple[str, ...] = ()) -> None:
+    """Display a table as HTML with escaped text; columns named in `links` hold paths and become links to them."""
+    if not links:
+        display(HTML(table.to_html(escape=True, border=0)))
+        return
+    cells = table.map(lambda value: html.escape(str(value)))
+    for name in links:
+        cells[name] = [f'<a href="{path}">{Path(path).stem}</a>' if path else "" for path in cells[name]]
+    display(HTML(cells.to_html(escape=False, border=0)))
+
+
+def probe_means(table: pd.DataFrame) -> pd.DataFrame:
+    """One row per representation, one column per number of features k (0: all): accuracy, mean over tasks and seeds."""
+    wide = table.pivot_table(index=["layer", "variant"], columns="k", values="value")
+    return wide.round(3)
+
+
+def splice_matrix(table: pd.DataFrame | None) -> pd.DataFrame:
+    """Rows: the positions replaced; columns: the positions whose predictions are scored; added cross-entropy, nats."""
+    if table is None:
+        return pd.DataFrame({"": ["the study splices nothing (windows.fidelity is 0)"]})
+    order = sorted(table["bucket"].unique(), key=lambda name: int(name.split("-")[0]))
+    return table.pivot_table(index="replaced", columns="bucket", values="value").loc[order, order].round(4)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pandas as pd
 
 from lens.config import ConfigError, Layer, Study
 
 LABELS = ["study", "model", "layer"]
-KEYS = ["variant", "seed", "block", "bucket", "step", "position", "positions", "feature", "metric"]
-INPUT_VARIANT = "activations"  # rows about the activations themselves; seed -1
+KEYS = [
+    "variant", "seed", "task", "k", "source", "first", "comparison", "replaced", "block", "bucket", "step", "position",
+    "positions", "feature", "metric",
+]  # fmt: skip
+OTHERS = {"activations", "untrained", "language_model", "zero_dictionary", "random_dictionary"}
+"""What stands in the column `variant` besides the trained ones: the input itself (seed -1) and controls."""
 
 
 def save(study: Study, kind: str, layer: Layer, tables: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
@@ -49,7 +51,7 @@ def read(study: Study, name: str) -> pd.DataFrame:
     if not files:
         raise ConfigError(f"no table {name!r} under {root}; run the pipeline of study {study.name!r} first")
     table = pd.concat([pd.read_csv(f, dtype={"layer": str}) for f in files], ignore_index=True)
-    variants = {*study.variants, *study.ablations.variants, INPUT_VARIANT}
+    variants = {*study.variants, *study.ablations.variants, *OTHERS}
     seeds = {*study.seeds, -1}
     for column, known in (("variant", variants), ("seed", seeds), ("study", {study.name}), ("model", {study.model})):
         if strays := sorted(set(table[column]) - known, key=str):

@@ -48,8 +48,12 @@ class Run:
         )
         self.learned = [p for n, p in sae.named_parameters() if n != "pos_logits" or config.masks == "learned"]
         self.optimizer = ConstrainedAdamW(
-            [sae.W_dec], [sae.W_enc], [p for p in self.learned if p is not sae.W_dec and p is not sae.W_enc],
-            lr=config.lr, betas=config.betas, weight_decay=config.weight_decay,
+            [sae.W_dec],
+            [sae.W_enc],
+            [p for p in self.learned if p is not sae.W_dec and p is not sae.W_enc],
+            lr=config.lr,
+            betas=config.betas,
+            weight_decay=config.weight_decay,
         )
         self.initial_logits = sae.pos_logits.detach().clone() if sae.config.masked else None
         self.steps_done = 0
@@ -104,8 +108,14 @@ class Run:
         sums, grads = None, None
         for part in x.split(size):
             losses, new = loss_and_gradients(
-                weights, part.to(self.compute_dtype) * scale, tau, w, self.config.l1_coef,
-                weight_l1=self.config.weight_l1, compute_dtype=self.compute_dtype, count_active=log,
+                weights,
+                part.to(self.compute_dtype) * scale,
+                tau,
+                w,
+                self.config.l1_coef,
+                weight_l1=self.config.weight_l1,
+                compute_dtype=self.compute_dtype,
+                count_active=log,
             )
             share = len(part) / len(x)
             if share == 1:
@@ -183,7 +193,9 @@ class Run:
     def table(self, name: str) -> pd.DataFrame:
         """`history`, `position_weights`, `late_weights` or `summary`, labelled with variant and seed."""
         tables = {
-            "history": self._history, "position_weights": self._position_weights, "late_weights": self._late_weights,
+            "history": self._history,
+            "position_weights": self._position_weights,
+            "late_weights": self._late_weights,
             "summary": self._summary,
         }
         return self._labelled(tables[name]())
@@ -193,7 +205,9 @@ class Run:
 
     def _position_weights(self) -> pd.DataFrame:
         rows = [
-            (step, self.first_position + p, value) for step, values in self.weight_history for p, value in enumerate(values)
+            (step, self.first_position + p, value)
+            for step, values in self.weight_history
+            for p, value in enumerate(values)
         ]
         return pd.DataFrame(rows, columns=["step", "position", "value"])
 
@@ -224,7 +238,9 @@ class Run:
         }
         if "tau" in history:
             taus = history["tau"]
-            kappa = torch.tensor(self.config.tau_start / self.config.tau_end).log().item() / max(self.config.steps - 1, 1)
+            kappa = torch.tensor(self.config.tau_start / self.config.tau_end).log().item() / max(
+                self.config.steps - 1, 1
+            )
             expected = torch.log(torch.tensor(self.config.tau_start)) - kappa * torch.tensor(taus.index.to_numpy())
             values |= {
                 "tau_first": taus.iloc[0],
@@ -248,8 +264,11 @@ class Run:
                 tensors[f"optimizer.{i}.{key}"] = torch.as_tensor(value)
         tensors |= {"ema": self.position_weights.average, "late": self.late_weight_sum, "curves": self.curves}
         values = {
-            "steps_done": self.steps_done, "late_weight_steps": self.late_weight_steps, "history": self.history,
-            "weight_history": self.weight_history, "ema_updates": self.position_weights.updates,
+            "steps_done": self.steps_done,
+            "late_weight_steps": self.late_weight_steps,
+            "history": self.history,
+            "weight_history": self.weight_history,
+            "ema_updates": self.position_weights.updates,
         }
         return {k: v.cpu().contiguous() for k, v in tensors.items()}, values
 

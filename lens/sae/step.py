@@ -13,7 +13,9 @@ from torch import Tensor
 
 from lens.sae.model import position_mask
 
-Weights = dict[str, Tensor]  # W_enc [d_in, d_sae], b_enc [d_sae], W_dec [d_sae, d_in], b_dec [d_in], pos_logits [P, d_sae]
+Weights = dict[
+    str, Tensor
+]  # W_enc [d_in, d_sae], b_enc [d_sae], W_dec [d_sae, d_in], b_dec [d_in], pos_logits [P, d_sae]
 
 
 class Losses(NamedTuple):

@@ -120,8 +120,13 @@ def train_layer(
     if n < (batch := max(config.batch_windows for config in configs.values())):
         raise TrainingError(f"{n} training windows are fewer than one batch of {batch}; ask for more windows")
     shared = {
-        "data": data_digest, "model": model, "layer": str(layer), "order_seed": order_seed, "log_every": log_every,
-        "device": device.type, "torch": torch.__version__,
+        "data": data_digest,
+        "model": model,
+        "layer": str(layer),
+        "order_seed": order_seed,
+        "log_every": log_every,
+        "device": device.type,
+        "torch": torch.__version__,
         "code": digests.room("lens.sae.train", without=("lens.sae.presets",)),  # a recipe counts by its values
     }
     keys = {
@@ -143,7 +148,16 @@ def train_layer(
         for bos in {configs[variant].include_bos for variant, _ in missing} - statistics.keys():
             statistics[bos] = input_statistics(activations, 0 if bos else 1)
         runs = [
-            _start(variant, configs[variant], seed, statistics[configs[variant].include_bos], (T, d_in), model, layer, device)
+            _start(
+                variant,
+                configs[variant],
+                seed,
+                statistics[configs[variant].include_bos],
+                (T, d_in),
+                model,
+                layer,
+                device,
+            )
             for variant, seed in missing
         ]
         state = pool / f"train-{_key([keys[run] for run in missing])}"
@@ -152,7 +166,10 @@ def train_layer(
     link_folders([finished[v, s] / f"{v}-seed{s}" for v, s in keys], folder)
     return Trained(
         {(variant, seed): folder / f"{variant}-seed{seed}" for variant, seed in keys},
-        *(pd.concat([pd.read_csv(finished[run] / f"{name}.csv") for run in keys], ignore_index=True) for name in FRAMES),
+        *(
+            pd.concat([pd.read_csv(finished[run] / f"{name}.csv") for run in keys], ignore_index=True)
+            for name in FRAMES
+        ),
     )
 
 
@@ -160,7 +177,9 @@ def _key(identity: dict | list) -> str:
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _train(runs: list[Run], activations: Tensor, state: Path, batch: int, order_seed: int, log_every: int, layer) -> None:
+def _train(
+    runs: list[Run], activations: Tensor, state: Path, batch: int, order_seed: int, log_every: int, layer
+) -> None:
     steps = runs[0].config.steps
     device = runs[0].sae.W_enc.device
     first = restore(runs, state)
@@ -198,7 +217,15 @@ def _start(variant, config, seed, statistics, shape, model, layer, device) -> Ru
     T, d_in = shape
     scale = 1.0 if config.input_scale == "raw" else statistics.mean_square_norm**-0.5
     sae_config = SAEConfig(
-        d_in=d_in, d_sae=config.expansion * d_in, n_positions=T, masked=config.masks != "none", tau=config.tau_end,
-        input_scale=scale, model=model, layer=str(layer), variant=variant, seed=seed,
+        d_in=d_in,
+        d_sae=config.expansion * d_in,
+        n_positions=T,
+        masked=config.masks != "none",
+        tau=config.tau_end,
+        input_scale=scale,
+        model=model,
+        layer=str(layer),
+        variant=variant,
+        seed=seed,
     )
     return Run(config, SAE.initialise(sae_config, statistics.mean * scale, seed, config.mask_start).to(device))

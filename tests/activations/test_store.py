@@ -17,7 +17,11 @@ def write_store(folder, n=6, T=4, d=3):
         for split in ("train", "test"):
             tensors = {"activations": x}
             if name == "tokens":
-                tensors = {"tokens": torch.arange(n * T).view(n, T).int(), "document": torch.arange(n).int() % 2, "start": torch.arange(n)}
+                tensors = {
+                    "tokens": torch.arange(n * T).view(n, T).int(),
+                    "document": torch.arange(n).int() % 2,
+                    "start": torch.arange(n),
+                }
             save_file(tensors, folder / name / f"{split}.safetensors")
         manifest = {
             "windows": windows,

@@ -62,5 +62,7 @@ def test_splicing_one_bucket_leaves_earlier_predictions_alone():
     tokens = torch.randint(0, 200, (3, 24), generator=torch.Generator().manual_seed(0))
     table = splice_tables(model, tokens, 1, {("temporallens", 0): sae})["splice"]
     matrix = table.pivot_table(index="replaced", columns="bucket", values="value", sort=False)
-    assert list(matrix) == list(matrix.index) and matrix.to_numpy()[np.tril_indices(len(matrix), -1)] == pytest.approx(0)
+    assert list(matrix) == list(matrix.index) and matrix.to_numpy()[np.tril_indices(len(matrix), -1)] == pytest.approx(
+        0
+    )
     assert (np.diag(matrix) != 0).all()

@@ -9,7 +9,10 @@ from lens.sae.model import SAE, SAEConfig
 def identity_sae(d: int, T: int, gain: float = 1.0, bias: float = 0.0) -> SAE:
     """x_hat = gain * max(x, 0) + bias: what it gets wrong can be counted by hand."""
     config = SAEConfig(d_in=d, d_sae=d, n_positions=T, masked=False, tau=1.0, input_scale=1.0)
-    return SAE(config, {"W_enc": gain * torch.eye(d), "b_enc": torch.zeros(d), "W_dec": torch.eye(d), "b_dec": torch.full((d,), bias)})
+    return SAE(
+        config,
+        {"W_enc": gain * torch.eye(d), "b_enc": torch.zeros(d), "W_dec": torch.eye(d), "b_dec": torch.full((d,), bias)},
+    )
 
 
 def test_errors_and_sparsity_by_hand():
@@ -78,7 +81,10 @@ def test_fvu_is_zero_for_a_perfect_code_and_one_for_the_mean():
 def test_position_share_is_zero_without_a_position_effect_and_one_with_nothing_else():
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(200, 9, 4, generator=generator)
-    shares = [position_share(input_moments(noise + a * torch.arange(9)[:, None], torch.zeros(200), 1, 1.0)) for a in (0, 0.1, 1e4)]
+    shares = [
+        position_share(input_moments(noise + a * torch.arange(9)[:, None], torch.zeros(200), 1, 1.0))
+        for a in (0, 0.1, 1e4)
+    ]
     assert abs(shares[0]) < 0.003  # uncorrected it would be 8/1600 = .005 on average
     assert 0.01 < shares[1] < 0.2
     assert shares[2] == pytest.approx(1, abs=1e-6)

@@ -23,7 +23,7 @@ def test_a_study_without_ablations_says_so(claim):
     ("uniform", "word"), [(0.0, "reproduced"), (0.09, "partly"), (0.15, "not reproduced"), (0.3, "contradicted")]
 )
 def test_the_part_of_the_early_advantage_that_weights_cause(uniform, word):
-    data = plant(0.15, standard=uniform, noise=0.001)
+    data = plant(0.15, standard=uniform, seeds=(0, 1, 2), noise=0.001)
     for table in data.tables.values():
         table["variant"] = table["variant"].replace("standard", "uniform_weights")
     entry = judged(data, "C02")

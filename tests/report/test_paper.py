@@ -2,18 +2,23 @@ import dataclasses
 import json
 import re
 import shutil
-from functools import partial
 
 import pytest
 
 from lens import config
 from lens.config import Study
 from lens.report import claims, paper, tables
-from lens.report.figures import FIGURES, save
+from lens.report.figures.gallery import drawn, reader
+from lens.report.figures.plot import save
 from lens.report.paper import PaperError
 from tests.report import synthetic
 
-QUICK = {"layers": (8,), "seeds": (0, 1, 2), "ablations": config.Ablations((8,), ("uniform_weights", "frozen_masks"))}
+QUICK = {
+    "layers": (8,),
+    "main_layers": (8,),
+    "seeds": (0, 1, 2),
+    "ablations": config.Ablations((8,), ("uniform_weights", "frozen_masks")),
+}
 
 
 def make(**changes) -> Study:
@@ -33,8 +38,8 @@ def make(**changes) -> Study:
 
 
 def draw(study: Study) -> None:
-    for name, figure in FIGURES.items():
-        save(figure(partial(tables.read, study)), study.results / "figures", name)
+    for name, plot in drawn(reader(study))[0].items():
+        save(plot, study.results / "figures", name)
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ def claim(name, verdict, *, estimate=None, low=None, high=None, **more):
     return {
         "id": name, "title": f"Title of {name}", "paper_value": 0.15, "verdict": verdict, "attributable": "no",
         "status": "measured" if measured else verdict, "reason": "the reason", "rule": {"kind": "band"},
+        "evidence": {"notebook_file": None, "figure_file": None},
         "readings": [{"name": "raw", "estimate": estimate, "low": low, "high": high}] if measured else [],
     } | more  # fmt: skip
 
@@ -23,7 +24,14 @@ DOCUMENT = {
     "model": "stand-in",
     "scope": "A stand-in. No verdict here is one about Gemma-2-2B.",
     "claims": [
-        claim("C01", "partly", estimate=0.084712, low=0.0826, high=0.08671),
+        claim(
+            "C01",
+            "partly",
+            estimate=0.084712,
+            low=0.0826,
+            high=0.08671,
+            evidence={"notebook_file": "notebooks/n.ipynb", "figure_file": "figures/f.png"},
+        ),
         claim("C02", "not measured yet"),
         claim("C03", "inconclusive", estimate=0.7, paper_value=[32, 48]),
         claim("C26", "implemented", estimate=2.44e-7, paper_value=None, rule={"kind": "tolerance"}),
@@ -46,10 +54,15 @@ def project(tmp_path, monkeypatch):
 def test_the_table_has_one_row_per_claim_and_counts_them():
     text = render(DOCUMENT)
     rows = text.splitlines()
-    assert "| C01 | Title of C01 | 0.15 | 0.0847 [0.0826, 0.0867] | **partly** | no |" in rows
+    assert (
+        "| [C01](results/quick/notebooks/n.ipynb) | Title of C01 | 0.15 | 0.0847 [0.0826, 0.0867] "
+        "| [**partly**](results/quick/figures/f.png) | no |"
+    ) in rows
     assert "| C03 | Title of C03 | 32 to 48 | 0.7 | **inconclusive** | no |" in rows
     assert "| C30 | Title of C30 | 64 | not measured in this study | the reason |" in rows
-    assert all(sum(row.startswith(f"| {c['id']} ") for row in rows) == 1 for c in DOCUMENT["claims"])
+    assert all(
+        sum(row.startswith((f"| {c['id']} ", f"| [{c['id']}]")) for row in rows) == 1 for c in DOCUMENT["claims"]
+    )
     assert (
         "Of 6 claims: 1 partly, 1 inconclusive, 2 implemented, 1 not measured in this study, 1 not measured yet."
         in rows

@@ -1,11 +1,11 @@
-"""C09a, C09b: do the position weights follow how hard a position is to reconstruct?"""
+"""C09a, C09b, C24, C37: do the position weights follow how hard a position is to reconstruct?"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import numpy as np
-from scipy.stats import rankdata
+from scipy.stats import hypergeom, rankdata
 
 from lens.measure.stats import (
     autocorrelation_length,
@@ -19,10 +19,21 @@ from lens.measure.stats import (
     seed_component,
     shift_p_value,
 )
-from lens.report.evidence.readings import INPUT, METHOD, Evidence, Measured, Missing, Reading, attempt
+from lens.report.evidence.measured import INPUT, METHOD, Measured, Missing
+from lens.report.evidence.readings import (
+    Evidence,
+    Measures,
+    Reading,
+    attempt,
+    exact,
+    for_controls,
+    mean_over_layers,
+    measure,
+)
 
 DRAWS = 2_000  # bootstrap samples of positions
 BOOTSTRAP_SEED = 0  # fixed: the same tables always give the same intervals
+TOP = 16  # positions that count as challenging
 SETTLED = 8  # first text position after the steep start of a window
 
 Pairing = Callable[[np.ndarray], np.ndarray]
@@ -120,3 +131,62 @@ def _reading(name: str, x_LSn: np.ndarray, y_LSn: np.ndarray, pairing: Pairing, 
     shifted = np.array([pairing(z(x_LSn, y)) for y in circular_shifts(y_LSn)])
     detail = f"interval over seeds and positions (blocks of {block})" if np.isfinite(found.se) else "too few seeds"
     return Reading(name, found, "correlation", n_seeds, p=shift_p_value(shifted), detail=detail)
+
+
+def over_emphasis(data: Measured) -> Evidence:
+    """C24: the largest position weight at any logged step, without and with the BOS position."""
+    ablated, effective, bos = data.ablated(), "effective number of positions", "bos_included"
+    without = mean_over_layers(data, "BOS left out", METHOD, "weight_max")
+    with_bos = mean_over_layers(ablated, "BOS trained on", bos, "weight_max")
+
+    def effective_number(name: str, where: Measured, variant: str) -> Reading:
+        return attempt(name, lambda: mean_over_layers(where, name, variant, "weight_effective_positions"))
+
+    return Evidence(
+        (without, with_bos),
+        context=(
+            effective_number(f"{effective}, {without.name}", data, METHOD),
+            effective_number(f"{effective}, {with_bos.name}", ablated, bos),
+        ),
+        measures={"largest_weight_with_bos": measure(with_bos), "largest_weight_without_bos": measure(without)},
+    )
+
+
+def challenging_positions(data: Measured) -> Evidence:
+    """C37: how many of the 16 positions with the largest weights are among the 16 with the largest error of standard
+    dictionaries of other seeds; p is hypergeometric, and that of the circular shifts stands beside it."""
+    if len(data.seeds) < 2:
+        raise Missing("one training seed: there is no other seed's error")
+    if len(data.text) < 2 * TOP:
+        raise Missing(f"windows of {data.length} hold fewer than {2 * TOP} text positions")
+    name, control = f"overlap of {TOP}", "shuffled_positions"
+
+    def measures(variant: str) -> Measures:
+        found = _overlap(data, name, variant)
+        return {"overlap": measure(found), "overlap_p": measure(exact("p", found.p))}
+
+    return Evidence(
+        (_overlap(data, name, METHOD),),
+        controls={control: attempt(control, lambda: _overlap(data, f"{name}, {control}", control))},
+        measures=measures(METHOD),
+        control_measures=for_controls([control], measures),
+        null=TOP * TOP / len(data.text),
+    )
+
+
+def _overlap(data: Measured, name: str, variant: str) -> Reading:
+    weights, error = _weights(data, variant, data.text), data.curve("standard", "mse", data.text)
+    pairs = _common(weights, error)
+    estimate, n_seeds, n = float(_other_seeds(pairs)), len(pairs), len(data.text)
+    left_out = [_other_seeds(np.delete(np.delete(pairs, s, 0), s, 1)) for s in range(n_seeds)]
+    found = interval(estimate, seed_component(pseudovalues(estimate, left_out)))
+    shifted = np.array([_other_seeds(_common(weights, e)) for e in circular_shifts(error)])
+    detail = f"chance {TOP * TOP / n:.1f}; p of circular shifts {shift_p_value(shifted):.2g}"
+    p = float(hypergeom.sf(np.floor(estimate) - 1, n, TOP, TOP))
+    return Reading(name, found, n_seeds=n_seeds, p=p, detail=detail)
+
+
+def _common(weights_LSn: np.ndarray, error_LSn: np.ndarray) -> np.ndarray:
+    """How many of the top positions of weights and of errors agree, `[S, S']`; mean over layers."""
+    top_w, top_e = (np.argsort(np.argsort(-x, axis=-1), axis=-1) < TOP for x in (weights_LSn, error_LSn))
+    return (top_w[:, :, None] & top_e[:, None]).sum(-1).mean(axis=0)

@@ -1,7 +1,8 @@
-"""C01: is the reconstruction error lower early in a window, and is that the method's doing?"""
+"""C01, C02: is the reconstruction error lower early in a window, and is that the method's doing?"""
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,8 @@ from lens.measure.stats import (
     log_ratio,
     seed_component,
 )
-from lens.report.evidence.readings import INPUT, METHOD, Evidence, Measured, Missing, Reading, attempt
+from lens.report.evidence.measured import INPUT, METHOD, Measured, Missing
+from lens.report.evidence.readings import Evidence, Reading, attempt
 
 DRAWS = 10_000  # bootstrap samples of documents
 BOOTSTRAP_SEED = 0  # fixed: the same tables always give the same intervals
@@ -147,3 +149,16 @@ def _difference(data: Measured, a: str, b: str) -> Reading:
         n_seeds=len(linear_S), n_blocks=ca.n_blocks,
         detail=ca.note or ("one training seed: no interval" if len(linear_S) == 1 else ""),
     )  # fmt: skip
+
+
+def weights_and_early_advantage(data: Measured) -> Evidence:
+    """C02: Delta of the method minus Delta with uniform weights, at the layers of the ablations."""
+    ablated = data.ablated()
+    reading = _difference(ablated, METHOD, "uniform_weights")
+    return Evidence(
+        (dataclasses.replace(reading, name="raw error"),),
+        context=tuple(
+            attempt(f"raw error, {v}", lambda v=v: _reduction(f"raw error, {v}", _contrast(ablated, v)))
+            for v in (METHOD, "uniform_weights")
+        ),
+    )

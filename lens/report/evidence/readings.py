@@ -1,29 +1,21 @@
-"""What claims are judged by: a study's tables as arrays, and readings with their intervals.
+"""Readings: ways to put a number on a claim, with their intervals.
 
-A `Reading` is one way to put a number on a claim. Its interval lives on the scale where means are taken (a
-log ratio, a Fisher z) and is shown on the claim's own scale.
+The interval of a `Reading` lives on the scale where means are taken (a log ratio, a Fisher z) and is shown on the
+claim's own scale.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 
-from lens.config import EMBEDDING, Study
-from lens.measure.stats import Interval, interval, seed_component
-from lens.report import tables
-
-METHOD = "temporallens"
-INPUT = "activations"
-INPUT_SEED = -1
-
-
-class Missing(LookupError):
-    """The study does not hold what a claim needs; the message says what."""
+from lens.measure.stats import Component, Interval, interval, seed_component
+from lens.measure.verdicts import Measure
+from lens.report.evidence.measured import Measured, Missing
 
 
 class Scale(NamedTuple):
@@ -36,9 +28,13 @@ class Scale(NamedTuple):
 SCALES = {
     "plain": Scale(float, float),
     "fraction": Scale(float, lambda x: float(np.clip(x, 0, 1))),
+    "growth": Scale(lambda growth: float(np.log1p(growth)), lambda log_ratio: float(np.expm1(log_ratio))),
     "reduction": Scale(lambda delta: float(np.log1p(-delta)), lambda log_ratio: float(-np.expm1(log_ratio))),
     "correlation": Scale(lambda r: float(np.arctanh(r)), lambda z: float(np.tanh(z))),
 }
+
+
+Measures = dict[str, Measure]  # by the names that rules use
 
 
 @dataclass(frozen=True)
@@ -73,124 +69,26 @@ class Reading:
 
 @dataclass(frozen=True)
 class Evidence:
-    """All readings of one claim (the first decides), and the same number for controls.
+    """All readings of one claim (the first decides, or the measures do), and the same numbers for controls.
 
     Attributes:
         controls: control variant -> its value of the first reading.
         differences: "a - b" -> paired difference of the first reading.
         context: further numbers that no rule reads.
+        measures: what the conditions of the claim's rule read, by name.
+        control_measures: control variant -> its measures.
+        null: value of the first reading if there were no effect; None: the rule says, or there is none.
+        untestable: why the claim cannot be judged here, whatever the readings say.
     """
 
     readings: tuple[Reading, ...]
     controls: dict[str, Reading] = field(default_factory=dict)
     differences: dict[str, Reading] = field(default_factory=dict)
     context: tuple[Reading, ...] = ()
-
-
-@dataclass(frozen=True)
-class Measured:
-    """A study's tables, and the layers, seeds and window length they have to cover."""
-
-    layers: tuple[str, ...]
-    seeds: tuple[int, ...]
-    length: int
-    positions: pd.DataFrame
-    summary: pd.DataFrame
-    blocks: pd.DataFrame
-    history: pd.DataFrame
-
-    @classmethod
-    def load(cls, study: Study) -> Measured:
-        """The tables of a study. The embedding layer is a control: it enters no claim where there are blocks."""
-        blocks = tuple(str(layer) for layer in study.layers if layer != EMBEDDING)
-        return cls(
-            blocks or (EMBEDDING,),
-            study.seeds,
-            study.windows.length,
-            *(tables.read(study, name) for name in ("positions", "summary", "blocks", "history")),
-        )
-
-    @property
-    def early(self) -> range:
-        """Text positions 1..T/4."""
-        return range(1, self.length // 4 + 1)
-
-    @property
-    def late(self) -> range:
-        """Text positions T/4+1..T-1."""
-        return range(self.length // 4 + 1, self.length)
-
-    @property
-    def text(self) -> range:
-        """Text positions 1..T-1: all but BOS."""
-        return range(1, self.length)
-
-    def curve(self, variant: str, metric: str, positions: range) -> np.ndarray:
-        """Values of a metric at `positions`, `[L, S, len(positions)]`; one seed for the activations."""
-        return self._array(self.positions, variant, metric, {"position": list(positions)})
-
-    def value(self, variant: str, metric: str) -> np.ndarray:
-        """Values of a summary metric over text positions, `[L, S]`."""
-        return self._array(self.summary[self.summary["positions"] == "text"], variant, metric, {})
-
-    def invariant(self, metric: str) -> dict[str, np.ndarray]:
-        """Values of a property recorded in training, by variant, over all its runs (ablations as well)."""
-        rows = self.summary[self.summary["metric"] == metric]
-        if METHOD not in set(rows["variant"]):
-            raise Missing(f"no {metric!r} of variant {METHOD!r}")
-        return {str(variant): group.to_numpy(float) for variant, group in rows.groupby("variant")["value"]}
-
-    def block_sums(self, variant: str, metric: str, positions: range) -> tuple[np.ndarray, np.ndarray]:
-        """(sums of a metric, numbers of tokens) over `positions` in each document, each `[L, S, B]`.
-
-        Raises:
-            Missing: nothing there, or the position buckets do not add up to `positions`.
-        """
-        buckets = sorted((b for b in self.blocks["bucket"].unique() if _bounds(b)[0] in positions), key=_bounds)
-        covered = [t for bucket in buckets for t in range(_bounds(bucket)[0], _bounds(bucket)[1] + 1)]
-        if covered != list(positions):
-            raise Missing(f"the position buckets do not add up to {_words(positions)}")
-        axes = {"block": sorted(self.blocks["block"].unique(), key=str), "bucket": buckets}
-        sums, counts = (
-            self._array(self.blocks, variant, metric, axes, column).sum(axis=-1) for column in ("value", "n")
-        )
-        return sums, counts
-
-    def late_history(self, variant: str, metric: str) -> np.ndarray:
-        """Values of a metric at the logged steps of the second half of training, `[L, S, steps]`."""
-        steps = np.sort(self.history["step"].unique())
-        return self._array(self.history, variant, metric, {"step": list(steps[steps >= steps[-1] / 2])})
-
-    def _array(
-        self, table: pd.DataFrame, variant: str, metric: str, axes: dict[str, list], column: str = "value"
-    ) -> np.ndarray:
-        """`column` of a variant and metric as an array `[L, S, *axes]`, complete or not at all."""
-        rows = table[(table["variant"] == variant) & (table["metric"] == metric)]
-        if rows.empty:
-            raise Missing(f"no {metric!r} of variant {variant!r}")
-        keys = {
-            "layer": list(self.layers),
-            "seed": [INPUT_SEED] if variant == INPUT else list(self.seeds),
-            **axes,
-        }
-        series = rows.set_index(list(keys))[column]
-        if series.index.has_duplicates:
-            twice = series.index[series.index.duplicated()][0]
-            raise ValueError(f"{metric!r} of variant {variant!r} is there twice at {tuple(keys)} = {twice}")
-        values = series.reindex(pd.MultiIndex.from_product(keys.values(), names=list(keys)))
-        if values.isna().any():
-            gap = dict(zip(keys, values.index[values.isna()][0], strict=True))
-            raise Missing(f"no {metric!r} of variant {variant!r} at {', '.join(f'{k} {v}' for k, v in gap.items())}")
-        return values.to_numpy(float).reshape([len(v) for v in keys.values()])
-
-
-def _bounds(bucket: str) -> tuple[int, int]:
-    first, _, last = str(bucket).partition("-")
-    return int(first), int(last or first)
-
-
-def _words(positions: range) -> str:
-    return f"positions {positions[0]}-{positions[-1]}"
+    measures: Measures = field(default_factory=dict)
+    control_measures: dict[str, Measures] = field(default_factory=dict)
+    null: float | None = None
+    untestable: str = ""
 
 
 def attempt(name: str, measure: Callable[[], Reading]) -> Reading:
@@ -214,3 +112,65 @@ def over_seeds(name: str, values_S: np.ndarray, scale: str, detail: str = "") ->
     n = len(values_S)
     detail = "; ".join(filter(None, [detail, "one training seed: no interval" if n == 1 else "interval over seeds"]))
     return Reading(name, interval(values_S.mean(), seed_component(values_S)), scale, n_seeds=n, detail=detail)
+
+
+def exact(name: str, value: float, detail: str = "") -> Reading:
+    """A number that is not sampled: a p value, a count, a property of the code."""
+    return Reading(name, interval(value, Component(0.0, np.inf)), detail=detail)
+
+
+def measure(reading: Reading) -> Measure:
+    """A reading as a rule's conditions read it; without an interval every condition on it stays open.
+
+    Raises:
+        Missing: the reading is empty.
+    """
+    if reading.interval is None:
+        raise Missing(reading.detail)
+    return Measure(*reading.shown)
+
+
+def truth(value: bool | None) -> Measure:
+    """Yes or no, as a rule's conditions read it; None: unknown."""
+    return Measure(*[np.nan if value is None else float(value)] * 3)
+
+
+def largest(measures: Sequence[Measure]) -> Measure:
+    """The largest of several: above a threshold once any of them is, below it only if all are."""
+    return Measure(*(max(values) if np.isfinite(values).all() else np.nan for values in zip(*measures, strict=True)))
+
+
+def smallest(measures: Sequence[Measure]) -> Measure:
+    """The smallest of several: below a threshold once any of them is, above it only if all are."""
+    return Measure(*(min(values) if np.isfinite(values).all() else np.nan for values in zip(*measures, strict=True)))
+
+
+def excludes(reading: Reading, value: float = 0.0) -> bool | None:
+    """Whether the interval of a reading excludes a value; None without an interval."""
+    _, low, high = reading.shown
+    return None if np.isnan(low) else low > value or high < value
+
+
+def for_controls(controls: Iterable[str], measures: Callable[[str], Measures]) -> dict[str, Measures]:
+    """The measures of each control that the study holds."""
+    found = {}
+    for variant in controls:
+        with contextlib.suppress(Missing):
+            found[variant] = measures(variant)
+    return found
+
+
+def mean_over_layers(data: Measured, name: str, variant: str, metric: str, scale: str = "plain") -> Reading:
+    """A summary metric of a variant: layers averaged per seed, interval over seeds."""
+    return over_seeds(name, data.value(variant, metric).mean(axis=0), scale)
+
+
+def relative_change(name: str, values_LS: np.ndarray, base_LS: np.ndarray) -> Reading:
+    """value / base - 1, paired by seed: the mean of log ratios over layers, interval over seeds.
+
+    Raises:
+        Missing: a value is not positive, so that there is no ratio.
+    """
+    if not (values_LS > 0).all() or not (base_LS > 0).all():
+        raise Missing(f"{name}: a value is not positive, so there is no ratio")
+    return over_seeds(name, np.log(values_LS / base_LS).mean(axis=0), "growth")

@@ -1,10 +1,11 @@
-"""C03, C04: how sparse are the features, and does that stay so?"""
+"""C03, C04, C29: how sparse are the features, and does that stay so over training and positions?"""
 
 from __future__ import annotations
 
 import numpy as np
 
-from lens.report.evidence.readings import METHOD, Evidence, Measured, Reading, attempt, by_layer, over_seeds
+from lens.report.evidence.measured import METHOD, Measured, Missing
+from lens.report.evidence.readings import Evidence, Reading, attempt, by_layer, measure, over_seeds
 
 CONTROLS = ("standard", "shuffled_positions")
 
@@ -52,3 +53,38 @@ def sparsity_range(data: Measured) -> Evidence:
 def _ranges(data: Measured, variant: str) -> tuple[np.ndarray, np.ndarray]:
     over_positions = np.ptp(data.curve(variant, "zero_fraction", data.text), axis=-1)
     return over_positions, np.ptp(data.late_history(variant, "zero_fraction"), axis=-1)
+
+
+def usage(data: Measured) -> Evidence:
+    """C29: how much the number of active features varies over text positions, against the standard dictionary."""
+    first, *by_layers = by_layer(data, "L0 range", _usage_range(data, METHOD), "plain")
+    beyond = _usage_difference(data, METHOD, "standard")
+    others = ((METHOD, "shuffled_positions"), ("shuffled_positions", "standard"))
+    on_error = f"{METHOD} - recon_only_weights"
+    return Evidence(
+        (first, *by_layers),
+        controls={v: attempt(v, lambda v=v: _usage_reading(data, f"L0 range, {v}", v)) for v in CONTROLS},
+        differences={
+            beyond.name: beyond,
+            **{f"{a} - {b}": attempt(f"{a} - {b}", lambda a=a, b=b: _usage_difference(data, a, b)) for a, b in others},
+        },
+        context=(attempt(on_error, lambda: _usage_difference(data.ablated(), METHOD, "recon_only_weights")),),
+        measures={"range": measure(first), "range_beyond_standard": measure(beyond)},
+        null=0.0,
+    )
+
+
+def _usage_range(data: Measured, variant: str) -> np.ndarray:
+    """Largest L0 over smallest, minus 1, over text positions `[L, S]`."""
+    l0 = data.curve(variant, "l0", data.text)
+    if not (l0 > 0).all():
+        raise Missing(f"{variant}: no feature fires at some position, so there is no ratio of L0")
+    return l0.max(axis=-1) / l0.min(axis=-1) - 1
+
+
+def _usage_reading(data: Measured, name: str, variant: str) -> Reading:
+    return over_seeds(name, _usage_range(data, variant).mean(axis=0), "plain")
+
+
+def _usage_difference(data: Measured, a: str, b: str) -> Reading:
+    return over_seeds(f"{a} - {b}", (_usage_range(data, a) - _usage_range(data, b)).mean(axis=0), "plain")

@@ -1,0 +1,199 @@
+"""C10, C17 to C20, C34: are there features that specialise by position, do they form groups, and what do masks do?"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from lens.report.evidence.measured import METHOD, Measured, Missing
+from lens.report.evidence.readings import (
+    Evidence,
+    Measures,
+    Reading,
+    attempt,
+    for_controls,
+    mean_over_layers,
+    measure,
+    over_seeds,
+    truth,
+)
+
+CONTROLS = ("standard", "shuffled_positions")
+SHUFFLED = "shuffled_positions"
+RISE, AGREEMENT = 0.02, 0.5  # the thresholds of C20, either of which is enough for `partly`
+MARGIN = 0.05  # share of firings on one token that positional features may lose and still count as no worse
+
+
+def _measures(data: Measured, variant: str, metrics: dict[str, str]) -> Measures:
+    """Name of a rule's measure -> metric: mean over layers, with its interval over seeds."""
+    return {name: measure(mean_over_layers(data, name, variant, metric)) for name, metric in metrics.items()}
+
+
+def _readings(data: Measured, metrics: dict[str, str], variant: str = METHOD) -> tuple[Reading, ...]:
+    return tuple(attempt(n, lambda n=n, m=m: mean_over_layers(data, n, variant, m)) for n, m in metrics.items())
+
+
+def _controls(data: Measured, name: str, metric: str, variants: tuple[str, ...] = CONTROLS) -> dict[str, Reading]:
+    return {v: _readings(data, {f"{name}, {v}": metric}, v)[0] for v in variants}
+
+
+def sharpening(data: Measured) -> Evidence:
+    """C10: sharp masks that moved, and that two seeds agree on."""
+    metrics = {
+        "sharp_share": "sharp_share",
+        "drift_in_initial_sd": "mask_drift",
+        "seed_mask_correlation": "seed_mask_correlation",
+    }
+    readings = {
+        "sharp share of mask values": "sharp_share",
+        "drift in units of the initial spread": "mask_drift",
+        "correlation of matched masks between seeds": "seed_mask_correlation",
+        "the same for random pairs": "seed_mask_correlation_null",
+    }
+    return Evidence(
+        _readings(data, readings),
+        controls=_controls(data, "sharp share", "sharp_share", (SHUFFLED,)),
+        measures=_measures(data, METHOD, metrics),
+        control_measures=for_controls((SHUFFLED,), lambda v: _measures(data, v, metrics)),
+    )
+
+
+def groups(data: Measured) -> Evidence:
+    """C17: does any partition of the features' profiles beat one group, and does it come back on resampled text?"""
+    metrics = {
+        "clusters_favoured": "clusters_favoured",
+        "clusters_with_jaccard_075": "clusters_stable",
+        "silhouette": "cluster_silhouette_best",
+    }
+    readings = {
+        "clusters favoured by the gap statistic": "clusters_favoured",
+        "clusters with a Jaccard index of 0.75 or more": "clusters_stable",
+        "largest silhouette of 2 to 10 clusters": "cluster_silhouette_best",
+        "cophenetic correlation": "cluster_cophenetic",
+    }
+    return Evidence(
+        _readings(data, readings),
+        controls=_controls(data, "clusters favoured", "clusters_favoured"),
+        measures=_measures(data, METHOD, metrics),
+        control_measures=for_controls(CONTROLS, lambda v: _measures(data, v, metrics)),
+    )
+
+
+def consistency(data: Measured) -> Evidence:
+    """C18: is the correlation within five clusters above that of clustered chance, and do seeds agree on the groups?"""
+    first = "consistency above its null"
+
+    def above(name: str, variant: str) -> Reading:
+        difference = data.value(variant, "cluster_consistency") - data.value(variant, "cluster_consistency_null")
+        return over_seeds(name, difference.mean(axis=0), "plain")
+
+    def measures(variant: str) -> Measures:
+        agreement = _measures(data, variant, {"adjusted_rand_index": "cluster_seed_ari"})
+        return {"consistency_above_null": measure(above(first, variant)), **agreement}
+
+    readings = {
+        "adjusted Rand index between seeds": "cluster_seed_ari",
+        "consistency as the paper reads it": "cluster_consistency",
+        "the same of frequency-matched chance profiles": "cluster_consistency_null",
+    }
+    return Evidence(
+        (above(first, METHOD), *_readings(data, readings)),
+        controls={v: attempt(v, lambda v=v: above(f"{first}, {v}", v)) for v in CONTROLS},
+        measures=measures(METHOD),
+        control_measures=for_controls(CONTROLS, measures),
+        null=0.0,
+    )
+
+
+def positional(data: Measured) -> Evidence:
+    """C19: the share of features whose firing depends on position, beyond the share that the same procedure finds in
+    permuted labels."""
+
+    def beyond(name: str, variant: str, first: int, where: Measured = data) -> Reading:
+        share, null = (where.value(variant, f"positional_share_{first}{end}") for end in ("", "_null"))
+        return over_seeds(name, (share - null).mean(axis=0), "plain")
+
+    def measures(variant: str) -> Measures:
+        return {f"share_beyond_null_from_{k}": measure(beyond("share", variant, k)) for k in (8, 1)}
+
+    def at_embedding(first: int) -> Reading:
+        name = f"from position {first}, embedding layer"
+        return attempt(name, lambda: beyond(name, METHOD, first, data.embedding()))
+
+    context = {
+        "normalised information from position 1, median over features": "information_1",
+        "normalised information from position 8, median over features": "information_8",
+        "share that depends on tokens since a line break": "positional_share_since_newline",
+        "share that depends on tokens since a speaker": "positional_share_since_speaker",
+        "share from position 8 at equal distance from a line break": "positional_share_8_given_newline",
+    }
+    return Evidence(
+        (
+            *(beyond(f"from position {k}", METHOD, k) for k in (8, 1)),
+            *(beyond(f"from position 8, layer {layer}", METHOD, 8, data.at(layer)) for layer in data.layers),
+        ),
+        controls={v: attempt(v, lambda v=v: beyond(f"from position 8, {v}", v, 8)) for v in CONTROLS},
+        context=(*_readings(data, context), at_embedding(8), at_embedding(1)),
+        measures=measures(METHOD),
+        control_measures=for_controls(CONTROLS, measures),
+        null=0.0,
+    )
+
+
+def masks(data: Measured) -> Evidence:
+    """C20: what is lost when a feature's mask is moved to other positions, and do seeds agree on masks?"""
+
+    def measures(variant: str) -> Measures:
+        metrics = {"fvu_rise_when_shuffled": "fvu_rise_shuffled", "seed_mask_correlation": "seed_mask_correlation"}
+        found = _measures(data, variant, metrics)
+        rise, agreement = found.values()
+        either = rise.low > RISE or agreement.low > AGREEMENT
+        neither = rise.high <= RISE and agreement.high <= AGREEMENT
+        return {**found, "either_of_the_two": truth(True if either else False if neither else None)}
+
+    readings = {
+        "mask shuffled": "fvu_rise_shuffled",
+        "mask replaced by its mean": "fvu_rise_mean",
+        "mask thresholded": "fvu_rise_hard",
+        "mask thresholded at half its maximum": "fvu_rise_gauge_hard",
+        "correlation of matched masks between seeds": "seed_mask_correlation",
+        "correlation of a mask and its feature's firing": "mask_profile_correlation",
+    }
+    return Evidence(
+        _readings(data, readings),
+        controls=_controls(data, "mask shuffled", "fvu_rise_shuffled", (SHUFFLED,)),
+        measures=measures(METHOD),
+        control_measures=for_controls((SHUFFLED,), measures),
+        null=0.0,
+    )
+
+
+def interpretability(data: Measured) -> Evidence:
+    """C34: are positional features less tied to tokens than other features of equal density?
+
+    The proxy: the share of a feature's firings on its most frequent token. No language model judges explanations here.
+    p is that of a loss of MARGIN or more, one-sided (non-inferiority).
+    """
+
+    def loss(name: str, variant: str) -> Reading:
+        try:
+            other, own = (data.value(variant, f"token_share_{kind}") for kind in ("other", "positional"))
+        except Missing as missing:
+            why = "it is left out where too few features of either kind have equal density"
+            raise Missing(f"{missing}; {why}") from None
+        return over_seeds(name, (other - own).mean(axis=0), "plain")
+
+    def measures(variant: str) -> Measures:
+        return {"loss_upper_limit": measure(loss(variant, variant))}
+
+    first = loss("token share lost by positional features", METHOD)
+    readings = {
+        "token share of positional features": "token_share_positional",
+        "token share of other features": "token_share_other",
+    }
+    return Evidence(
+        (dataclasses.replace(first, p=first.interval.equivalence_p(-float("inf"), MARGIN)), *_readings(data, readings)),
+        controls={SHUFFLED: attempt(SHUFFLED, lambda: loss(f"{first.name}, {SHUFFLED}", SHUFFLED))},
+        measures=measures(METHOD),
+        control_measures=for_controls((SHUFFLED,), measures),
+        null=MARGIN,
+    )
