@@ -15,7 +15,7 @@ from lens.measure import clusters, matching, spans
 from lens.measure.layer import SUMMARY, Dictionaries, Tables
 from lens.measure.masks import fvu_rise, mask_profile_correlation
 from lens.measure.position_information import PositionInformation, positional
-from lens.measure.profiles import CLOCK_NAMES, Labelling, Profile, clock_bins, position_labelling, profile
+from lens.measure.profiles import CLOCK_NAMES, PERMUTATIONS, Labelling, Profile, clock_bins, position_labelling, profile
 from lens.sae.model import SAE, init_pos_logits, position_mask
 
 FIRST, SETTLED = "1", "8"  # labellings of all text positions, and of those after the steep start of a window
@@ -29,6 +29,7 @@ FEATURES = [
     "effective_ratio", "dwell", "autocorrelation_time", "token_share", "cluster", "shared_with_seeds",
 ]  # fmt: skip
 REFERENCES = 10  # sets of null profiles for the gap statistic and for the paper's consistency
+MIN_PAIRS = 20  # shared features of two seeds; fewer say nothing about how features agree
 BOOTSTRAPS = 10  # resamplings of documents for the stability of clusters
 
 Key = tuple[str, int]
@@ -71,7 +72,7 @@ def feature_tables(
     tokens: Tensor,
     clocks: Mapping[str, np.ndarray],
     *,
-    permutations: int = 299,
+    permutations: int = PERMUTATIONS,
     seed: int = 0,
 ) -> tuple[Tables, dict[Key, np.ndarray]]:
     """The tables `summary` (a row per dictionary and measure), `features` (first seed) and `profiles` (of the method's
@@ -151,7 +152,7 @@ def _span_measures(m: Measured) -> dict[str, tuple[float, str]]:
         "span_fwhm": _median(s.fwhm_K),
         "span_fwhm_permuted": _median(s.null_fwhm_K[has_width]),
         "span_fwhm_frequency": _median(s.frequency_fwhm_K[has_width]),
-        "span_fwhm_matched": spans.density_matched_median(s.fwhm_K, s.density_K),
+        **{f"span_fwhm_bin_{b}": v for b, v in spans.medians_by_density(s.fwhm_K, s.density_K).items()},
         "span_effective_positions": _median(s.effective_positions_K),
         "span_dwell": _median(s.dwell_K),
         "span_autocorrelation_time": _median(s.autocorrelation_time_K),
@@ -191,8 +192,8 @@ def _token_measures(m: Measured) -> dict[str, tuple[float, str]]:
 
 
 def _profiles(m: Measured) -> np.ndarray:
-    """Smoothed amplitude over text positions [P, K]."""
-    return spans.smooth(m.profile.amplitude_TK)
+    """Smoothed profile of firing over text positions [P, K]; amplitudes would carry the mask (see `spans.spans`)."""
+    return spans.smooth(m.profile.firings_TK)
 
 
 def _clustered(m: Measured) -> np.ndarray:
@@ -200,27 +201,30 @@ def _clustered(m: Measured) -> np.ndarray:
     return np.flatnonzero(m.positional_K & np.isfinite(m.spans.fwhm_K))
 
 
+def _shifted_profiles(total_PC: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
+    """Null N4: each profile shifted by an offset of its own, then smoothed like the data; `REFERENCES` sets."""
+    rows = np.arange(len(total_PC))[:, None]
+    shifts = rng.integers(len(total_PC), size=(REFERENCES, total_PC.shape[1]))
+    return [spans.smooth(total_PC[(rows + s) % len(total_PC), np.arange(total_PC.shape[1])]) for s in shifts]
+
+
 def _cluster(m: Measured, seed: int) -> clusters.Clustering | None:
     """Clusters of the positional features' profiles; None where there are too few of them."""
     chosen = _clustered(m)
     if len(chosen) < clusters.MIN_FEATURES:
         return None
-    amplitude_BTK = m.profile.amplitude_BTK[:, 1:, chosen].astype(np.float64)
+    firings_BPC = m.profile.firings_BTK[:, 1:, chosen].astype(np.float64)
     rng = np.random.default_rng(seed)
-    total = amplitude_BTK.sum(0)
-    shifts = rng.integers(len(total), size=(REFERENCES, len(chosen)))
-    rows = np.arange(len(total))[:, None]
-    references = [spans.smooth(total[(rows + shift) % len(total), np.arange(len(chosen))]) for shift in shifts]
-    smoothed = np.stack([spans.smooth(block) for block in amplitude_BTK])
+    references = _shifted_profiles(firings_BPC.sum(0), rng)
+    smoothed = np.stack([spans.smooth(block) for block in firings_BPC])
     return clusters.cluster(smoothed, references, rng, bootstraps=BOOTSTRAPS)
 
 
 def _cluster_measures(m: Measured, found: clusters.Clustering | None, seed: int) -> dict[str, tuple[float, str]]:
     if found is None:
         return {}
-    chosen = _clustered(m)
-    counts = m.profile.firings_TK[:, chosen].sum(0)
-    null = spans.frequency_matched(counts, m.profile.windows, len(m.profile.firings_TK), seed)[:REFERENCES]
+    profiles = m.profile.firings_TK[:, _clustered(m)].astype(np.float64)
+    null = clusters.paper_consistency_null(_shifted_profiles(profiles, np.random.default_rng(seed)))
     return {
         "clusters_favoured": (float(found.K), "clusters"),
         "clusters_stable": (float(found.stability.n_stable), "clusters"),
@@ -228,11 +232,8 @@ def _cluster_measures(m: Measured, found: clusters.Clustering | None, seed: int)
         "cluster_silhouette_best": (float(np.nanmax(found.silhouette_K)), "silhouette"),
         "cluster_cophenetic": (found.cophenetic, "correlation"),
         "cluster_bootstrap_ari": (found.stability.ari, "adjusted Rand index"),
-        "cluster_consistency": (clusters.paper_consistency(_profiles(m)[:, chosen]), "correlation"),
-        "cluster_consistency_null": (
-            float(clusters.paper_consistency_null([spans.smooth(draw.astype(float)) for draw in null]).mean()),
-            "correlation",
-        ),
+        "cluster_consistency": (clusters.paper_consistency(spans.smooth(profiles)), "correlation"),
+        "cluster_consistency_null": (float(null.mean()), "correlation"),
     }
 
 
@@ -278,9 +279,10 @@ def _agreement(a: Measured, b: Measured, pair, clusters_a, clusters_b) -> dict[s
     masks = None if a.mask_TK is None else (a.mask_TK[1:], b.mask_TK[1:])
     eligible = (a.position[FIRST].eligible_K, b.position[FIRST].eligible_K)
     found = matching.agreement(pair, (_profiles(a), _profiles(b)), eligible, masks)
-    values = {
-        "seed_shared_share": float(pair.shared.mean()),
-        "seed_mmcs": pair.mmcs,
+    values = {"seed_shared_share": float(pair.shared.mean()), "seed_mmcs": pair.mmcs, "seed_pairs": float(found.n_pairs)}
+    if found.n_pairs < MIN_PAIRS:
+        return values
+    values |= {
         "seed_mask_correlation": found.mask_r.mean,
         "seed_mask_correlation_null": found.mask_r.null,
         "seed_mask_overlap": found.support_iou.mean,

@@ -26,7 +26,7 @@ SPLICE = ["variant", "seed", "replaced", "bucket", "value", "n", "unit"]
 SEED = 0
 FOLDS = 5
 DECODED_STRIDE = 2  # every other window
-DECODED_VARIANTS = ("temporallens", "standard")
+DECODED_VARIANTS = ("temporallens", "standard", "shuffled_positions")
 
 
 def probing_tables(
@@ -63,8 +63,8 @@ def probing_tables(
 def decoding_tables(dictionaries: Dictionaries, activations: Tensor, block: Tensor, blocks: list[str]) -> Tables:
     """Held-out errors of decoding log2(1 + t) from the activation, from features and from the reconstruction error.
 
-    From position 1 and from 8, on every other window; features and errors of the first seed of the method and of the
-    standard dictionary. The table `decoding`; none where the text is a single document.
+    From position 1 and from 8, on every other window; features and errors of the first seed of each main variant: a
+    mask puts its position into its features, whether it learned one or not. The table `decoding`; none where the text is a single document.
     """
     first_seed = min(seed for _, seed in dictionaries)
     activations, block = activations[::DECODED_STRIDE], block[::DECODED_STRIDE]

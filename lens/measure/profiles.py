@@ -21,6 +21,7 @@ from tqdm import tqdm
 from lens.sae.model import SAE
 
 CHUNK = 32  # windows held in fp32 at a time
+PERMUTATIONS = 299  # of the labels
 DRAWS = 50  # permutations whose one-hot labels exist at a time: 4096 tokens x 50 x 11 bins x 4 bytes = 9 MB
 CLOCK_NAMES = ("0", "1", "2-3", "4-7", "8-15", "16-31", "32-63", "64+")
 
@@ -60,8 +61,6 @@ class Profile:
     """labelling -> [bins] tokens; a permutation does not change them"""
     permuted_firings_RTK: np.ndarray
     """[R', T-1, d_sae] firings by position after shifting each window's text positions by a random circular offset"""
-    permuted_amplitude_RTK: np.ndarray
-    """[R', T-1, d_sae] sum of f after the same shifts"""
     runs_K: np.ndarray
     """[d_sae] maximal runs of consecutive firings within the text positions of a window"""
     expected_runs_K: np.ndarray
@@ -115,7 +114,7 @@ def profile(
     n_blocks: int,
     labellings: Mapping[str, Labelling],
     *,
-    permutations: int = 299,
+    permutations: int = PERMUTATIONS,
     profile_permutations: int = 10,
     lags: int = 32,
     tokens: Tensor | None = None,
@@ -245,7 +244,6 @@ class _Sums:
         self.window_means = torch.zeros(n, d_sae)
         self.counts = torch.zeros(d_sae, labels, width, dtype=torch.int32)
         self.permuted_firings = torch.zeros(profile_permutations, T - 1, d_sae)
-        self.permuted_amplitude = torch.zeros(profile_permutations, T - 1, d_sae)
         self.runs, self.expected_runs = torch.zeros(d_sae, dtype=double), torch.zeros(d_sae, dtype=double)
         self.power = torch.zeros(self.padded // 2 + 1, d_sae, dtype=double)
         if classes is not None:
@@ -257,8 +255,8 @@ class _Sums:
         self.firings.index_add_(0, block.long(), on)
         self.amplitude.index_add_(0, block.long(), f)
         source = (order_RmP + 1 + T * torch.arange(m)[:, None]).transpose(1, 2)  # [R, P, m] rows of the chunk
-        for total, values in ((self.permuted_firings, on), (self.permuted_amplitude, f)):
-            total += embedding_bag(source.flatten(0, 1), values.flatten(0, 1), mode="sum").view_as(total)
+        shifted = embedding_bag(source.flatten(0, 1), on.flatten(0, 1), mode="sum")
+        self.permuted_firings += shifted.view_as(self.permuted_firings)
         text, text_on = f[:, 1:], on[:, 1:]
         n_i, P = text_on.sum(1).double(), T - 1
         self.runs += text_on[:, 0].sum(0) + (text_on[:, 1:] * (1 - text_on[:, :-1])).sum((0, 1))
@@ -284,7 +282,6 @@ class _Sums:
                 name: np.bincount(v.bins[v.bins >= 0].numpy(), minlength=len(v.names)) for name, v in labellings.items()
             },
             permuted_firings_RTK=self.permuted_firings.numpy().astype(np.uint32),
-            permuted_amplitude_RTK=self.permuted_amplitude.numpy(),
             runs_K=self.runs.numpy().astype(np.int64),
             expected_runs_K=self.expected_runs.numpy(),
             lag_products_LK=torch.fft.irfft(self.power, n=self.padded, dim=0)[: self.lags + 1].numpy(),

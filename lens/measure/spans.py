@@ -31,14 +31,14 @@ class Spans:
     density_K: np.ndarray
     """share of text tokens on which the feature fires; never nan"""
     fwhm_K: np.ndarray
-    """width of the smoothed amplitude profile, positions; nan without a significant effect of position, or below
+    """width of the smoothed profile of firing, positions; nan without a significant effect of position, or below
     `WIDTH_FIRINGS` firings"""
     null_fwhm_K: np.ndarray
     """the same of permuted profiles, median over them and not gated: compare on the features that have a `fwhm_K`"""
     frequency_fwhm_K: np.ndarray
     """the same of features of equal frequency, median over draws and not gated"""
     centre_K: np.ndarray
-    """centre of mass of the amplitude profile, position"""
+    """centre of mass of the firings over positions"""
     effective_positions_K: np.ndarray
     """exp of the entropy of the firings over positions"""
     effective_positions_corrected_K: np.ndarray
@@ -190,17 +190,16 @@ def autocorrelation_time(autocovariance_LK: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(rho[0]), np.nan, 2 * (pairs * kept).sum(0) - 1)
 
 
-def density_matched_median(values_K: np.ndarray, density_K: np.ndarray) -> float:
-    """Median of the values that have one, at matched density.
+def medians_by_density(values_K: np.ndarray, density_K: np.ndarray) -> dict[int, float]:
+    """Median of the values that have one in each half-decade of density from .001 to 1, by the number of the bin (1, 2,
+    ...); bins with fewer than `MIN_BIN_FEATURES` of them are left out.
 
-    The mean, over the half-decades of density from .001 to 1 that hold at least `MIN_BIN_FEATURES` of them, of the
-    median in each; nan if none does. Dictionaries that differ in how often their features fire can be compared by it.
+    Dictionaries that differ in how often their features fire are compared on the bins that all of them have.
     """
     finite = np.isfinite(values_K)
     bins = np.digitize(density_K[finite], DENSITY_EDGES, right=True)
-    groups = [values_K[finite][bins == b] for b in range(1, len(DENSITY_EDGES))]
-    medians = [np.median(group) for group in groups if len(group) >= MIN_BIN_FEATURES]
-    return float(np.mean(medians)) if medians else np.nan
+    groups = {b: values_K[finite][bins == b] for b in range(1, len(DENSITY_EDGES))}
+    return {b: float(np.median(group)) for b, group in groups.items() if len(group) >= MIN_BIN_FEATURES}
 
 
 def spans(
@@ -219,7 +218,9 @@ def spans(
         bandwidth: of the smoothing, in positions; one value for all layers that are compared.
         seed: of the features of equal frequency.
     """
-    firings, amplitude = profile.firings_TK, profile.amplitude_TK
+    # Firing, not amplitude: a soft mask multiplies amplitudes and never stops a firing, so widths of amplitude profiles
+    # of a masked dictionary are mostly those of the ripples that its mask was initialised with.
+    firings = profile.firings_TK
     P, K = firings.shape
     total = firings.sum(0)
     enough = total >= MIN_FIRINGS
@@ -240,10 +241,10 @@ def spans(
 
     return Spans(
         density_K=total / (P * profile.windows),
-        fwhm_K=gated(fwhm(amplitude, bandwidth), (total >= WIDTH_FIRINGS) & significant_K),
-        null_fwhm_K=median_width(profile.permuted_amplitude_RTK),
+        fwhm_K=gated(fwhm(firings, bandwidth), (total >= WIDTH_FIRINGS) & significant_K),
+        null_fwhm_K=median_width(profile.permuted_firings_RTK),
         frequency_fwhm_K=median_width(matched),
-        centre_K=gated(centre_of_mass(amplitude)),
+        centre_K=gated(centre_of_mass(firings)),
         effective_positions_K=gated(effective_positions(firings)),
         effective_positions_corrected_K=gated(effective_positions(firings, miller_madow=True)),
         effective_positions_ratio_K=relative(effective_positions),

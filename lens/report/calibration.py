@@ -20,7 +20,7 @@ from sklearn.metrics import roc_auc_score
 from lens.config import ConfigError, Study
 from lens.measure import error_rates, spans, synthetic
 from lens.measure.position_information import ALPHA, MIN_FIRINGS, PositionInformation, positional
-from lens.measure.profiles import Profile, position_labelling, profile
+from lens.measure.profiles import PERMUTATIONS, Profile, position_labelling, profile
 from lens.measure.stats import correlation
 from lens.measure.synthetic import DENSITIES, WIDTHS, Planted
 from lens.sae.model import SAE
@@ -29,7 +29,6 @@ from lens.sae.train import train_layer
 
 FIRINGS = (50, MIN_FIRINGS, 300, 1000, 3000, np.inf)  # edges of the bins of firings
 PERSISTENCES = (0.0, 0.5)  # correlation of firing at neighbouring positions
-PERMUTATIONS = 499
 SHIFTED, FREE = "circular shifts", "free permutations"  # null of the position test; the study's is the first
 FLAT = "flat"
 VARIANTS = ("standard", "temporallens", "shuffled_positions")
@@ -133,7 +132,7 @@ def _estimates(measured: Measured) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     firings, width, length = found.firings_TK, planted.width_K, planted.length_K
     matched = spans.frequency_matched(firings.sum(0), found.windows, len(firings))
     effective, participation = spans.effective_positions(firings), spans.participation_ratio(firings)
-    fwhm, share = spans.fwhm(found.amplitude_TK), length / len(firings)
+    fwhm, share = spans.fwhm(found.firings_TK), length / len(firings)
     return {
         "fwhm": (np.where(measured.position.significant_K, fwhm, np.nan), width),
         "fwhm_untested": (fwhm, width),
@@ -299,7 +298,7 @@ def _recovery(sae: SAE, found: Profile, planted: Planted, directions_KD: np.ndar
     recovered, eligible = match.cosine >= MATCHED, position.eligible_K[match.learned]
     significant = position.significant_K[match.learned]
     information = position.u_corrected_K[match.learned]
-    error = np.abs(spans.fwhm(found.amplitude_TK)[match.learned] - planted.width_K)
+    error = np.abs(spans.fwhm(found.firings_TK)[match.learned] - planted.width_K)
     l0_ratio = found.firings_TK.sum() / (found.windows * len(found.firings_TK)) / planted.density_K.sum()
     values = {
         "l0_ratio": np.full(len(flat), l0_ratio),

@@ -22,7 +22,6 @@ from lens.measure.probing import Tasks, TooFewExamples, tasks_from_labels
 from lens.sae.model import SAE
 from lens.sae.train import input_statistics
 
-ABLATION_STRIDE = 4  # ablations are spliced on every fourth of the fidelity windows
 PLAYS = ("shakespeare-held-out", "tiny-shakespeare")  # corpora that come with labels
 
 
@@ -52,8 +51,6 @@ def measure(
     parts = [reconstruction_tables(dictionaries, test.activations, test.document, test.documents, scale)]
     model = language_model.load(study.model)
     windows = spread(len(test.tokens), study.windows.fidelity)
-    if kind == "ablations":  # many dictionaries, each a pass through the language model's head
-        windows = windows[::ABLATION_STRIDE]
     if windows:
         parts.append(fidelity_tables(model, test.tokens[windows], layer, dictionaries, statistics.mean))
     if kind == "ablations":

@@ -34,11 +34,13 @@ class ModelFacts:
     weights: str = ""
     blocks: int | None = None
     width: int | None = None
+    positions: str = "inferred"  # learned: a vector for each position is added to the input
 
 
 MODELS = {
     "gemma-3-270m": ModelFacts("Gemma-3-270M", "4-bit weights (Q4_K_M), dequantised to bfloat16", 18, 640),
     "smollm2-135m": ModelFacts("SmolLM2-135M-Instruct", "4-bit weights (Q4_1), dequantised to bfloat16", 30, 576),
+    "all-minilm-l6-v2": ModelFacts("all-MiniLM-L6-v2", "", 6, 384, "learned"),
     PAPER_MODEL: ModelFacts("Gemma-2-2B", "", 26, 2304),
 }
 

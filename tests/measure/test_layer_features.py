@@ -7,7 +7,7 @@ import torch
 from lens.measure.layer_features import UNTRAINED, feature_tables, labellings
 from lens.sae.model import SAE, SAEConfig
 
-T, D, N = 24, 8, 160
+T, D, N = 24, 24, 160
 
 
 def dictionaries(seeds=(0, 1, 2), masked=True):

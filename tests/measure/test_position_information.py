@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import rel_entr
-from scipy.stats import chi2_contingency
+from scipy.stats import chi2, chi2_contingency
 from sklearn.metrics import mutual_info_score
 
 from lens.measure.position_information import (
@@ -49,6 +49,15 @@ def test_chi_square_ranks_tables_as_pearson_does():
 def test_permutation_p_counts_ties_and_is_never_zero():
     null = np.array([[1.0, 1], [2, 1], [3, 1]])
     assert permutation_p(np.array([3.0, 2.0]), null).tolist() == [0.5, 0.25]
+
+
+def test_beyond_all_permutations_p_is_the_gamma_tail():
+    rng = np.random.default_rng(0)
+    null = rng.chisquare(6, size=(299, 1))
+    q = chi2.isf(1e-5, 6)
+    assert permutation_p(np.array([q]), null)[0] == pytest.approx(1e-5, rel=0.9)
+    inside = np.sort(null[:, 0])[-3]
+    assert permutation_p(np.array([inside]), null)[0] == pytest.approx(4 / 300)
 
 
 def test_benjamini_hochberg_looks_at_the_eligible_only():

@@ -12,11 +12,11 @@ from lens.measure.spans import (
     autocovariance,
     bandwidth_by_loo,
     centre_of_mass,
-    density_matched_median,
     effective_positions,
     frequency_matched,
     fwhm,
     longest_run,
+    medians_by_density,
     participation_ratio,
     permuted_autocovariance,
     smooth,
@@ -160,14 +160,14 @@ def test_autocorrelation_time_by_hand_and_of_an_ar1_process():
     assert time[0] == pytest.approx((1 + phi) / (1 - phi), rel=0.1)
 
 
-def test_density_matched_median_weighs_bins_equally():
+def test_medians_by_density_leave_out_thin_bins():
     density = np.array([0.002] * 5 + [0.02] * 50 + [0.2] * 4 + [1e-4] * 9)
     values = np.array([10.0] * 5 + [20.0] * 50 + [1000.0] * 4 + [1000.0] * 9)
-    assert density_matched_median(values, density) == 15
+    assert medians_by_density(values, density) == {1: 10, 3: 20}
     values[0] = np.nan  # the first bin is left with four
-    assert density_matched_median(values, density) == 20
-    assert np.isnan(density_matched_median(values[:4], density[:4]))
-    assert density_matched_median(np.ones(5), np.ones(5)) == 1
+    assert medians_by_density(values, density) == {3: 20}
+    assert medians_by_density(values[:4], density[:4]) == {}
+    assert medians_by_density(np.ones(5), np.ones(5)) == {6: 1}
 
 
 @pytest.fixture(scope="module")
@@ -211,6 +211,16 @@ def test_spans_without_masks(planted):
 
 
 def test_blocks_do_not_matter_to_spans(planted):
-    halves = np.stack([planted.amplitude_BTK[0] / 2] * 2)
-    one, two = (spans(p, None, np.ones(5, bool)) for p in (planted, replace(planted, amplitude_BTK=halves)))
+    half = planted.firings_BTK[0] // 2
+    halves = np.stack([half, planted.firings_BTK[0] - half])
+    one, two = (spans(p, None, np.ones(5, bool)) for p in (planted, replace(planted, firings_BTK=halves)))
     np.testing.assert_allclose(one.fwhm_K, two.fwhm_K)
+
+
+def test_a_mask_that_ripples_does_not_change_a_width(planted):
+    """A soft mask multiplies amplitudes and stops no firing: the width is the feature's, not the mask's."""
+    ripple = 1 + 0.9 * np.sin(np.arange(128) / 3)[None, :, None]
+    rippled = replace(planted, amplitude_BTK=planted.amplitude_BTK * ripple)
+    np.testing.assert_array_equal(
+        spans(rippled, None, np.ones(5, bool)).fwhm_K, spans(planted, None, np.ones(5, bool)).fwhm_K
+    )

@@ -71,7 +71,7 @@ def spans_by_layer(summary: pd.DataFrame, *, paper_spans: Sequence[PaperSpan] = 
             handles.append(Line2D([], [], color=style.INK, linewidth=1, linestyle=DASHES, label="the paper's claim"))
         style.legend(figure, handles)
     caption = (
-        "Full width at half maximum of the smoothed activation profile, median over the features that pass the "
+        "Full width at half maximum of the smoothed profile of firing, median over the features that pass the "
         "position test; bands are the range, over variants and seeds, of the same features with permuted labels and of "
         "features that fire as often at random."
         + (" Dashes: what the paper states for its shallow, middle and deep layer." if claimed else "")
