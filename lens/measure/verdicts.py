@@ -156,8 +156,10 @@ def _holds(condition: dict, m: Measure) -> bool | None:
 def _said(condition: dict, m: Measure, holds: bool | None) -> str:
     how, value = _operator(condition)
     name = condition["measure"].replace("_", " ")
+    if math.isnan(m.estimate):
+        return f"{name}: unknown"
     if isinstance(value, bool):
-        return f"{name}: {'unknown' if holds is None else 'yes' if m.estimate else 'no'}"
+        return f"{name}: {'yes' if m.estimate else 'no'}"
     outcome = {True: "holds", False: "fails", None: "is open"}[holds]
     wanted = f"in [{value[0]:g}, {value[1]:g}]" if how == "in" else f"{how.replace('_', ' ')} {value:g}"
     around = " (no interval)" if math.isnan(m.low) else "" if m.low == m.high else f" [{m.low:.3g}, {m.high:.3g}]"
@@ -173,31 +175,59 @@ def _open(high: float | str) -> float:
     return math.inf if high == "none" else high
 
 
-def attribute_by_contrast(differences: dict[str, tuple[float, float]]) -> tuple[str, str]:
+def attribute_by_contrast(
+    differences: Mapping[str, tuple[float, float]],
+    controls: Mapping[str, Verdict],
+    without_position: tuple[float, float] | None = None,
+) -> tuple[str, str]:
     """Is an effect due to the method? From 95 % intervals of paired differences, method minus control.
 
+    Yes, if every difference exceeds 0, and what is left without position information does not. No, if one difference is
+    at or below 0, or a control that is not exceeded meets the claim's own rule, or some is left without position
+    information. Otherwise the intervals are too wide to tell.
+
     Args:
-        differences: control -> (low, high); the key `shuffled_positions - standard` holds the gain that is
-            left when the method is trained without position information.
+        differences: control -> (low, high); nan where unknown.
+        controls: control -> what the claim's own rule says of it, where it can be asked.
+        without_position: interval of `shuffled_positions - standard`, the gain that is left when the method is trained
+            without position information; None: the claim does not ask for it.
     """
-    for name, (low, high) in differences.items():
-        if math.isnan(low) or math.isnan(high):
-            return "not assessed", f"{name} has no interval"
-    left = "shuffled_positions - standard"
-    for name, (low, _) in differences.items():
-        if name != left and not low > 0:
-            return "no", f"the control shows it too: {name} does not exceed 0"
-    if differences[left][0] > 0:
-        return "no", f"part of it is there without position information: {left} exceeds 0"
-    return "yes", "exceeds every control, and training on shuffled positions does not show it"
+    left_low = without_position[0] if without_position else -math.inf
+    if all(low > 0 for low, _ in differences.values()) and left_low <= 0:
+        also = ", and training on shuffled positions does not show it" if without_position else ""
+        return "yes", f"exceeds {' and '.join(differences)}{also}"
+    not_exceeded = {name: high for name, (low, high) in differences.items() if not low > 0}
+    for name, high in not_exceeded.items():
+        if high <= 0:
+            return "no", f"{name} has as much of it: the difference does not exceed 0"
+        if name in controls and controls[name].word in (REPRODUCED, PARTLY):
+            return "no", f"{name} shows it too: {controls[name].why}"
+    if left_low > 0:
+        return "no", "part of it is there without position information: shuffled_positions - standard exceeds 0"
+    unclear = [f"method - {name}" for name in not_exceeded] or ["shuffled_positions - standard"]
+    return "not assessed", f"the interval of {' and '.join(unclear)} is too wide or unknown"
 
 
-def attribute_by_control(controls: dict[str, Verdict]) -> tuple[str, str]:
-    """Is a value particular to the method? No, if a control meets the claim's own rule as well."""
+def attribute_by_control(
+    controls: Mapping[str, Verdict], differences: Mapping[str, tuple[float, float]]
+) -> tuple[str, str]:
+    """Is a value particular to the method? No, if a control meets the claim's own rule as well; yes, if none does and
+    the value differs from every control's.
+
+    Args:
+        controls: control -> what the claim's own rule says of it.
+        differences: control -> 95 % interval of the paired difference, method minus control; nan where unknown.
+    """
     for name, verdict in controls.items():
         if verdict.word in (REPRODUCED, PARTLY):
             return "no", f"{name} shows it too: {verdict.why}"
     for name, verdict in controls.items():
-        if verdict.word != NOT_REPRODUCED and verdict.word != CONTRADICTED:
+        if verdict.word not in (NOT_REPRODUCED, CONTRADICTED):
             return "not assessed", f"{name}: {verdict.why}"
+    for name in controls:
+        low, high = differences[name]
+        if math.isnan(low) or math.isnan(high):
+            return "not assessed", f"{name}: the paired difference has no interval"
+        if low <= 0 <= high:
+            return "not assessed", f"{name}: misses the rule, but the paired difference does not exclude 0"
     return "yes", f"not shown by {' or '.join(controls)}"

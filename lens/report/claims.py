@@ -17,12 +17,13 @@ from statsmodels.stats.multitest import multipletests
 from lens.config import Study
 from lens.measure import verdicts
 from lens.measure.verdicts import Verdict, attribute_by_contrast, attribute_by_control, judge, judge_conditions
-from lens.report.evidence.measured import Measured, Missing
+from lens.report.evidence.measured import METHOD, Measured, Missing
 from lens.report.evidence.measures import MEASURES
 from lens.report.evidence.readings import SCALES, Evidence, Reading
 from lens.report.registry import REGISTRY, load_registry
 
 PAPER_MODEL, PAPER_LAYERS = "google/gemma-2-2b", (5, 12, 19)
+WITHOUT_POSITION = "shuffled_positions - standard"  # the difference that is left without position information
 SHOWN = ("id", "title", "quote", "where", "kind", "quantity", "unit", "test", "family", "rule")  # as registered
 
 
@@ -175,18 +176,41 @@ def _attribution(claim: dict, verdict: Verdict, evidence: Evidence) -> tuple[str
         return "not assessed", "the verdict is inconclusive"
     if verdict.word not in (verdicts.REPRODUCED, verdicts.PARTLY):
         return "not applicable", f"there is nothing to attribute: {verdict.word}"
-    compared = evidence.differences if how["kind"] == "contrast" else evidence.controls
-    for name, reading in compared.items():
+    if how["kind"] == "contrast":
+        return _by_contrast(claim, evidence)
+    for name, reading in evidence.controls.items():
         if reading.interval is None:
             return "not assessed", f"{name}: {reading.detail}"
-    if how["kind"] == "contrast":
-        return attribute_by_contrast({name: reading.shown[1:] for name, reading in compared.items()})
-    if claim["rule"]["kind"] != "conditions":
-        return attribute_by_control({name: _verdict(claim["rule"], reading) for name, reading in compared.items()})
-    measures = evidence.control_measures
-    if unmeasured := [name for name in how["controls"] if name not in measures]:
+    controls = _control_verdicts(claim, evidence)
+    if unmeasured := [name for name in how["controls"] if name not in controls]:
         return "not assessed", f"{', '.join(unmeasured)}: not everything that the rule reads was measured"
-    return attribute_by_control({name: judge_conditions(claim["rule"], measures[name]) for name in how["controls"]})
+    return attribute_by_control(controls, _differences(claim, evidence))
+
+
+def _by_contrast(claim: dict, evidence: Evidence) -> tuple[str, str]:
+    left = evidence.differences.get(WITHOUT_POSITION)
+    answer, why = attribute_by_contrast(
+        _differences(claim, evidence), _control_verdicts(claim, evidence), left and left.shown[1:]
+    )
+    unknown = [f"{name}: {r.detail}" for name, r in evidence.differences.items() if r.interval is None]
+    return (answer, "; ".join(unknown)) if unknown and answer == "not assessed" else (answer, why)
+
+
+def _differences(claim: dict, evidence: Evidence) -> dict[str, tuple[float, float]]:
+    """Control -> interval of the paired difference to it, nan where it is unknown."""
+    unknown = Reading("")
+    named = {name: f"{METHOD} - {name}" for name in claim["attribution"]["controls"]}
+    return {name: evidence.differences.get(key, unknown).shown[1:] for name, key in named.items()}
+
+
+def _control_verdicts(claim: dict, evidence: Evidence) -> dict[str, Verdict]:
+    """What the claim's own rule says of each control for which everything that it reads was measured."""
+    rule, names = claim["rule"], claim["attribution"]["controls"]
+    if rule["kind"] == "conditions":
+        measures = evidence.control_measures
+        return {name: judge_conditions(rule, measures[name]) for name in names if name in measures}
+    readings = {name: evidence.controls[name] for name in names}
+    return {name: _verdict(rule, reading) for name, reading in readings.items() if reading.interval is not None}
 
 
 def _shown(reading: Reading) -> dict:

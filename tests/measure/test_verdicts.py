@@ -103,6 +103,8 @@ def test_without_an_interval_every_condition_is_open(how):
     condition = {"measure": "m", how: [0, 1] if how == "in" else 0.7}
     verdict = judge_conditions({"reproduced": [condition], "partly": [condition]}, {"m": UNKNOWN})
     assert verdict.word == "inconclusive" and "(no interval)" in verdict.why
+    unknown = judge_conditions({"reproduced": [condition], "partly": [condition]}, {"m": MAYBE})
+    assert unknown == Verdict("inconclusive", "m: unknown")
 
 
 YES, NO, MAYBE = Measure(1, 1, 1), Measure(0, 0, 0), Measure(np.nan, np.nan, np.nan)
@@ -151,15 +153,50 @@ def test_the_reason_names_every_measure_once_with_its_outcome():
         judge_conditions(rule, {"median_span": YES})
 
 
-def test_attribution_needs_every_control_to_fall_short():
-    left = "shuffled_positions - standard"
-    clear, none, unknown = (0.1, 0.2), (-0.01, 0.02), (np.nan, np.nan)
-    assert attribute_by_contrast({"a - standard": clear, "a - shuffled": clear, left: none})[0] == "yes"
-    assert attribute_by_contrast({"a - standard": none, "a - shuffled": clear, left: none})[0] == "no"
-    assert attribute_by_contrast({"a - standard": clear, "a - shuffled": none, left: none})[0] == "no"
-    assert attribute_by_contrast({"a - standard": clear, "a - shuffled": clear, left: clear})[0] == "no"
-    assert attribute_by_contrast({"a - standard": clear, "a - shuffled": unknown, left: none})[0] == "not assessed"
-    words = {word: Verdict(word, "") for word in WORDS}
-    assert attribute_by_control({"standard": words["not reproduced"]})[0] == "yes"
-    assert attribute_by_control({"standard": words["inconclusive"], "b": words["partly"]})[0] == "no"
-    assert attribute_by_control({"standard": words["inconclusive"], "b": words["not reproduced"]})[0] == "not assessed"
+CLEAR, WIDE, BELOW, NOTHING_KNOWN = (0.1, 0.2), (-0.01, 0.02), (-0.3, -0.1), (np.nan, np.nan)
+SAID = {word: Verdict(word, "why") for word in WORDS}
+
+
+@pytest.mark.parametrize(
+    ("standard", "shuffled", "left", "answer"),
+    [
+        (CLEAR, CLEAR, WIDE, "yes"),
+        (CLEAR, CLEAR, BELOW, "yes"),
+        (CLEAR, CLEAR, None, "yes"),  # not asked
+        (CLEAR, CLEAR, CLEAR, "no"),  # a part is there without position information
+        (CLEAR, CLEAR, NOTHING_KNOWN, "not assessed"),
+        (WIDE, CLEAR, WIDE, "not assessed"),  # too wide to tell is no "no"
+        (CLEAR, WIDE, None, "not assessed"),
+        (BELOW, CLEAR, WIDE, "no"),
+        (CLEAR, (-0.1, 0.0), None, "no"),
+        (CLEAR, NOTHING_KNOWN, WIDE, "not assessed"),
+        (NOTHING_KNOWN, BELOW, WIDE, "no"),
+        (WIDE, WIDE, CLEAR, "no"),
+    ],
+)
+def test_attribution_by_contrast(standard, shuffled, left, answer):
+    found, why = attribute_by_contrast({"standard": standard, "shuffled": shuffled}, {}, left)
+    assert found == answer and why
+
+
+def test_a_control_that_meets_the_claim_itself_decides_where_the_difference_does_not():
+    met = {"standard": SAID["not reproduced"], "shuffled": SAID["partly"]}
+    assert attribute_by_contrast({"standard": CLEAR, "shuffled": WIDE}, met) == ("no", "shuffled shows it too: why")
+    assert attribute_by_contrast({"standard": CLEAR, "shuffled": CLEAR}, met)[0] == "yes"  # the method has more of it
+    assert attribute_by_contrast({"standard": WIDE, "shuffled": CLEAR}, met)[0] == "not assessed"  # and here it has too
+    unmet = {"standard": SAID["inconclusive"], "shuffled": SAID["not reproduced"]}
+    answer, why = attribute_by_contrast({"standard": CLEAR, "shuffled": WIDE}, unmet)
+    assert answer == "not assessed" and "method - shuffled is too wide" in why
+
+
+def test_attribution_by_control_needs_every_control_to_miss_the_rule_and_to_differ():
+    def by(differences, **controls):
+        said = {name: SAID[word.replace("_", " ")] for name, word in controls.items()}
+        return attribute_by_control(said, differences)
+
+    assert by({"a": CLEAR}, a="not_reproduced")[0] == "yes"
+    assert by({"a": BELOW, "b": CLEAR}, a="not_reproduced", b="contradicted")[0] == "yes"  # a difference has two sides
+    assert by({"a": WIDE}, a="not_reproduced")[0] == "not assessed"  # misses the rule by as little as nothing
+    assert by({"a": CLEAR, "b": NOTHING_KNOWN}, a="not_reproduced", b="not_reproduced")[0] == "not assessed"
+    assert by({"a": CLEAR, "b": CLEAR}, a="inconclusive", b="partly") == ("no", "b shows it too: why")
+    assert by({"a": CLEAR, "b": CLEAR}, a="inconclusive", b="not_reproduced")[0] == "not assessed"

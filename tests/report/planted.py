@@ -64,12 +64,13 @@ def made(values: dict, layers=("3", "8"), seeds=SEEDS, *, spread=0.01, **study) 
 
 def plant(
     delta=0.15, *, standard=0.0, shuffled=0.0, layers=("3", "8"), seeds=(0, 1, 2, 3, 4), noise=0.003, n_blocks=12,
-    zeros=None, sparsity=None, zero_slope=0.0, zero_drift=0.0, own=0.02, invariants=None,
+    tilt=0.05, zeros=None, sparsity=None, zero_slope=0.0, zero_drift=0.0, own=0.02, invariants=None,
 ) -> Measured:  # fmt: skip
     """Tables with a known early advantage, sparsity, difficulty curve and invariants.
 
     Args:
         delta, standard, shuffled: 1 - e(early) / e(late) of each variant; `noise` is its spread over seeds.
+        tilt: spread of the early errors over documents, which do not differ on average.
         zeros: variant -> share of zeros; `zero_slope`, `zero_drift`: its change over positions and over training.
         own: spread of an error curve that belongs to one run alone (its weights follow it, other runs do not).
     """
@@ -78,8 +79,8 @@ def plant(
     zeros, sparsity, invariants = zeros or dict.fromkeys(MAIN, 0.9), sparsity or {}, invariants or {}
     t = np.arange(T)
     early, late = (t >= 1) & (t <= 32), t > 32
-    tilt = 0.05 * rng.standard_normal(n_blocks)
-    tilt -= tilt.mean()  # documents differ in their early errors, not on average
+    tilts = tilt * rng.standard_normal(n_blocks)
+    tilts -= tilts.mean()
     rows: dict[str, list] = {"positions": [], "summary": [], "blocks": [], "history": []}
 
     def curve(key, metric, values):
@@ -87,7 +88,7 @@ def plant(
 
     def blocks(key, metric, values):
         for b in range(n_blocks):
-            here = values * np.where(early, 1 + tilt[b], 1) * 60
+            here = values * np.where(early, 1 + tilts[b], 1) * 60
             rows["blocks"] += [
                 (*key, f"play {b:02d}", name, metric, here[i : j + 1].sum(), 60 * (j - i + 1), "")
                 for name, (i, j) in BUCKETS.items()

@@ -14,10 +14,10 @@ ABLATED = (
     "bos_included", "bf16_parameters", "wide_4", "wide_4_sparser", "wide_8", "wide_8_sparser",
 )  # fmt: skip
 OF_FEATURES = (
-    "span_fwhm", "span_fwhm_permuted", "span_fwhm_frequency", "span_fwhm_matched", "span_mask_run",
+    "span_fwhm", "span_fwhm_permuted", "span_fwhm_frequency", "span_fwhm_bin_2", "span_fwhm_bin_4", "span_mask_run",
     "span_mask_run_start", "span_effective_positions", "span_effective_ratio", "span_participation_ratio", "span_dwell",
     "span_dwell_ratio", "span_autocorrelation_time", "span_autocorrelation_ratio", "positional_features",
-    "seed_mask_correlation", "seed_mask_correlation_null", "clusters_favoured", "clusters_stable",
+    "seed_mask_correlation", "seed_mask_correlation_null", "seed_pairs", "clusters_favoured", "clusters_stable",
     "cluster_silhouette_best", "cluster_cophenetic", "cluster_consistency", "cluster_consistency_null",
     "cluster_seed_ari", "positional_share_1", "positional_share_1_null", "positional_share_8",
     "positional_share_8_null", "positional_share_since_newline", "positional_share_since_speaker",
@@ -48,8 +48,9 @@ def everything() -> Measured:
     tables = {name: pd.concat([base.tables[name], more.tables[name]]) for name in ("positions", "summary")}
     tables |= {"blocks": base.tables["blocks"], "history": base.tables["history"]}
     for name in ("positions", "blocks"):
-        uniform = tables[name][tables[name]["variant"] == "standard"].assign(variant="uniform_weights")
-        tables[name] = pd.concat([tables[name], uniform], ignore_index=True)
+        copies = (("standard", "uniform_weights"), ("temporallens", "bos_included"))
+        more_rows = [tables[name][tables[name]["variant"] == a].assign(variant=b) for a, b in copies]
+        tables[name] = pd.concat([tables[name], *more_rows], ignore_index=True)
     return dataclasses.replace(more, layers=THREE, tables=more.tables | tables)
 
 

@@ -107,7 +107,7 @@ def test_a_stand_in_never_judges_the_papers_model():
     assert judged(plant(), "C01", on_paper_model=True)["verdict_on_paper_model"] == "reproduced"
     quick = Study.load("quick")
     assert not claims.is_paper_model(quick) and "No verdict here is one about Gemma-2-2B." in claims.scope(quick)
-    real = dataclasses.replace(quick, model="google/gemma-2-2b", layers=(5, 12, 19))
+    real = dataclasses.replace(quick, model="google/gemma-2-2b", layers=(5, 12, 19), main_layers=())
     assert claims.is_paper_model(real) and claims.scope(real).startswith("The paper's model")
     assert not claims.is_paper_model(dataclasses.replace(real, layers=(4, 12, 19)))
     assert "with random weights" in claims.scope(dataclasses.replace(quick, model="random:google/gemma-2-2b"))

@@ -42,6 +42,7 @@ def test_registered_readings_controls_and_measures_are_the_measured_ones(data):
             assert {c["measure"] for c in (*rule["reproduced"], *rule["partly"])} == set(evidence.measures), claim["id"]
         if how == "none":
             continue
+        assert {f"temporallens - {control}" for control in how["controls"]} <= set(evidence.differences), claim["id"]
         if how["kind"] == "control":
             assert list(evidence.controls) == how["controls"], claim["id"]
             assert rule["kind"] != "conditions" or list(evidence.control_measures) == how["controls"], claim["id"]

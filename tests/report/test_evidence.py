@@ -35,7 +35,7 @@ def test_a_planted_effect_of_the_method_is_reproduced_and_attributed():
 def test_an_effect_that_the_plain_dictionary_shows_is_not_attributed():
     entry = judged(plant(0.15, standard=0.15, shuffled=0.15), "C01")
     assert (entry["verdict"], entry["attributable"]) == ("reproduced", "no")
-    assert "temporallens - standard" in entry["attributable_reason"]
+    assert entry["attributable_reason"].startswith("standard ")
 
 
 def test_an_effect_without_position_information_is_not_attributed():

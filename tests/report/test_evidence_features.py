@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.report.planted import judged, made, reading, without
+from tests.report.planted import SEEDS, judged, made, reading, without
 
 METHOD, STANDARD, SHUFFLED = "temporallens", "standard", "shuffled_positions"
 ALL = (METHOD, STANDARD, SHUFFLED)
@@ -23,13 +23,13 @@ PLANTED = {  # claim -> metric -> (method, controls): present in the method alon
 FIRST = {"C10": 0.8, "C17": 4, "C18": 0.4, "C19": 0.39, "C20": 0.1, "C34": 0.01}
 
 
-def planted(claim: str, **method):
+def planted(claim: str, seeds=SEEDS, **method):
     """Tables of one claim; keywords replace the method's value of a metric."""
     values = {}
     for metric, (own, control) in PLANTED[claim].items():
         values[METHOD, metric] = method.get(metric, own)
         values |= {(variant, metric): control for variant in ALL[1:]}
-    return made(values)
+    return made(values, seeds=seeds)
 
 
 @pytest.mark.parametrize("claim", PLANTED)
@@ -79,8 +79,8 @@ def test_halves_of_a_claim(claim, method, word):
 
 @pytest.mark.parametrize("claim", PLANTED)
 def test_a_missing_measure_is_named(claim):
-    decisive = {"C10": "mask_drift", "C17": "clusters_stable", "C18": "cluster_seed_ari", "C19": "positional_share_1",
-                "C20": "seed_mask_correlation", "C34": "token_share_other"}[claim]  # fmt: skip
+    decisive = {"C10": "mask_drift", "C17": "clusters_stable", "C18": "cluster_consistency_null",
+                "C19": "positional_share_1", "C20": "fvu_rise_shuffled", "C34": "token_share_other"}[claim]  # fmt: skip
     entry = judged(without(planted(claim), metric=decisive), claim)
     assert entry["verdict"] == "not measured in this study"
     assert entry["reason"].startswith(f"no '{decisive}' of variant 'temporallens'")
@@ -96,8 +96,45 @@ def test_a_missing_control_leaves_the_verdict_and_not_the_attribution(claim):
 
 
 def test_a_control_without_one_of_the_rules_measures_is_not_assessed():
-    entry = judged(without(planted("C10"), variant=SHUFFLED, metric="seed_mask_correlation"), "C10")
+    entry = judged(without(planted("C10"), variant=SHUFFLED, metric="mask_drift"), "C10")
     assert (entry["verdict"], entry["attributable"]) == ("reproduced", "not assessed")
+
+
+def test_a_control_that_misses_the_rule_but_does_not_differ_is_not_assessed():
+    """As many clusters in the standard dictionary, but less marked ones: the rule is missed by another measure."""
+    values = {(METHOD, metric): own for metric, (own, _) in PLANTED["C17"].items()}
+    values |= {(v, metric): control for metric, (_, control) in PLANTED["C17"].items() for v in ALL[1:]}
+    entry = judged(made(values | {(STANDARD, "clusters_favoured"): 4}), "C17")
+    assert (entry["verdict"], entry["attributable"]) == ("reproduced", "not assessed")
+    assert entry["attributable_reason"] == "standard: misses the rule, but the paired difference does not exclude 0"
+
+
+OF_PAIRS = {"C10": ("seed_mask_correlation", "correlation of matched masks between seeds"),
+            "C18": ("cluster_seed_ari", "adjusted Rand index between seeds"),
+            "C20": ("seed_mask_correlation", "correlation of matched masks between seeds")}  # fmt: skip
+
+
+@pytest.mark.parametrize("claim", OF_PAIRS)
+def test_seeds_that_share_too_few_features_leave_one_condition_open(claim):
+    metric, name = OF_PAIRS[claim]
+    entry = judged(without(planted(claim), metric=metric), claim)
+    assert entry["verdict"] == "partly" and f"{PAIR_MEASURES[claim]}: unknown" in entry["reason"]
+    assert reading(entry, name)["detail"].startswith("too few shared features to compare: no ")
+    failing = {"C10": {"sharp_share": 0.3}, "C18": {"cluster_consistency": 0.3}, "C20": {"fvu_rise_shuffled": 0.001}}
+    other = judged(without(planted(claim, **failing[claim]), metric=metric), claim)
+    assert other["verdict"] == "not reproduced"
+    two = judged(without(planted(claim, seeds=(0, 1)), metric=metric), claim)
+    assert reading(two, name)["detail"].startswith("fewer than 3 seeds to compare")
+
+
+PAIR_MEASURES = {"C10": "seed mask correlation", "C18": "adjusted rand index", "C20": "seed mask correlation"}
+
+
+def test_the_number_of_shared_features_stands_beside_their_agreement():
+    values = {(v, metric): own for metric, (own, _) in PLANTED["C18"].items() for v in ALL}
+    entry = judged(made(values | {(METHOD, "seed_pairs"): 40.0}), "C18")
+    assert reading(entry, "features shared by a pair of seeds", "context")["estimate"] == pytest.approx(40)
+    assert judged(made(values), "C18")["context"] == []
 
 
 @pytest.mark.parametrize("claim", ["C17", "C19", "C34"])
@@ -128,6 +165,8 @@ def test_positional_features_of_the_embedding_layer_stand_beside_those_of_blocks
     assert beside["detail"] == "no 'positional_share_8' of variant 'temporallens' at layer embedding, seed 0"
     alone = reading(judged(made(values), "C19"), "from position 8, embedding layer", "context")
     assert alone["detail"] == "the study has no embedding layer"
+    learned = judged(made(values, embedding=True, model="all-minilm-l6-v2"), "C19")  # position is in that layer
+    assert not [r for r in learned["context"] if "embedding" in r["name"]]
 
 
 def test_too_few_features_of_either_kind_is_said():

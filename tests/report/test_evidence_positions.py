@@ -26,8 +26,9 @@ def curves(values: dict, seeds=SEEDS, spread=0.01):
 
 
 def l0_from(top: float) -> np.ndarray:
-    """100 active features, and at one text position `top` times as many; BOS, which is not text, has 1."""
-    return np.where(np.arange(T) == 5, 100.0 * top, np.where(np.arange(T) == 0, 1.0, 100.0))
+    """100 active features, and at text positions 4 to 7 `top` times as many; BOS, which is not text, has 1."""
+    t = np.arange(T)
+    return np.where((t >= 4) & (t < 8), 100.0 * top, np.where(t == 0, 1.0, 100.0))
 
 
 def usage(method, standard, shuffled):
@@ -62,7 +63,24 @@ def test_usage_needs_l0_at_every_position_and_a_standard_dictionary():
     assert (entry["verdict"], entry["attributable"]) == ("reproduced", "not assessed")
     rows = data.tables["positions"]
     rows.loc[(rows["position"] == 9) & (rows["variant"] == METHOD), "value"] = 0.0
-    assert "no feature fires at some position" in judged(data, "C29")["reason"]
+    assert judged(data, "C29")["readings"][0]["estimate"] == pytest.approx(150 / (100 * 24 / 25) - 1, abs=2e-3)
+    rows.loc[(rows["position"] >= 8) & (rows["position"] <= 32) & (rows["variant"] == METHOD), "value"] = 0.0
+    assert "no feature fires in some position bucket" in judged(data, "C29")["reason"]
+
+
+def test_the_noise_of_single_positions_is_no_range():
+    """Of 127 positions with 2 % noise each the range is about 10 %, of the long buckets' means it is not."""
+    rng = np.random.default_rng(0)
+    data = curves({(variant, "l0"): 100 * (1 + 0.02 * rng.standard_normal(T)) for variant in MAIN})
+    assert judged(data, "C29")["readings"][0]["estimate"] < 0.04
+    rows = data.tables["positions"]
+    text = rows[(rows["variant"] == METHOD) & (rows["seed"] == 0) & (rows["layer"] == "3") & (rows["position"] > 0)]
+    assert text["value"].max() / text["value"].min() - 1 > 0.08
+
+
+def test_a_control_whose_usage_varies_too_decides_where_the_difference_is_too_wide():
+    entry = judged(usage(1.5, 1.5, 1.5), "C29")
+    assert entry["attributable"] == "no" and entry["attributable_reason"].startswith("standard shows it too: range")
 
 
 def test_weights_on_the_error_alone_stand_beside_usage():
@@ -73,10 +91,13 @@ def test_weights_on_the_error_alone_stand_beside_usage():
 # C37
 
 
+SCATTERED = np.random.default_rng(0).permutation(np.arange(1, T))
+
+
 def peaks(first: int) -> np.ndarray:
-    """A curve whose 16 largest values are at positions first..first + 15."""
+    """A curve whose 16 largest values are at 16 scattered positions, others for other `first`."""
     t = np.arange(T)
-    return 1.0 + 1e-3 * np.sin(t) + ((t >= first) & (t < first + 16))
+    return 1.0 + 1e-3 * np.sin(t) + np.isin(t, SCATTERED[first : first + 16])
 
 
 def challenged(common: int, shuffled=100, **how):
@@ -85,15 +106,32 @@ def challenged(common: int, shuffled=100, **how):
     return curves(values | {(SHUFFLED, "position_weight"): peaks(shuffled)}, **how)
 
 
+def smooth(first: int) -> np.ndarray:
+    """A curve whose 16 largest values are neighbours."""
+    t = np.arange(T)
+    return 1.0 + 1e-3 * np.sin(t) + ((t >= first) & (t < first + 16))
+
+
 @pytest.mark.parametrize(
     ("common", "word"), [(16, "reproduced"), (12, "reproduced"), (11, "partly"), (6, "partly"), (2, "not reproduced")]
 )
 def test_how_many_challenging_positions_are_found(common, word):
     entry = judged(challenged(common), "C37")
     assert (entry["verdict"], entry["readings"][0]["estimate"]) == (word, common)
-    assert entry["p"] == pytest.approx(hypergeom.sf(common - 1, 127, 16, 16), rel=1e-5)
+    top_w, top_e = (set(SCATTERED[first : first + 16] - 1) for first in (56 - common, 40))
+    shifted = [len(top_w & {(t + k) % 127 for t in top_e}) for k in range(127)]
+    assert entry["p"] == pytest.approx(np.mean(np.array(shifted) >= common), rel=1e-5)
+    assert f"too liberal: {hypergeom.sf(common - 1, 127, 16, 16):.2g}" in entry["readings"][0]["detail"]
     assert entry["attributable"] == ("yes" if word != "not reproduced" else "not applicable")
     assert entry["minimum_detectable_effect"] == 0  # the overlap is the same for every pair of seeds
+
+
+def test_neighbours_that_agree_by_chance_are_not_found():
+    """10 of 16 positions in common are next to impossible by chance, unless the 16 are one run of neighbours."""
+    values = {(STANDARD, "mse"): smooth(40), (METHOD, "position_weight"): smooth(46)}
+    entry = judged(curves(values), "C37")
+    assert hypergeom.sf(9, 127, 16, 16) < 1e-6 and entry["p"] == pytest.approx(13 / 127, rel=1e-5)
+    assert entry["verdict"] == "not reproduced"
 
 
 def test_the_errors_are_those_of_other_seeds():

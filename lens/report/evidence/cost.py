@@ -18,13 +18,18 @@ PAPER_LENGTH = 128
 
 def linear_in_length(data: Measured) -> Evidence:
     """C21: slope of log seconds per training step on log T, one per repetition; the masks' parameters beside it."""
-    times = _times()
+    times, beyond = _times(), "temporallens - standard"
+
+    def difference() -> Reading:
+        return _over_repetitions(times, beyond, _slopes(times, "temporallens") - _slopes(times, "standard"))
+
     return Evidence(
         (
             _slope(times, "wall time", "temporallens"),
             exact("mask parameters", 1.0, "T x k parameters: linear in T by construction"),
         ),
         controls={"standard": attempt("standard", lambda: _slope(times, "wall time, standard", "standard"))},
+        differences={beyond: attempt(beyond, difference)},
         context=tuple(
             exact(f"masks' share of all parameters, T = {T}", n["masks"] / n["all"], f"{n['masks']:,} of {n['all']:,}")
             for T, n in times["parameters"].items()
@@ -47,11 +52,18 @@ def cited_efficiency(data: Measured) -> Evidence:
 
 
 def _slope(times: dict, name: str, variant: str) -> Reading:
+    return _over_repetitions(times, name, _slopes(times, variant))
+
+
+def _over_repetitions(times: dict, name: str, values: np.ndarray) -> Reading:
+    return Reading(name, interval(values.mean(), seed_component(values)), detail=_where(times, len(values)))
+
+
+def _slopes(times: dict, variant: str) -> np.ndarray:
     seconds = np.stack([_seconds(times, variant, T) for T in times["lengths"]])  # [lengths, repetitions]
     if len(seconds) < 2:
         raise Missing(f"timings at {len(seconds)} length(s): a slope needs two")
-    slopes = np.array([linregress(np.log(times["lengths"]), row).slope for row in np.log(seconds).T])
-    return Reading(name, interval(slopes.mean(), seed_component(slopes)), detail=_where(times, len(slopes)))
+    return np.array([linregress(np.log(times["lengths"]), row).slope for row in np.log(seconds).T])
 
 
 def _overhead(times: dict) -> Reading:

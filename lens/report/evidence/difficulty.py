@@ -8,6 +8,8 @@ import numpy as np
 from scipy.stats import hypergeom, rankdata
 
 from lens.measure.stats import (
+    Component,
+    Interval,
     autocorrelation_length,
     circular_shifts,
     correlation,
@@ -29,11 +31,13 @@ from lens.report.evidence.readings import (
     for_controls,
     mean_over_layers,
     measure,
+    over_seeds,
 )
 
 DRAWS = 2_000  # bootstrap samples of positions
 BOOTSTRAP_SEED = 0  # fixed: the same tables always give the same intervals
 TOP = 16  # positions that count as challenging
+SHUFFLED = "shuffled_positions"
 SETTLED = 8  # first text position after the steep start of a window
 
 Pairing = Callable[[np.ndarray], np.ndarray]
@@ -57,8 +61,15 @@ def other_error(data: Measured) -> Evidence:
     def curves(positions: range, variant: str = METHOD) -> tuple[np.ndarray, np.ndarray]:
         return _weights(data, variant, positions), data.curve("standard", "mse", positions)
 
+    beyond = f"{METHOD} - {SHUFFLED}"
+
     def control() -> Reading:
-        return _reading("Pearson, shuffled_positions", *curves(data.text, "shuffled_positions"), _other_seeds)
+        return _reading(f"Pearson, {SHUFFLED}", *curves(data.text, SHUFFLED), _other_seeds)
+
+    def difference() -> Reading:
+        (own, error), (shuffled, _) = curves(data.text), curves(data.text, SHUFFLED)
+        found, detail = _resampled((own, shuffled, error), lambda a, b, e: _z(a, e) - _z(b, e), _other_seeds)
+        return Reading(beyond, found, n_seeds=len(data.seeds), detail=f"difference of Fisher z; {detail}")
 
     def input_deviation() -> Reading:
         error = data.curve("standard", "mse", data.text)
@@ -67,7 +78,8 @@ def other_error(data: Measured) -> Evidence:
 
     return Evidence(
         _readings(data, curves, _other_seeds),
-        controls={"shuffled_positions": attempt("Pearson, shuffled_positions", control)},
+        controls={SHUFFLED: attempt(f"Pearson, {SHUFFLED}", control)},
+        differences={beyond: attempt(beyond, difference)},
         context=(attempt("Pearson of the input's squared deviation and the same error", input_deviation),),
     )
 
@@ -106,38 +118,62 @@ def _readings(data: Measured, curves: Callable, pairing: Pairing) -> tuple[Readi
 def _reading(name: str, x_LSn: np.ndarray, y_LSn: np.ndarray, pairing: Pairing, ranks: bool = False) -> Reading:
     """Correlation over positions, layers averaged as Fisher z, with its interval over seeds and positions.
 
-    Seeds vary by the jackknife, because pairs of seeds share seeds; positions by a moving-block bootstrap
-    with blocks as long as the curves' autocorrelation. p is that of the circular shift of every error curve
-    against the weights.
+    p is that of the circular shift of every error curve against the weights.
     """
-
-    def z(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """[S, S']"""
-        if ranks:
-            x, y = rankdata(x, axis=-1), rankdata(y, axis=-1)
-        return fisher_z(correlation(x[:, :, None, :], y[:, None, :, :])).mean(axis=0)
-
-    n_seeds, n = x_LSn.shape[1:]
-    block = max(autocorrelation_length(curve) for curves in (x_LSn, y_LSn) for curve in curves.mean(axis=1))
-    samples = moving_blocks(n, block, DRAWS, np.random.default_rng(BOOTSTRAP_SEED))
-    pairs = z(x_LSn, y_LSn)
-    estimate = pairing(pairs)
-    left_out = [pairing(np.delete(np.delete(pairs, s, axis=0), s, axis=1)) for s in range(n_seeds) if n_seeds > 1]
-    found = interval(
-        estimate,
-        seed_component(pseudovalues(estimate, left_out)),
-        draws_component(np.array([pairing(z(x_LSn[..., s], y_LSn[..., s])) for s in samples]), n // block),
-    )
+    z = _rank_z if ranks else _z
+    found, detail = _resampled((x_LSn, y_LSn), z, pairing)
     shifted = np.array([pairing(z(x_LSn, y)) for y in circular_shifts(y_LSn)])
-    detail = f"interval over seeds and positions (blocks of {block})" if np.isfinite(found.se) else "too few seeds"
-    return Reading(name, found, "correlation", n_seeds, p=shift_p_value(shifted), detail=detail)
+    return Reading(name, found, "correlation", x_LSn.shape[1], p=shift_p_value(shifted), detail=detail)
+
+
+def _z(x_LSn: np.ndarray, y_LSn: np.ndarray) -> np.ndarray:
+    """Fisher z of every pair of seeds `[S, S']`, mean over layers."""
+    return fisher_z(correlation(x_LSn[:, :, None, :], y_LSn[:, None, :, :])).mean(axis=0)
+
+
+def _rank_z(x_LSn: np.ndarray, y_LSn: np.ndarray) -> np.ndarray:
+    return _z(rankdata(x_LSn, axis=-1), rankdata(y_LSn, axis=-1))
+
+
+def _resampled(
+    curves: tuple[np.ndarray, ...], statistic: Callable[..., np.ndarray], pairing: Pairing
+) -> tuple[Interval, str]:
+    """Interval over seeds and positions of a statistic of pairs of seeds `[S, S']`, and what it is over.
+
+    Seeds vary by the jackknife, because pairs of seeds share seeds; positions by a circular-block bootstrap with blocks
+    as long as the curves' autocorrelation.
+    """
+    n_seeds, n = curves[0].shape[1:]
+    block = max(autocorrelation_length(curve) for each in curves for curve in each.mean(axis=1))
+    samples = moving_blocks(n, block, DRAWS, np.random.default_rng(BOOTSTRAP_SEED))
+    draws = np.array([pairing(statistic(*(curve[..., s] for curve in curves))) for s in samples])
+    estimate, seeds = _jackknife(statistic(*curves), pairing)
+    found = interval(estimate, seeds, draws_component(draws, n // block))
+    over = f"interval over seeds and positions (blocks of {block})" if np.isfinite(found.se) else "too few seeds"
+    return found, over
+
+
+def _jackknife(pairs_SS: np.ndarray, pairing: Pairing) -> tuple[float, Component]:
+    """Mean over pairs of seeds and its variance over seeds."""
+    n_seeds, estimate = len(pairs_SS), float(pairing(pairs_SS))
+    left_out = [pairing(np.delete(np.delete(pairs_SS, s, 0), s, 1)) for s in range(n_seeds) if n_seeds > 1]
+    return estimate, seed_component(pseudovalues(estimate, left_out))
 
 
 def over_emphasis(data: Measured) -> Evidence:
-    """C24: the largest position weight at any logged step, without and with the BOS position."""
+    """C24: the largest position weight late in training, without and with the BOS position.
+
+    Early weights are those of an average that has hardly begun; late ones are means over the last tenth of training.
+    """
     ablated, effective, bos = data.ablated(), "effective number of positions", "bos_included"
-    without = mean_over_layers(data, "BOS left out", METHOD, "weight_max")
-    with_bos = mean_over_layers(ablated, "BOS trained on", bos, "weight_max")
+
+    def largest(name: str, where: Measured, variant: str, positions: range) -> Reading:
+        weights = where.curve(variant, "position_weight", positions)
+        return over_seeds(name, weights.max(axis=-1).mean(axis=0), "plain")
+
+    without = largest("BOS left out", data, METHOD, data.text)
+    with_bos = largest("BOS trained on", ablated, bos, range(data.length))
+    control = f"{without.name}, {SHUFFLED}"
 
     def effective_number(name: str, where: Measured, variant: str) -> Reading:
         return attempt(name, lambda: mean_over_layers(where, name, variant, "weight_effective_positions"))
@@ -145,6 +181,7 @@ def over_emphasis(data: Measured) -> Evidence:
     return Evidence(
         (without, with_bos),
         context=(
+            attempt(control, lambda: largest(control, data, SHUFFLED, data.text)),
             effective_number(f"{effective}, {without.name}", data, METHOD),
             effective_number(f"{effective}, {with_bos.name}", ablated, bos),
         ),
@@ -154,12 +191,20 @@ def over_emphasis(data: Measured) -> Evidence:
 
 def challenging_positions(data: Measured) -> Evidence:
     """C37: how many of the 16 positions with the largest weights are among the 16 with the largest error of standard
-    dictionaries of other seeds; p is hypergeometric, and that of the circular shifts stands beside it."""
+    dictionaries of other seeds.
+
+    p is that of circular shifts of the error curves. The hypergeometric one stands beside it: neighbouring positions
+    are alike, so that it finds far too much.
+    """
     if len(data.seeds) < 2:
         raise Missing("one training seed: there is no other seed's error")
     if len(data.text) < 2 * TOP:
         raise Missing(f"windows of {data.length} hold fewer than {2 * TOP} text positions")
-    name, control = f"overlap of {TOP}", "shuffled_positions"
+    name, control, beyond = f"overlap of {TOP}", SHUFFLED, f"{METHOD} - {SHUFFLED}"
+
+    def difference() -> Reading:
+        found = interval(*_jackknife(_pairs(data, METHOD) - _pairs(data, SHUFFLED), _other_seeds))
+        return Reading(beyond, found, n_seeds=len(data.seeds), detail="interval over seeds")
 
     def measures(variant: str) -> Measures:
         found = _overlap(data, name, variant)
@@ -168,6 +213,7 @@ def challenging_positions(data: Measured) -> Evidence:
     return Evidence(
         (_overlap(data, name, METHOD),),
         controls={control: attempt(control, lambda: _overlap(data, f"{name}, {control}", control))},
+        differences={beyond: attempt(beyond, difference)},
         measures=measures(METHOD),
         control_measures=for_controls([control], measures),
         null=TOP * TOP / len(data.text),
@@ -175,15 +221,17 @@ def challenging_positions(data: Measured) -> Evidence:
 
 
 def _overlap(data: Measured, name: str, variant: str) -> Reading:
-    weights, error = _weights(data, variant, data.text), data.curve("standard", "mse", data.text)
-    pairs = _common(weights, error)
-    estimate, n_seeds, n = float(_other_seeds(pairs)), len(pairs), len(data.text)
-    left_out = [_other_seeds(np.delete(np.delete(pairs, s, 0), s, 1)) for s in range(n_seeds)]
-    found = interval(estimate, seed_component(pseudovalues(estimate, left_out)))
+    estimate, seeds = _jackknife(_pairs(data, variant), _other_seeds)
+    error, n = data.curve("standard", "mse", data.text), len(data.text)
+    weights = _weights(data, variant, data.text)
     shifted = np.array([_other_seeds(_common(weights, e)) for e in circular_shifts(error)])
-    detail = f"chance {TOP * TOP / n:.1f}; p of circular shifts {shift_p_value(shifted):.2g}"
-    p = float(hypergeom.sf(np.floor(estimate) - 1, n, TOP, TOP))
-    return Reading(name, found, n_seeds=n_seeds, p=p, detail=detail)
+    too_liberal = float(hypergeom.sf(np.floor(estimate) - 1, n, TOP, TOP))
+    detail = f"chance {TOP * TOP / n:.1f}; p of circular shifts; the hypergeometric p, too liberal: {too_liberal:.2g}"
+    return Reading(name, interval(estimate, seeds), n_seeds=len(data.seeds), p=shift_p_value(shifted), detail=detail)
+
+
+def _pairs(data: Measured, variant: str) -> np.ndarray:
+    return _common(_weights(data, variant, data.text), data.curve("standard", "mse", data.text))
 
 
 def _common(weights_LSn: np.ndarray, error_LSn: np.ndarray) -> np.ndarray:

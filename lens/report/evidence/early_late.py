@@ -1,8 +1,10 @@
-"""C01, C02: is the reconstruction error lower early in a window, and is that the method's doing?"""
+"""C01, C02: is the reconstruction error lower early in a window, and is that the method's doing? And, for C31, the
+interval of any two errors over seeds and documents."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +27,8 @@ SAME_RATIO = 0.01  # `positions` and `blocks` count the same tokens: log ratios 
 
 @dataclass(frozen=True)
 class Contrast:
-    """log(e(early) / e(late)) of every run, `[L, S]`, and of its bootstrap over documents, `[R, L, S]`."""
+    """A log ratio of two errors, as a rule early / late, of every run `[L, S]`, and of its bootstrap over documents
+    `[R, L, S]`."""
 
     values_LS: np.ndarray
     draws_RLS: np.ndarray | None
@@ -91,17 +94,62 @@ def _contrast(
 
     values = np.log(level(early)) - np.log(level(late))
     trained = variant != INPUT
+    found = _with_documents(
+        values,
+        lambda: [_block_ratio(data, variant, "sq_error" if trained else metric, per, p) for p in (early, late)],
+        f"{variant}: tables `positions` and `blocks` disagree on {metric}",
+    )
+    return dataclasses.replace(found, trained=trained)
+
+
+def _with_documents(values_LS: np.ndarray, sums: Callable[[], list], disagree: str) -> Contrast:
+    """Log ratios with their bootstrap over documents, or with a note that says why there is none.
+
+    Args:
+        sums: (numerator, denominator) per document, `[L, S, B]`, of either side of the ratio.
+        disagree: what is wrong if these do not give `values_LS`.
+    """
     try:
-        sums = [_block_ratio(data, variant, "sq_error" if trained else metric, per, p) for p in (early, late)]
+        sides = sums()
     except Missing as missing:
-        return Contrast(values, None, None, f"documents not resampled: {missing}", trained)
-    n_blocks = sums[0][0].shape[-1]
+        return Contrast(values_LS, None, None, f"documents not resampled: {missing}")
+    n_blocks = sides[0][0].shape[-1]
     if n_blocks < 2:
-        return Contrast(values, None, n_blocks, "one held-out document: text is not replicated", trained)
-    if np.abs(log_ratio(*sums) - values).max() > SAME_RATIO:
-        raise ValueError(f"{variant}: tables `positions` and `blocks` disagree on {metric}: they hold different runs")
+        return Contrast(values_LS, None, n_blocks, "one held-out document: text is not replicated")
+    if np.abs(log_ratio(*sides) - values_LS).max() > SAME_RATIO:
+        raise ValueError(f"{disagree}: they hold different runs")
     weights = block_weights(n_blocks, DRAWS, np.random.default_rng(BOOTSTRAP_SEED))
-    return Contrast(values, log_ratio(*sums, weights), n_blocks, "", trained)
+    return Contrast(values_LS, log_ratio(*sides, weights), n_blocks)
+
+
+def early_against_late(data: Measured, variant: str) -> Reading:
+    """Delta of a variant over seeds and documents.
+
+    Raises:
+        Missing: the study does not hold its errors, or text is not replicated.
+    """
+    return _replicated(f"{variant}, early against late", _contrast(data, variant))
+
+
+def against(data: Measured, variant: str, other: str) -> Reading:
+    """1 - e(variant) / e(other), e over all text positions, paired by seed, over seeds and documents.
+
+    Raises:
+        Missing: the study does not hold one of the errors, or text is not replicated.
+    """
+    error, base = (data.curve(v, "mse", data.text).mean(axis=-1) for v in (variant, other))
+    found = _with_documents(
+        np.log(error / base),
+        lambda: [data.block_sums(v, "sq_error", data.text) for v in (variant, other)],
+        f"{variant}, {other}: tables `positions` and `blocks` disagree on mse",
+    )
+    return _replicated(f"{variant} against {other}", found)
+
+
+def _replicated(name: str, c: Contrast) -> Reading:
+    if c.draws_RLS is None:
+        raise Missing(f"{name}: {c.note}")
+    return _reduction(name, c)
 
 
 def _block_ratio(data: Measured, variant: str, metric: str, per: str | None, positions: range):

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
+
+from lens.measure.verdicts import Measure
 from lens.report.evidence.measured import METHOD, Measured, Missing
 from lens.report.evidence.readings import (
+    UNKNOWN,
     Evidence,
     Measures,
     Reading,
     attempt,
+    differences,
     for_controls,
     mean_over_layers,
     measure,
@@ -20,12 +25,38 @@ from lens.report.evidence.readings import (
 CONTROLS = ("standard", "shuffled_positions")
 SHUFFLED = "shuffled_positions"
 RISE, AGREEMENT = 0.02, 0.5  # the thresholds of C20, either of which is enough for `partly`
+LEAST_SEEDS = 3  # whose pairs have a spread
 MARGIN = 0.05  # share of firings on one token that positional features may lose and still count as no worse
 
 
 def _measures(data: Measured, variant: str, metrics: dict[str, str]) -> Measures:
     """Name of a rule's measure -> metric: mean over layers, with its interval over seeds."""
     return {name: measure(mean_over_layers(data, name, variant, metric)) for name, metric in metrics.items()}
+
+
+def _of_pairs(data: Measured, name: str, variant: str, metric: str) -> Reading:
+    """A measure over pairs of seeds, empty where it is not in the tables: seeds that share too few features cannot be
+    compared, which leaves open what depends on it and nothing else."""
+    try:
+        return mean_over_layers(data, name, variant, metric)
+    except Missing as missing:
+        few = f"fewer than {LEAST_SEEDS} seeds" if len(data.seeds) < LEAST_SEEDS else "too few shared features"
+        return Reading(name, detail=f"{few} to compare: {missing}")
+
+
+def _of_pairs_measure(data: Measured, variant: str, metric: str) -> Measure:
+    found = _of_pairs(data, metric, variant, metric)
+    return UNKNOWN if found.interval is None else measure(found)
+
+
+def _pairs(data: Measured) -> tuple[Reading, ...]:
+    """How many features a pair of seeds shares, where that is in the tables."""
+    named = {"features shared by a pair of seeds": "seed_pairs"}
+    return _readings(data, named) if data.has(METHOD, "seed_pairs") else ()
+
+
+def _differences(data: Measured, metric: str, variants: tuple[str, ...] = CONTROLS) -> dict[str, Reading]:
+    return differences(variants, lambda v: data.value(v, metric).mean(axis=0))
 
 
 def _readings(data: Measured, metrics: dict[str, str], variant: str = METHOD) -> tuple[Reading, ...]:
@@ -38,22 +69,26 @@ def _controls(data: Measured, name: str, metric: str, variants: tuple[str, ...] 
 
 def sharpening(data: Measured) -> Evidence:
     """C10: sharp masks that moved, and that two seeds agree on."""
-    metrics = {
-        "sharp_share": "sharp_share",
-        "drift_in_initial_sd": "mask_drift",
-        "seed_mask_correlation": "seed_mask_correlation",
-    }
     readings = {
         "sharp share of mask values": "sharp_share",
         "drift in units of the initial spread": "mask_drift",
+    }
+    of_pairs = {
         "correlation of matched masks between seeds": "seed_mask_correlation",
         "the same for random pairs": "seed_mask_correlation_null",
     }
+
+    def measures(variant: str) -> Measures:
+        found = _measures(data, variant, {"sharp_share": "sharp_share", "drift_in_initial_sd": "mask_drift"})
+        return found | {"seed_mask_correlation": _of_pairs_measure(data, variant, "seed_mask_correlation")}
+
     return Evidence(
-        _readings(data, readings),
+        (*_readings(data, readings), *(_of_pairs(data, name, METHOD, metric) for name, metric in of_pairs.items())),
         controls=_controls(data, "sharp share", "sharp_share", (SHUFFLED,)),
-        measures=_measures(data, METHOD, metrics),
-        control_measures=for_controls((SHUFFLED,), lambda v: _measures(data, v, metrics)),
+        differences=_differences(data, "sharp_share", (SHUFFLED,)),
+        context=_pairs(data),
+        measures=measures(METHOD),
+        control_measures=for_controls((SHUFFLED,), measures),
     )
 
 
@@ -73,6 +108,7 @@ def groups(data: Measured) -> Evidence:
     return Evidence(
         _readings(data, readings),
         controls=_controls(data, "clusters favoured", "clusters_favoured"),
+        differences=_differences(data, "clusters_favoured"),
         measures=_measures(data, METHOD, metrics),
         control_measures=for_controls(CONTROLS, lambda v: _measures(data, v, metrics)),
     )
@@ -82,22 +118,30 @@ def consistency(data: Measured) -> Evidence:
     """C18: is the correlation within five clusters above that of clustered chance, and do seeds agree on the groups?"""
     first = "consistency above its null"
 
-    def above(name: str, variant: str) -> Reading:
+    def beyond(variant: str) -> np.ndarray:
         difference = data.value(variant, "cluster_consistency") - data.value(variant, "cluster_consistency_null")
-        return over_seeds(name, difference.mean(axis=0), "plain")
+        return difference.mean(axis=0)
+
+    def above(name: str, variant: str) -> Reading:
+        return over_seeds(name, beyond(variant), "plain")
 
     def measures(variant: str) -> Measures:
-        agreement = _measures(data, variant, {"adjusted_rand_index": "cluster_seed_ari"})
-        return {"consistency_above_null": measure(above(first, variant)), **agreement}
+        agreement = _of_pairs_measure(data, variant, "cluster_seed_ari")
+        return {"consistency_above_null": measure(above(first, variant)), "adjusted_rand_index": agreement}
 
     readings = {
-        "adjusted Rand index between seeds": "cluster_seed_ari",
         "consistency as the paper reads it": "cluster_consistency",
-        "the same of frequency-matched chance profiles": "cluster_consistency_null",
+        "the same of shifted profiles": "cluster_consistency_null",
     }
     return Evidence(
-        (above(first, METHOD), *_readings(data, readings)),
+        (
+            above(first, METHOD),
+            _of_pairs(data, "adjusted Rand index between seeds", METHOD, "cluster_seed_ari"),
+            *_readings(data, readings),
+        ),
         controls={v: attempt(v, lambda v=v: above(f"{first}, {v}", v)) for v in CONTROLS},
+        differences=differences(CONTROLS, beyond),
+        context=_pairs(data),
         measures=measures(METHOD),
         control_measures=for_controls(CONTROLS, measures),
         null=0.0,
@@ -108,9 +152,12 @@ def positional(data: Measured) -> Evidence:
     """C19: the share of features whose firing depends on position, beyond the share that the same procedure finds in
     permuted labels."""
 
-    def beyond(name: str, variant: str, first: int, where: Measured = data) -> Reading:
+    def values_S(variant: str, first: int, where: Measured = data) -> np.ndarray:
         share, null = (where.value(variant, f"positional_share_{first}{end}") for end in ("", "_null"))
-        return over_seeds(name, (share - null).mean(axis=0), "plain")
+        return (share - null).mean(axis=0)
+
+    def beyond(name: str, variant: str, first: int, where: Measured = data) -> Reading:
+        return over_seeds(name, values_S(variant, first, where), "plain")
 
     def measures(variant: str) -> Measures:
         return {f"share_beyond_null_from_{k}": measure(beyond("share", variant, k)) for k in (8, 1)}
@@ -132,7 +179,8 @@ def positional(data: Measured) -> Evidence:
             *(beyond(f"from position 8, layer {layer}", METHOD, 8, data.at(layer)) for layer in data.layers),
         ),
         controls={v: attempt(v, lambda v=v: beyond(f"from position 8, {v}", v, 8)) for v in CONTROLS},
-        context=(*_readings(data, context), at_embedding(8), at_embedding(1)),
+        differences=differences(CONTROLS, lambda v: values_S(v, 8)),
+        context=(*_readings(data, context), *(() if data.position_is_input else map(at_embedding, (8, 1)))),
         measures=measures(METHOD),
         control_measures=for_controls(CONTROLS, measures),
         null=0.0,
@@ -143,8 +191,8 @@ def masks(data: Measured) -> Evidence:
     """C20: what is lost when a feature's mask is moved to other positions, and do seeds agree on masks?"""
 
     def measures(variant: str) -> Measures:
-        metrics = {"fvu_rise_when_shuffled": "fvu_rise_shuffled", "seed_mask_correlation": "seed_mask_correlation"}
-        found = _measures(data, variant, metrics)
+        found = _measures(data, variant, {"fvu_rise_when_shuffled": "fvu_rise_shuffled"})
+        found["seed_mask_correlation"] = _of_pairs_measure(data, variant, "seed_mask_correlation")
         rise, agreement = found.values()
         either = rise.low > RISE or agreement.low > AGREEMENT
         neither = rise.high <= RISE and agreement.high <= AGREEMENT
@@ -155,12 +203,16 @@ def masks(data: Measured) -> Evidence:
         "mask replaced by its mean": "fvu_rise_mean",
         "mask thresholded": "fvu_rise_hard",
         "mask thresholded at half its maximum": "fvu_rise_gauge_hard",
-        "correlation of matched masks between seeds": "seed_mask_correlation",
-        "correlation of a mask and its feature's firing": "mask_profile_correlation",
     }
     return Evidence(
-        _readings(data, readings),
+        (
+            *_readings(data, readings),
+            _of_pairs(data, "correlation of matched masks between seeds", METHOD, "seed_mask_correlation"),
+            *_readings(data, {"correlation of a mask and its feature's firing": "mask_profile_correlation"}),
+        ),
         controls=_controls(data, "mask shuffled", "fvu_rise_shuffled", (SHUFFLED,)),
+        differences=_differences(data, "fvu_rise_shuffled", (SHUFFLED,)),
+        context=_pairs(data),
         measures=measures(METHOD),
         control_measures=for_controls((SHUFFLED,), measures),
         null=0.0,
@@ -174,13 +226,16 @@ def interpretability(data: Measured) -> Evidence:
     p is that of a loss of MARGIN or more, one-sided (non-inferiority).
     """
 
-    def loss(name: str, variant: str) -> Reading:
+    def values_S(variant: str) -> np.ndarray:
         try:
             other, own = (data.value(variant, f"token_share_{kind}") for kind in ("other", "positional"))
         except Missing as missing:
             why = "it is left out where too few features of either kind have equal density"
             raise Missing(f"{missing}; {why}") from None
-        return over_seeds(name, (other - own).mean(axis=0), "plain")
+        return (other - own).mean(axis=0)
+
+    def loss(name: str, variant: str) -> Reading:
+        return over_seeds(name, values_S(variant), "plain")
 
     def measures(variant: str) -> Measures:
         return {"loss_upper_limit": measure(loss(variant, variant))}
@@ -193,6 +248,7 @@ def interpretability(data: Measured) -> Evidence:
     return Evidence(
         (dataclasses.replace(first, p=first.interval.equivalence_p(-float("inf"), MARGIN)), *_readings(data, readings)),
         controls={SHUFFLED: attempt(SHUFFLED, lambda: loss(f"{first.name}, {SHUFFLED}", SHUFFLED))},
+        differences=differences((SHUFFLED,), values_S),
         measures=measures(METHOD),
         control_measures=for_controls((SHUFFLED,), measures),
         null=MARGIN,

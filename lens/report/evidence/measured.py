@@ -17,6 +17,8 @@ OPTIONAL = ("probing", "decoding", "tests")  # of stages that an older or a part
 METHOD = "temporallens"
 INPUT = "activations"
 INPUT_SEED = -1
+POSITION_ADDED = {"all-minilm-l6-v2"}
+"""Models that add a learned vector of each position to the token's before the first block."""
 
 
 class Missing(LookupError):
@@ -45,6 +47,11 @@ class Measured:
         there = [name for name in OPTIONAL if any(study.results.glob(f"tables/*/layer_*/{name}.csv"))]
         found = {name: tables.read(study, name) for name in (*TABLES, *there)}
         return cls(tuple(map(str, study.main)), study.seeds, study.windows.length, found, study)
+
+    @property
+    def position_is_input(self) -> bool:
+        """Whether the embedding layer holds absolute positions, and so is no control without them."""
+        return self.study.model in POSITION_ADDED
 
     def over_depth(self) -> Measured:
         """The same study at every block that it holds, with the seeds that all of these have."""
@@ -148,9 +155,7 @@ class Measured:
         if covered != list(positions):
             raise Missing(f"the position buckets do not add up to {_words(positions)}")
         axes = {"block": sorted(blocks["block"].unique(), key=str), "bucket": buckets}
-        sums, counts = (
-            self._array(blocks, variant, metric, axes, column).sum(axis=-1) for column in ("value", "n")
-        )
+        sums, counts = (self._array(blocks, variant, metric, axes, column).sum(axis=-1) for column in ("value", "n"))
         return sums, counts
 
     def late_history(self, variant: str, metric: str) -> np.ndarray:

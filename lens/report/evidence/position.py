@@ -19,6 +19,8 @@ SOURCES = {
 
 def decodable(data: Measured) -> Evidence:
     """C33: held-out R^2 of log2(1 + t) from the activation minus the same at the embedding layer, by document."""
+    if data.position_is_input:
+        raise Missing("position is an input of this model, so there is nothing to subtract")
     embedding = data.embedding()
 
     def beyond(name: str, where: Measured, first: int) -> Reading:

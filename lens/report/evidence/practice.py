@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pandas as pd
 
 from lens.config import ROOT
-from lens.measure.stats import interval, seed_component
 from lens.measure.verdicts import ALPHA
+from lens.report.evidence.early_late import against, early_against_late
 from lens.report.evidence.measured import Measured, Missing
-from lens.report.evidence.readings import Evidence, exact, measure, truth
+from lens.report.evidence.readings import Evidence, beyond, exact, measure, truth
+
+EARLY_LATE = "early against late"  # as the table `tests` names it; the other comparison is with the standard dictionary
 
 
 def t_tests(data: Measured) -> Evidence:
     """C31: of the comparisons that a paired t test over windows calls significant, the share that an interval over
-    training seeds keeps.
+    training seeds and documents keeps.
 
     A comparison is a variant against the standard one, or early against late positions of one variant, at one layer.
     The t test over windows is that of the first seed: what a single run would have reported.
     """
-    table = data.table("tests")
-    outcomes = [_outcome(rows) for _, rows in table.groupby(["layer", "variant", "comparison"]) if len(rows) > 1]
+    comparisons = data.table("tests").groupby(["layer", "variant", "comparison"])
+    outcomes = [_outcome(data, *key, rows) for key, rows in comparisons if len(rows) > 1]
     if not outcomes:
         raise Missing("one training seed: no interval to compare the t tests with")
     n, significant, kept = len(outcomes), sum(a for a, _ in outcomes), sum(a and b for a, b in outcomes)
@@ -32,11 +36,16 @@ def t_tests(data: Measured) -> Evidence:
     )
 
 
-def _outcome(rows: pd.DataFrame) -> tuple[bool, bool]:
-    """Of one comparison, a row per seed: is it significant over the first seed's windows, and over seeds?"""
+def _outcome(data: Measured, layer: str, variant: str, comparison: str, rows: pd.DataFrame) -> tuple[bool, bool]:
+    """Of one comparison, a row per seed: is it significant over the first seed's windows, and over seeds and documents?
+
+    Raises:
+        Missing: the errors of one of these runs are not there, or text is not replicated.
+    """
     rows = rows.sort_values("seed")
-    over = interval(rows["value"].mean(), seed_component(rows["value"].to_numpy()))
-    return bool(rows["p"].iloc[0] < ALPHA), over.low > 0 or over.high < 0
+    here = dataclasses.replace(data.at(layer), seeds=tuple(rows["seed"]))
+    pair = early_against_late(here, variant) if comparison == EARLY_LATE else against(here, variant, "standard")
+    return bool(rows["p"].iloc[0] < ALPHA), bool(beyond(pair, 0.0))
 
 
 def package(data: Measured) -> Evidence:

@@ -9,6 +9,7 @@ from lens.report.evidence.readings import (
     Evidence,
     Reading,
     attempt,
+    differences,
     exact,
     measure,
     over_seeds,
@@ -49,15 +50,19 @@ def language_model(data: Measured) -> Evidence:
 def method_against_standard(data: Measured) -> Evidence:
     """C16: probing accuracy of the method minus that of the standard dictionary of the same seed."""
 
-    def gain(name: str, variant: str, k: int | None = None) -> Reading:
+    def values_S(variant: str, k: int | None = None) -> np.ndarray:
         difference = _accuracies(data, variant, k) - _accuracies(data, "standard", k)  # [L, S, tasks, ks]
-        return over_seeds(name, difference.mean(axis=(0, 2, 3)), "plain")
+        return difference.mean(axis=(0, 2, 3))
+
+    def gain(name: str, variant: str, k: int | None = None) -> Reading:
+        return over_seeds(name, values_S(variant, k), "plain")
 
     by_k = (attempt(f"top-{k}", lambda k=k: gain(f"top-{k}", METHOD, k)) for k in KS)
     control, l0 = f"probing accuracy, {SHUFFLED}", "L0 of the method over that of the standard dictionary - 1"
     return Evidence(
         (gain("probing accuracy", METHOD), *by_k),
         controls={SHUFFLED: attempt(control, lambda: gain(control, SHUFFLED))},
+        differences=differences((SHUFFLED,), values_S),
         context=(
             attempt(l0, lambda: relative_change(l0, data.value(METHOD, "l0"), data.value("standard", "l0"))),
         ),

@@ -15,7 +15,7 @@ import numpy as np
 
 from lens.measure.stats import Component, Interval, interval, seed_component
 from lens.measure.verdicts import Measure
-from lens.report.evidence.measured import Measured, Missing
+from lens.report.evidence.measured import METHOD, Measured, Missing
 
 
 class Scale(NamedTuple):
@@ -73,7 +73,7 @@ class Evidence:
 
     Attributes:
         controls: control variant -> its value of the first reading.
-        differences: "a - b" -> paired difference of the first reading.
+        differences: "a - b" -> paired difference of the first reading; "temporallens - control" decides attribution.
         context: further numbers that no rule reads.
         measures: what the conditions of the claim's rule read, by name.
         control_measures: control variant -> its measures.
@@ -130,9 +130,12 @@ def measure(reading: Reading) -> Measure:
     return Measure(*reading.shown)
 
 
+UNKNOWN = Measure(np.nan, np.nan, np.nan)  # every condition on it stays open
+
+
 def truth(value: bool | None) -> Measure:
     """Yes or no, as a rule's conditions read it; None: unknown."""
-    return Measure(*[np.nan if value is None else float(value)] * 3)
+    return UNKNOWN if value is None else Measure(*[float(value)] * 3)
 
 
 def largest(measures: Sequence[Measure]) -> Measure:
@@ -145,10 +148,24 @@ def smallest(measures: Sequence[Measure]) -> Measure:
     return Measure(*(min(values) if np.isfinite(values).all() else np.nan for values in zip(*measures, strict=True)))
 
 
-def excludes(reading: Reading, value: float = 0.0) -> bool | None:
-    """Whether the interval of a reading excludes a value; None without an interval."""
+def beyond(reading: Reading, margin: float) -> bool | None:
+    """Whether a reading is farther from 0 than `margin`, on either side: yes and no need the whole interval there; None
+    where it reaches both, or is unknown."""
     _, low, high = reading.shown
-    return None if np.isnan(low) else low > value or high < value
+    if low > margin or high < -margin:
+        return True
+    return False if -margin <= low and high <= margin else None
+
+
+def differences(controls: Iterable[str], values_S: Callable[[str], np.ndarray]) -> dict[str, Reading]:
+    """Of the first reading's value, one per seed: the method's minus each control's, paired by seed, under the names
+    by which attribution finds them."""
+
+    def difference(name: str, control: str) -> Reading:
+        return over_seeds(name, values_S(METHOD) - values_S(control), "plain")
+
+    named = {f"{METHOD} - {control}": control for control in controls}
+    return {name: attempt(name, lambda n=name, c=control: difference(n, c)) for name, control in named.items()}
 
 
 def for_controls(controls: Iterable[str], measures: Callable[[str], Measures]) -> dict[str, Measures]:

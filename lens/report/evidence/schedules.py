@@ -66,9 +66,10 @@ def quality(data: Measured) -> Evidence:
     p is that of two one-sided tests against a difference of 2 % (TOST), of the setting that moves the measure most.
     """
     data = data.ablated()
-    settings = [v for v in (*SCHEDULES.values(), BOS) if v != METHOD and data.has(v, "fvu")]
-    if not settings:
-        raise Missing("no other schedule, and none with BOS, in this study's ablations")
+    schedules = [v for v in SCHEDULES.values() if v != METHOD]
+    if missing := [v for v in schedules if not data.has(v, "fvu")]:
+        raise Missing(f"not every schedule of C23 is in this study: add {', '.join(missing)} to the ablations")
+    settings = [*schedules, *([BOS] if data.has(BOS, "fvu") else [])]
     by_measure = {
         name: [attempt(f"{name}, {v}", lambda n=name, v=v, m=metric: _moved(data, f"{n}, {v}", v, m)) for v in settings]
         for name, metric in QUALITY.items()
@@ -83,8 +84,9 @@ def quality(data: Measured) -> Evidence:
 
 def _moved(data: Measured, name: str, variant: str, metric: str) -> Reading:
     change = relative_change(name, data.value(variant, metric), data.value(METHOD, metric))
+    detail = f"{change.detail}; its inputs are scaled with BOS counted in" if variant == BOS else change.detail
     low, high = (SCALES["growth"].forward(sign * EQUIVALENT) for sign in (-1, 1))
-    return dataclasses.replace(change, p=change.interval.equivalence_p(low, high))
+    return dataclasses.replace(change, p=change.interval.equivalence_p(low, high), detail=detail)
 
 
 def _worst(name: str, readings: list[Reading]) -> Reading:

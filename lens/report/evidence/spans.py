@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 from scipy.stats import page_trend_test, rankdata
 
+from lens.measure.spans import DENSITY_EDGES
 from lens.measure.stats import correlation
 from lens.report.evidence.measured import METHOD, Measured, Missing
 from lens.report.evidence.readings import (
@@ -14,8 +15,9 @@ from lens.report.evidence.readings import (
     Measures,
     Reading,
     attempt,
+    beyond,
+    differences,
     exact,
-    excludes,
     for_controls,
     measure,
     over_seeds,
@@ -23,8 +25,9 @@ from lens.report.evidence.readings import (
 )
 
 CONTROLS = ("standard", "shuffled_positions")
-WIDTH, MATCHED = "span_fwhm", "span_fwhm_matched"
-NULLS = {"labels permuted": "span_fwhm_permuted", "equal frequency": "span_fwhm_frequency"}
+WIDTH = "span_fwhm"
+BINS = tuple(f"span_fwhm_bin_{i}" for i in range(1, len(DENSITY_EDGES)))  # the same of features of one half-decade
+NULLS = {"labels shifted": "span_fwhm_permuted", "equal frequency": "span_fwhm_frequency"}
 UNTRAINED = "untrained"
 READINGS = {
     "full width at half maximum": WIDTH,
@@ -32,7 +35,7 @@ READINGS = {
     "effective number of positions": "span_effective_positions",
     "dwell length": "span_dwell",
 }
-TRENDS = {"full width at half maximum, matched by density": MATCHED, **READINGS}
+MATCHED = "full width at half maximum, matched by density"
 CONTEXT = {
     "the same mask run before training": "span_mask_run_start",
     "effective positions relative to equal frequency": "span_effective_ratio",
@@ -48,25 +51,25 @@ LEAST_LAYERS = 6
 
 def shallow(data: Measured) -> Evidence:
     """C05: spans at the shallowest of the three layers."""
-    return _spans_at(data, 0)
+    return _spans_at(data, 0, margin=4)
 
 
 def middle(data: Measured) -> Evidence:
     """C06: spans at the middle layer."""
-    return _spans_at(data, 1)
+    return _spans_at(data, 1, margin=8)
 
 
 def deep(data: Measured) -> Evidence:
     """C07: spans at the deepest of the three layers."""
-    return _spans_at(data, 2)
+    return _spans_at(data, 2, margin=16)
 
 
-def _spans_at(data: Measured, index: int) -> Evidence:
+def _spans_at(data: Measured, index: int, margin: float) -> Evidence:
+    """`margin`: positions by which spans have to differ from those of every null, a quarter of the claimed value."""
     if len(data.layers) != 3:
         raise Missing(f"the claim names three depths, the study has {len(data.layers)} main layer(s)")
     data = data.at(data.layers[index])
     first, *others = READINGS
-    measures = _span_measures(data, METHOD)
     untrained = attempt("null: untrained", lambda: _median(data, "null: untrained", UNTRAINED, WIDTH))
     return Evidence(
         (
@@ -74,22 +77,26 @@ def _spans_at(data: Measured, index: int) -> Evidence:
             *(attempt(name, lambda n=name: _median(data, n, METHOD, READINGS[n])) for name in others),
         ),
         controls={v: attempt(v, lambda v=v: _median(data, f"{first}, {v}", v, WIDTH)) for v in CONTROLS},
-        differences={r.name: r for r in _against_nulls(data, METHOD)},
+        differences={
+            **{r.name: r for r in _against_nulls(data, METHOD)},
+            **differences(CONTROLS, lambda v: data.value(v, WIDTH).mean(axis=0)),
+        },
         context=(
             *(attempt(n, lambda n=n, m=metric: _median(data, n, METHOD, m)) for n, metric in CONTEXT.items()),
             untrained,
         ),
-        measures=measures,
-        control_measures=for_controls(CONTROLS, lambda v: _span_measures(data, v)),
+        measures=_span_measures(data, METHOD, margin),
+        control_measures=for_controls(CONTROLS, lambda v: _span_measures(data, v, margin)),
     )
 
 
-def _span_measures(data: Measured, variant: str) -> Measures:
-    """The median span, and whether its difference to each null excludes 0."""
-    answers = [excludes(r) for r in _against_nulls(data, variant) if r.interval is not None]
+def _span_measures(data: Measured, variant: str, margin: float) -> Measures:
+    """The median span, and whether it is farther than `margin` from that of each null; unknown where a null is missing,
+    unless another one is as near as that."""
+    answers = [beyond(reading, margin) for reading in _against_nulls(data, variant)]
     return {
         "median_span": measure(_median(data, variant, variant, WIDTH)),
-        "differs_from_nulls": truth(None if None in answers else all(answers)),
+        "differs_from_nulls": truth(False if False in answers else None if None in answers else True),
     }
 
 
@@ -98,17 +105,15 @@ def _median(data: Measured, name: str, variant: str, metric: str) -> Reading:
 
 
 def _against_nulls(data: Measured, variant: str) -> list[Reading]:
-    """Differences to every null. Of an untrained dictionary no feature may pass the position test: that null then has
-    no span to differ from, and is left empty."""
-    width = data.value(variant, WIDTH)
+    """Differences to every null, empty where it is missing: of an untrained dictionary no feature may pass the position
+    test, so that there is no span to differ from."""
+    nulls = {name: (variant, metric) for name, metric in NULLS.items()} | {UNTRAINED: (UNTRAINED, WIDTH)}
 
-    def difference(null: str, values_LS: np.ndarray) -> Reading:
-        return over_seeds(f"{variant} - {null}", (width - values_LS).mean(axis=0), "plain")
+    def difference(name: str, null: tuple[str, str]) -> Reading:
+        return over_seeds(name, (data.value(variant, WIDTH) - data.value(*null)).mean(axis=0), "plain")
 
-    return [
-        *(difference(name, data.value(variant, metric)) for name, metric in NULLS.items()),
-        attempt(f"{variant} - {UNTRAINED}", lambda: difference(UNTRAINED, data.value(UNTRAINED, WIDTH))),
-    ]
+    named = {f"{variant} - {name}": null for name, null in nulls.items()}
+    return [attempt(name, lambda n=name, null=null: difference(n, null)) for name, null in named.items()]
 
 
 def trend(data: Measured) -> Evidence:
@@ -121,33 +126,50 @@ def trend(data: Measured) -> Evidence:
         raise Missing(f"a trend over depth needs at least {LEAST_LAYERS} layers, the study has {len(deep_data.layers)}")
     if len(deep_data.seeds) < 2:
         raise Missing("a trend test needs at least 2 seeds as blocks")
-    first, *others = TRENDS
+    others = {name: lambda m=metric: deep_data.value(METHOD, m) for name, metric in READINGS.items()}
     return Evidence(
         (
-            _trend(deep_data, first, METHOD, MATCHED),
-            *(attempt(name, lambda n=name: _trend(deep_data, n, METHOD, TRENDS[n])) for name in others),
+            _trend(MATCHED, _matched(deep_data, METHOD)),
+            *(attempt(name, lambda n=name, widths=widths: _trend(n, widths())) for name, widths in others.items()),
         ),
-        controls={v: attempt(v, lambda v=v: _trend(deep_data, f"{first}, {v}", v, MATCHED)) for v in CONTROLS},
+        controls={v: attempt(v, lambda v=v: _trend(f"{MATCHED}, {v}", _matched(deep_data, v))) for v in CONTROLS},
+        differences=differences(CONTROLS, lambda v: _slopes(_matched(deep_data, v))),
         measures=_trend_measures(data, deep_data, METHOD),
         control_measures=for_controls(CONTROLS, lambda v: _trend_measures(data, deep_data, v)),
         null=0.0,
     )
 
 
-def _trend(data: Measured, name: str, variant: str, metric: str) -> Reading:
+def _matched(data: Measured, variant: str) -> np.ndarray:
+    """Median spans at equal density `[L, S]`: the mean over those half-decades of density that hold enough features at
+    every layer and with every seed.
+
+    Raises:
+        Missing: there is no such half-decade.
+    """
+    data.value(variant, WIDTH)  # a run that is missing altogether is named
+    common = [name for name in BINS if data.has(variant, name)]
+    if not common:
+        raise Missing(f"{variant}: no half-decade of density holds enough features at every layer and with every seed")
+    return np.mean([data.value(variant, name) for name in common], axis=0)
+
+
+def _slopes(spans_LS: np.ndarray) -> np.ndarray:
+    """Rank correlation of the span with depth of each seed; 0 where it is the same at every layer."""
+    ranks_SL = rankdata(spans_LS, axis=0).T
+    return np.nan_to_num(correlation(np.arange(ranks_SL.shape[1]), ranks_SL))
+
+
+def _trend(name: str, spans_LS: np.ndarray) -> Reading:
     """Rank correlation of the span with depth, interval over seeds; p is Page's, one-sided towards wider."""
-    spans_SL = data.value(variant, metric).T
-    slopes = correlation(np.arange(spans_SL.shape[1]), rankdata(spans_SL, axis=1))
-    slopes = np.nan_to_num(slopes)  # the same span at every layer: no trend
-    reading = over_seeds(name, slopes, "plain", "rank correlation with depth; p of Page's test")
-    return dataclasses.replace(reading, p=float(page_trend_test(spans_SL).pvalue))
+    reading = over_seeds(name, _slopes(spans_LS), "plain", "rank correlation with depth; p of Page's test")
+    return dataclasses.replace(reading, p=float(page_trend_test(spans_LS.T).pvalue))
 
 
 def _trend_measures(data: Measured, deep_data: Measured, variant: str) -> Measures:
-    """p over all layers; order of the three main layers, by seed and of the means."""
-    spans_LS = data.value(variant, WIDTH)
+    """p over all layers, and the share of seeds in whose spans the three main layers are in order."""
+    in_order_S = (np.diff(data.value(variant, WIDTH), axis=0) > 0).all(axis=0)
     return {
-        "trend_p": measure(exact("p", _trend(deep_data, variant, variant, MATCHED).p)),
-        "share_of_seeds_in_order": measure(exact("share", (np.diff(spans_LS, axis=0) > 0).all(axis=0).mean())),
-        "medians_in_order": truth(bool((np.diff(spans_LS.mean(axis=1)) > 0).all())),
+        "trend_p": measure(exact("p", _trend(variant, _matched(deep_data, variant)).p)),
+        "share_of_seeds_in_order": measure(exact("share", in_order_S.mean())),
     }

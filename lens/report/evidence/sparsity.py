@@ -4,8 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 
+from lens.measure.reconstruction import buckets
 from lens.report.evidence.measured import METHOD, Measured, Missing
-from lens.report.evidence.readings import Evidence, Reading, attempt, by_layer, measure, over_seeds
+from lens.report.evidence.readings import (
+    Evidence,
+    Measures,
+    Reading,
+    attempt,
+    by_layer,
+    differences,
+    exact,
+    for_controls,
+    measure,
+    over_seeds,
+)
 
 CONTROLS = ("standard", "shuffled_positions")
 
@@ -24,6 +36,7 @@ def sparsity(data: Measured) -> Evidence:
             v: attempt(f"zero fraction, {v}", lambda v=v: _summary(data, f"zero fraction, {v}", v, "zero_fraction"))
             for v in CONTROLS
         },
+        differences=differences(CONTROLS, lambda v: data.value(v, "zero_fraction").mean(axis=0)),
     )
 
 
@@ -47,6 +60,7 @@ def sparsity_range(data: Measured) -> Evidence:
             *by_layers,
         ),
         controls={v: attempt(v, lambda v=v: control(v)) for v in CONTROLS},
+        differences=differences(CONTROLS, lambda v: np.maximum(*_ranges(data, v)).mean(axis=0)),
     )
 
 
@@ -57,6 +71,12 @@ def _ranges(data: Measured, variant: str) -> tuple[np.ndarray, np.ndarray]:
 
 def usage(data: Measured) -> Evidence:
     """C29: how much the number of active features varies over text positions, against the standard dictionary."""
+
+    def control(variant: str) -> Measures:
+        own = variant == "standard"
+        beyond_it = exact("by definition", 0.0) if own else _usage_difference(data, variant, "standard")
+        return {"range": measure(_usage_reading(data, variant, variant)), "range_beyond_standard": measure(beyond_it)}
+
     first, *by_layers = by_layer(data, "L0 range", _usage_range(data, METHOD), "plain")
     beyond = _usage_difference(data, METHOD, "standard")
     others = ((METHOD, "shuffled_positions"), ("shuffled_positions", "standard"))
@@ -70,16 +90,21 @@ def usage(data: Measured) -> Evidence:
         },
         context=(attempt(on_error, lambda: _usage_difference(data.ablated(), METHOD, "recon_only_weights")),),
         measures={"range": measure(first), "range_beyond_standard": measure(beyond)},
+        control_measures=for_controls(CONTROLS, control),
         null=0.0,
     )
 
 
 def _usage_range(data: Measured, variant: str) -> np.ndarray:
-    """Largest L0 over smallest, minus 1, over text positions `[L, S]`."""
-    l0 = data.curve(variant, "l0", data.text)
+    """Largest mean L0 of a position bucket over the smallest, minus 1, `[L, S]`; BOS left out.
+
+    Of single positions the noise of sampling alone would give a range, and the wider, the fewer the windows.
+    """
+    where = [range(s.start, s.stop) for s in buckets(data.length).values() if s.start in data.text]
+    l0 = np.stack([data.curve(variant, "l0", positions).mean(axis=-1) for positions in where])
     if not (l0 > 0).all():
-        raise Missing(f"{variant}: no feature fires at some position, so there is no ratio of L0")
-    return l0.max(axis=-1) / l0.min(axis=-1) - 1
+        raise Missing(f"{variant}: no feature fires in some position bucket, so there is no ratio of L0")
+    return l0.max(axis=0) / l0.min(axis=0) - 1
 
 
 def _usage_reading(data: Measured, name: str, variant: str) -> Reading:
