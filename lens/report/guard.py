@@ -59,4 +59,4 @@ def _read_again(study: Study) -> Study | None:
 def _without_layers(study: Study) -> Study:
     """The parameters but for the lists of layers: a layer added during a run concerns no stage that is under way."""
     ablations = dataclasses.replace(study.ablations, layers=())
-    return dataclasses.replace(study, layers=(), ablations=ablations, out=None)
+    return dataclasses.replace(study, layers=(), main_layers=(), ablations=ablations, out=None)

@@ -39,17 +39,19 @@ def train(study: Study, layer: Layer, kind: Literal["dictionaries", "ablations"]
     )
 
 
-def training_tables(trained: Trained) -> dict[str, pd.DataFrame]:
-    """The tables `history`, `position_weights`, `positions`, `summary` and `masks` of a training run."""
+def training_tables(trained: Trained, curves: bool = True) -> dict[str, pd.DataFrame]:
+    """The tables `history`, `positions` and `summary` of a training run and, with `curves`, also `position_weights` and
+    `masks`, which are large."""
     late = trained.late_weights.assign(metric="position_weight", n=1, unit="weight, mean 1")
     summary = trained.summary.assign(positions="text", n=1, unit="")
-    return {
+    tables = {
         "history": trained.history,
-        "position_weights": trained.position_weights,
         "positions": late[["variant", "seed", "position", "metric", "value", "n", "unit"]],
         "summary": summary[["variant", "seed", "positions", "metric", "value", "n", "unit"]],
-        "masks": masks_table(trained),
     }
+    if curves:
+        tables |= {"position_weights": trained.position_weights, "masks": masks_table(trained)}
+    return tables
 
 
 def masks_table(trained: Trained) -> pd.DataFrame:

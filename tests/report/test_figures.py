@@ -125,7 +125,7 @@ def test_one_seed_and_one_layer_draw_without_an_interval():
     alone = at(("8",), seeds=(0,))
     alone["summary"] = alone["summary"][~alone["summary"]["metric"].str.startswith("seed_")]
     plots, left_out = gallery.drawn(alone.__getitem__)
-    assert list(left_out) == ["mask_agreement"] and "three seeds" in left_out["mask_agreement"]
+    assert not left_out and "too few" in drawn_texts(plots["mask_agreement"])[0]
     assert not [name for name, plot in plots.items() if "nan" in plot.alt + plot.caption]
     assert "no interval" in per_position_error(alone["positions"]).caption
 
@@ -283,13 +283,14 @@ def test_windows_too_short_for_the_second_test_have_one_panel():
     assert len(plot.figure.axes) == 1 and "From position 8" not in plot.alt
 
 
-def test_layers_with_too_few_seeds_are_named_in_the_agreement_of_masks():
+def test_layers_with_too_few_pairs_are_named_in_the_agreement_of_masks():
     summary = tables()["summary"]
     few = (summary["layer"] == "3") & summary["metric"].str.startswith("seed_")
     plot = mask_agreement(summary[~few])
-    assert drawn_texts(plot) == ["fewer than\nthree seeds"]
-    with pytest.raises(FigureError, match="at least three seeds"):
-        mask_agreement(summary[~summary["metric"].str.startswith("seed_")])
+    assert drawn_texts(plot) == ["too few\nshared features"]
+    neither = summary["metric"].str.startswith(("seed_", "fvu_rise"))
+    with pytest.raises(FigureError, match="neither pairs of seeds nor changed masks"):
+        mask_agreement(summary[~neither])
 
 
 def test_profiles_are_drawn_in_the_order_of_the_leaves():

@@ -32,20 +32,20 @@ def mask_agreement(summary: pd.DataFrame) -> Plot:
         summary: the `summary` table; rows of TemporalLens.
 
     Raises:
-        FigureError: no pairs of seeds were compared: that takes three seeds.
+        FigureError: neither is in the table.
     """
     ours = summary[summary["variant"] == VARIANT]
     pairs = ours[ours["metric"].isin(PAIRS)].assign(series=lambda t: t["metric"])
-    if pairs.empty:
-        raise FigureError("mask_agreement: no pairs of seeds are compared; that takes at least three seeds of a layer")
     effects = ours[ours["metric"].isin(EFFECTS)].assign(series=lambda t: t["metric"])
+    if pairs.empty and effects.empty:
+        raise FigureError("mask_agreement: the summary has neither pairs of seeds nor changed masks of TemporalLens")
     layers = style.layers_in_order(ours["layer"])
     with style.house_style():
         figure = style.new_figure(5.6 if effects.empty else 10.8)
         top, *below = figure.subplots(1 if effects.empty else 2, 1, sharex=True, squeeze=False)[:, 0]
         found = dots.dot_panel(top, pairs, layers, PAIRS)
         dots.frame(top, found, [0, 1])
-        dots.nothing(top, layers, found, "fewer than\nthree seeds")
+        dots.nothing(top, layers, found, "too few\nshared features")
         top.axhline(0, color="#777777", linewidth=0.8, zorder=1)
         top.set_ylabel("correlation\nbetween seeds")
         dots.panel_legend(top, list(PAIRS.values()))
@@ -64,10 +64,12 @@ def mask_agreement(summary: pd.DataFrame) -> Plot:
         "made 0 or 1: at 1/2, or at half the maximum of each."
     )
     caption = (
-        "Correlation over positions between seeds, of features that two seeds share and of random pairs of those. "
+        "Correlation over positions between seeds, of features that two seeds share (at least 20 of them, or nothing is "
+        "said) and of random pairs of those. "
         "Masks that correlate no more than random pairs are noise; profiles show that the features are the same."
         + (changed if below else "")
-        + f" TemporalLens. {dots.interval_phrase(found)} Between seeds, the dots are jackknife pseudo-values."
+        + f" TemporalLens. {dots.interval_phrase(found if len(found) else rises)}"
+        + (" Between seeds, the dots are jackknife pseudo-values." if len(found) else "")
     )
     alt = f"Dot plot of the correlation of masks and of profiles between seeds. {dots.alt(found, layers, PAIRS, '.2f')}"
     if below:

@@ -1,4 +1,4 @@
-"""How many features depend on position at all, layer by layer, beside what permuted labels give."""
+"""How many features depend on position at all, layer by layer, beside what shifted labels give."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ def positional_share(summary: pd.DataFrame) -> Plot:
             ax.set_title(FROM[name])
             ax.set_ylabel("share of features")
             ax.set_ylim(-0.03, 1.03)
-            chance = f"; permuted labels up to {data.short(nulls['value'].max())}" if len(nulls) else ""
+            chance = f"; shifted labels up to {data.short(nulls['value'].max())}" if len(nulls) else ""
             alt.append(f"{FROM[name].capitalize()}{chance}. {dots.alt(parts[-1], layers, looks)}")
-        handles = [*map(dots.handle, looks.values()), dots.null_handle(BAND, "null: permuted labels")]
+        handles = [*map(dots.handle, looks.values()), dots.null_handle(BAND, "null: shifted labels")]
         style.legend(figure, handles)
     both = ", over all text positions and over those from 8 on, where the steep start of a window is over"
     caption = (
         "Share of the features that fire often enough to be tested whose firing depends on position (false discovery "
         "rate 5 %)"
         + (both if len(tests) > 1 else "")
-        + ". Bands: the range, over variants and seeds, of the share that the same procedure finds in permuted labels. "
+        + ". Bands: the range, over variants and seeds, of the share that the same procedure finds in shifted labels. "
         + dots.interval_phrase(pd.concat(parts))
     )
     return Plot(figure, TITLE, caption, " ".join(alt))

@@ -14,7 +14,7 @@ from lens.report.figures.plot import Plot
 TITLE = "Spans by layer"
 VARIANTS = ["standard", "temporallens", "shuffled_positions", "untrained"]
 NULLS = {
-    "span_fwhm_permuted": ("#dcdcdc", "null: permuted labels"),
+    "span_fwhm_permuted": ("#dcdcdc", "null: shifted labels"),
     "span_fwhm_frequency": ("none", "null: equal frequency"),
 }
 RUNS = {
@@ -72,7 +72,7 @@ def spans_by_layer(summary: pd.DataFrame, *, paper_spans: Sequence[PaperSpan] = 
         style.legend(figure, handles)
     caption = (
         "Full width at half maximum of the smoothed profile of firing, median over the features that pass the "
-        "position test; bands are the range, over variants and seeds, of the same features with permuted labels and of "
+        "position test; bands are the range, over variants and seeds, of the same features with shifted labels and of "
         "features that fire as often at random."
         + (" Dashes: what the paper states for its shallow, middle and deep layer." if claimed else "")
         + (" Below: the longest run of positions where a TemporalLens mask exceeds half its maximum." if below else "")
