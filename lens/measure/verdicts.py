@@ -1,6 +1,6 @@
 """Verdicts: rules that turn an estimate and its interval into a word. No verdict is ever typed.
 
-Four kinds of rule, all written in `claims.yaml` before the runs they judge:
+Four kinds of rule, all registered in `claims.yaml`:
 
 - `band` {low, high, no_effect}: the paper's value with its tolerance. The claim's direction is above
   `no_effect`; with `no_effect: none` only the band counts. `high: none` leaves the band open above.

@@ -1,4 +1,4 @@
-"""The registry `claims.yaml`: what is claimed and by which rule it is judged, locked before the runs that it judges.
+"""The registry `claims.yaml`: what is claimed and by which rule it is judged, locked by a digest.
 
 `registered` holds the date and the digest of every claim's quote, value, quantity, readings, design, test and rule. A
 later change of any of them needs an entry in `amendments` with a date, the claims, the reason and the digest after it.

@@ -179,7 +179,7 @@ def over_emphasis(data: Measured) -> Evidence:
         return attempt(name, lambda: mean_over_layers(where, name, variant, "weight_effective_positions"))
 
     return Evidence(
-        (without, with_bos),
+        (with_bos, without),
         context=(
             attempt(control, lambda: largest(control, data, SHUFFLED, data.text)),
             effective_number(f"{effective}, {without.name}", data, METHOD),
