@@ -74,7 +74,7 @@ def measure(model: LanguageModel, rounds: int) -> Reading:
         for _ in range(rounds):
             start = time.perf_counter()
             activations = open_layer(store, LAYER, "train").activations
-            input_statistics(activations, first_position=1)
+            input_statistics(activations)
             opening.append(time.perf_counter() - start)
         contenders = {"draw": Draws(activations), "step": training.Ours("temporallens")}
         for contender in contenders.values():  # warm

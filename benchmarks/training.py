@@ -20,6 +20,7 @@ from lens.config import ROOT
 from lens.sae.model import SAE, SAEConfig
 from lens.sae.presets import train_config
 from lens.sae.run import Run
+from lens.sae.step import Workspace
 
 BARE, PLAIN = "five bare bf16 products", "plain PyTorch loop"
 OURS, OURS_PLAIN = "ours: TemporalLens", "ours: standard SAE"
@@ -37,7 +38,7 @@ class Ours:
             d_in=D_IN, d_sae=D_SAE, n_positions=positions + 1, masked=config.masks != "none", tau=config.tau_end,
             input_scale=1.0, variant=variant,
         )
-        self.training = Run(config, SAE.initialise(sae_config, torch.zeros(D_IN), seed=0))
+        self.training = Run(config, SAE.initialise(sae_config, torch.zeros(D_IN), seed=0), Workspace())
         self.data = cycle(batches(positions + 1))
 
     def run(self, steps: int) -> float:

@@ -51,13 +51,14 @@ class Measured:
 
 
 def labellings(n: int, T: int, clocks: Mapping[str, np.ndarray]) -> dict[str, Labelling]:
-    """Position from 1 and from 8, each structural clock, and position from 8 among tokens at equal distance from a
-    line break."""
+    """Position from 1 and from 8, each structural clock that ever starts (some tokenizers drop line breaks), and
+    position from 8 among tokens at equal distance from a line break."""
     found = {FIRST: position_labelling(n, T, 1)}
     if T > 2 * int(SETTLED):
         found[SETTLED] = position_labelling(n, T, int(SETTLED))
     for name, clock in clocks.items():
-        found[name] = Labelling(clock_bins(torch.as_tensor(clock)), CLOCK_NAMES)
+        if (clock >= 0).any():
+            found[name] = Labelling(clock_bins(torch.as_tensor(clock)), CLOCK_NAMES)
     if SETTLED in found and "since_newline" in found:
         settled = found[SETTLED]
         found[GIVEN_NEWLINE] = Labelling(settled.bins, settled.names, found["since_newline"].bins)
@@ -279,7 +280,11 @@ def _agreement(a: Measured, b: Measured, pair, clusters_a, clusters_b) -> dict[s
     masks = None if a.mask_TK is None else (a.mask_TK[1:], b.mask_TK[1:])
     eligible = (a.position[FIRST].eligible_K, b.position[FIRST].eligible_K)
     found = matching.agreement(pair, (_profiles(a), _profiles(b)), eligible, masks)
-    values = {"seed_shared_share": float(pair.shared.mean()), "seed_mmcs": pair.mmcs, "seed_pairs": float(found.n_pairs)}
+    values = {
+        "seed_shared_share": float(pair.shared.mean()),
+        "seed_mmcs": pair.mmcs,
+        "seed_pairs": float(found.n_pairs),
+    }
     if found.n_pairs < MIN_PAIRS:
         return values
     values |= {

@@ -64,7 +64,8 @@ def decoding_tables(dictionaries: Dictionaries, activations: Tensor, block: Tens
     """Held-out errors of decoding log2(1 + t) from the activation, from features and from the reconstruction error.
 
     From position 1 and from 8, on every other window; features and errors of the first seed of each main variant: a
-    mask puts its position into its features, whether it learned one or not. The table `decoding`; none where the text is a single document.
+    mask puts its position into its features, whether it learned one or not. The table `decoding`; none where the text
+    is a single document.
     """
     first_seed = min(seed for _, seed in dictionaries)
     activations, block = activations[::DECODED_STRIDE], block[::DECODED_STRIDE]

@@ -15,8 +15,6 @@ from lens.sae.model import SAE, position_mask
 LEARNED = "learned"
 KINDS = ("mean", "shuffled", "hard", "gauge_hard")
 TEXT = slice(1, None)  # BOS is not trained on: its masks are left as they are and counted nowhere
-SATURATED = 0.05  # a mask value nearer than this to 0 or to 1 is saturated
-_CERTAIN = 1e4  # sigmoid(+-1e4) is exactly 1 and 0
 
 
 @dataclass(frozen=True)
@@ -37,18 +35,6 @@ class ProfileCorrelation:
     """median over features of Pearson r, nan without features"""
     n: int
     """features counted: eligible, and neither mask nor firing rate the same at all text positions"""
-
-
-@dataclass(frozen=True)
-class Saturation:
-    """Shares of mask values on text positions; they add up to 1."""
-
-    closed: float
-    """below 0.05"""
-    between: float
-    """from 0.05 to 0.95: amplitudes are changed, nothing is switched"""
-    open: float
-    """above 0.95"""
 
 
 def intervention(mask: Tensor, kind: str, generator: torch.Generator) -> Tensor:
@@ -85,20 +71,6 @@ def intervention(mask: Tensor, kind: str, generator: torch.Generator) -> Tensor:
 def _gate(text: Tensor, opened: Tensor) -> Tensor:
     level = (text * opened).sum(0) / opened.sum(0).clamp_min(1)
     return level * opened
-
-
-@torch.no_grad()
-def intervened(sae: SAE, kind: str, generator: torch.Generator) -> SAE:
-    """A copy of the dictionary with other masks (see `intervention`), as logits at its own temperature.
-
-    Raises:
-        ValueError: an unknown kind, or a dictionary without masks.
-    """
-    tau = sae.config.tau
-    mask = intervention(_learned(sae), kind, generator)
-    weights = {name: weight.detach().clone() for name, weight in sae.state_dict().items()}
-    weights["pos_logits"][TEXT] = tau * mask[TEXT].logit().clamp(-_CERTAIN, _CERTAIN)
-    return SAE(sae.config, weights)
 
 
 @torch.no_grad()
@@ -166,10 +138,3 @@ def mask_profile_correlation(mask_TK: np.ndarray, rate_TK: np.ndarray, eligible_
     m, r = (values[:, counted] - values[:, counted].mean(0) for values in (m, r))
     correlation = (m * r).sum(0) / np.sqrt((m**2).sum(0) * (r**2).sum(0))
     return ProfileCorrelation(float(np.median(correlation)), int(counted.sum()))
-
-
-def saturation(mask_TK: np.ndarray) -> Saturation:
-    """Shares of the mask values m [T, d_sae] on text positions that are closed, open and in between."""
-    text = mask_TK[TEXT]
-    closed, opened = float(np.mean(text < SATURATED)), float(np.mean(text > 1 - SATURATED))
-    return Saturation(closed, 1 - closed - opened, opened)

@@ -74,11 +74,11 @@ def chi_square(counts_RbK: np.ndarray) -> np.ndarray:
 
 
 def permutation_p(q_K: np.ndarray, null_RK: np.ndarray) -> np.ndarray:
-    """(1 + permutations at least as extreme) / (R + 1); beyond all R permutations, the tail of a gamma distribution with
-    the permutations' mean and variance, if it is smaller (Winkler et al. 2016).
+    """(1 + permutations at least as extreme) / (R + 1); beyond all R permutations, the tail of a gamma distribution
+    with the permutations' mean and variance, if it is smaller (Winkler et al. 2016).
 
-    Without the tail a false discovery rate of 5 % could find nothing unless a share of 20 / (R + 1) of the features were
-    positional.
+    Without the tail a false discovery rate of 5 % could find nothing unless a share of 20 / (R + 1) of the features
+    were positional.
     """
     slack = 1e-9 * np.abs(q_K)  # tables that tie in exact arithmetic count as ties
     p = (1 + (null_RK >= q_K - slack).sum(0)) / (len(null_RK) + 1)

@@ -16,7 +16,6 @@ from lens.measure.position_information import MIN_FIRINGS
 from lens.measure.profiles import Profile
 
 BANDWIDTH = 3.0
-BANDWIDTHS = (2.0, 3.0, 4.0)
 WIDTH_FIRINGS = 300  # with 100 to 300 firings a true width of 64 comes out 12 to 32 positions too small
 MILLER_MADOW_FIRINGS = 300  # with fewer the correction overshoots
 FREQUENCY_DRAWS = 50
@@ -67,24 +66,6 @@ def smooth(profile_PK: np.ndarray, bandwidth: float = BANDWIDTH) -> np.ndarray:
     """Gaussian kernel average over positions; near the edges the weights inside the window are renormalised."""
     weights = _kernel(profile_PK.shape[0], bandwidth)
     return np.tensordot(weights / weights.sum(1, keepdims=True), profile_PK, axes=1)
-
-
-def bandwidth_by_loo(profile_PK: np.ndarray) -> float:
-    """The bandwidth of `BANDWIDTHS` that best predicts each position from the others.
-
-    Squared leave-one-out errors, pooled over features, each in units of its own variance over positions; constant
-    profiles have nothing to say.
-    """
-    spread = profile_PK.std(0)
-    varying = spread > 1e-9 * np.abs(profile_PK).max(0, initial=0)
-    scaled = profile_PK[:, varying] / spread[varying]
-
-    def error(bandwidth: float) -> float:
-        weights = _kernel(len(scaled), bandwidth)
-        np.fill_diagonal(weights, 0)
-        return float(np.square(scaled - weights / weights.sum(1, keepdims=True) @ scaled).sum())
-
-    return min(BANDWIDTHS, key=error)
 
 
 def _kernel(n: int, bandwidth: float) -> np.ndarray:

@@ -27,12 +27,11 @@ INCONCLUSIVE = "inconclusive"
 IMPLEMENTED = "implemented"
 BY_CONSTRUCTION = "holds by construction"
 UNDERSPECIFIED = "underspecified"
-NOT_YET = "not measured yet"
 NOT_IN_STUDY = "not measured in this study"
 NOT_TESTABLE = "not testable here"
 WORDS = (
     REPRODUCED, PARTLY, NOT_REPRODUCED, CONTRADICTED, INCONCLUSIVE, IMPLEMENTED,
-    BY_CONSTRUCTION, UNDERSPECIFIED, NOT_IN_STUDY, NOT_TESTABLE, NOT_YET,
+    BY_CONSTRUCTION, UNDERSPECIFIED, NOT_IN_STUDY, NOT_TESTABLE,
 )  # fmt: skip
 
 ALPHA = 0.05

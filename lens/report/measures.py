@@ -45,7 +45,7 @@ def measure(
     """
     folder = store_for(study, layer)
     train, test = open_layer(folder, layer, "train"), open_layer(folder, layer, "test")
-    statistics = input_statistics(train.activations, first_position=1)
+    statistics = input_statistics(train.activations)
     scale = statistics.mean_square_norm**-0.5
     dictionaries = load_dictionaries(study, layer, kind)
     parts = [reconstruction_tables(dictionaries, test.activations, test.document, test.documents, scale)]

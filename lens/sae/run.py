@@ -18,7 +18,7 @@ from lens.sae.optim import ConstrainedAdamW
 from lens.sae.presets import TrainConfig
 from lens.sae.schedule import PositionWeights, temperature
 from lens.sae.stability import local_variation, spike_rate
-from lens.sae.step import Losses, loss_and_gradients
+from lens.sae.step import Losses, Workspace, loss_and_gradients
 
 WEIGHT_SNAPSHOTS = 20  # of the position weights, spread evenly over log(step)
 SHARP = 0.05  # a mask value outside (SHARP, 1 - SHARP) counts as sharp
@@ -35,8 +35,8 @@ class Run:
     constrained step (eq. 7) and the position weights (eq. 6), in this order.
     """
 
-    def __init__(self, config: TrainConfig, sae: SAE):
-        self.config, self.sae = config, sae
+    def __init__(self, config: TrainConfig, sae: SAE, workspace: Workspace):
+        self.config, self.sae, self.workspace = config, sae, workspace
         self.name = f"{sae.config.variant}-seed{sae.config.seed}"
         if config.precision == "bf16":
             sae.to(torch.bfloat16)
@@ -100,7 +100,7 @@ class Run:
 
     def _gradients(self, x: Tensor, tau: float | None, w: Tensor, log: bool) -> Losses:
         """Set `.grad` of every weight, over micro-batches where asked, and return the batch's losses."""
-        first, scale = self.first_position, self.sae.config.input_scale
+        first = self.first_position
         weights = {n: p.detach() for n, p in self.sae.named_parameters()}
         if tau is not None:
             weights["pos_logits"] = weights["pos_logits"][first:]
@@ -109,10 +109,12 @@ class Run:
         for part in x.split(size):
             losses, new = loss_and_gradients(
                 weights,
-                part.to(self.compute_dtype) * scale,
+                part,
                 tau,
                 w,
                 self.config.l1_coef,
+                self.workspace,
+                input_scale=self.sae.config.input_scale,
                 weight_l1=self.config.weight_l1,
                 compute_dtype=self.compute_dtype,
                 count_active=log,

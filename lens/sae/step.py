@@ -1,7 +1,7 @@
 """The training objective (eqs. 3, 4, 8), once as readable autograd code and once with its gradients written out.
 
 `loss` is the definition. `loss_and_gradients` is what training calls: the same five matrix products without the
-bookkeeping and the extra passes over memory that autograd needs; a test holds their values and gradients equal.
+bookkeeping and the extra passes over memory that autograd needs; tests hold their values and gradients equal.
 """
 
 from __future__ import annotations
@@ -45,6 +45,24 @@ def loss(weights: Weights, x: Tensor, tau: float | None) -> Losses:
     return Losses((x_hat - x).to(wide).square().sum(-1).mean(0), f.to(wide).sum(-1).mean(0), active)
 
 
+class Workspace:
+    """The large intermediates of a step, kept from one step to the next.
+
+    On a CPU, memory of this size goes back to the system when it is freed, and getting it anew, page by page, costs
+    more than the arithmetic done in it. Runs that take turns may share one workspace.
+    """
+
+    def __init__(self):
+        self._buffers: dict[tuple, Tensor] = {}
+
+    def buffer(self, name: str, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+        """The buffer of this name and kind, holding whatever the last step left in it."""
+        key = name, shape, dtype, device
+        if key not in self._buffers:
+            self._buffers[key] = torch.empty(shape, dtype=dtype, device=device)
+        return self._buffers[key]
+
+
 @torch.no_grad()
 def loss_and_gradients(
     weights: Weights,
@@ -52,7 +70,9 @@ def loss_and_gradients(
     tau: float | None,
     position_weights: Tensor,
     l1_coef: float,
+    workspace: Workspace,
     *,
+    input_scale: float = 1.0,
     weight_l1: bool = True,
     compute_dtype: torch.dtype = torch.bfloat16,
     count_active: bool = False,
@@ -61,47 +81,57 @@ def loss_and_gradients(
 
     Args:
         weights: master weights, any dtype; `pos_logits` holds the rows of the P positions of x only.
-        x: scaled inputs [B, P, d_in].
+        x: inputs [B, P, d_in].
         tau: temperature of the masks, None for a standard SAE.
         position_weights: w [P]; constants, no gradient flows through them (eq. 6 is a moving average, not a loss).
         l1_coef: lambda of eq. 8.
+        workspace: holds the intermediates; nothing that is returned lies in it.
+        input_scale: the objective is that of `input_scale * x`.
         compute_dtype: of the matrix products and of what is kept between them.
         count_active: also count active features (costs one more pass).
 
     Returns:
         Losses, and gradients of the same names and shapes as `weights`, in their dtype.
     """
-    B, P, d_in = x.shape
+    (B, P, d_in), d_sae = x.shape, len(weights["b_enc"])
     wide = torch.promote_types(compute_dtype, torch.float32)
-    x = x.to(compute_dtype).reshape(B * P, d_in)
+
+    def buffer(name: str, width: int) -> Tensor:
+        return workspace.buffer(name, (B * P, width), compute_dtype, x.device)
+
+    x = torch.mul(x.to(compute_dtype), input_scale, out=buffer("x", d_in).view(B, P, d_in)).view(B * P, d_in)
     low = {name: weight.to(compute_dtype) for name, weight in weights.items() if name != "pos_logits"}
     w = position_weights / B
     l1_grad = l1_coef * (w if weight_l1 else torch.full_like(w, 1 / B))
 
-    h = torch.addmm(low["b_enc"], x, low["W_enc"]).relu_().view(B, P, -1)
+    h = torch.addmm(low["b_enc"], x, low["W_enc"], out=buffer("h", d_sae)).relu_().view(B, P, d_sae)
     if tau is None:
         f = h
     else:
         m = position_mask(weights["pos_logits"].to(wide), tau)
         m_low = m.to(compute_dtype)
-        f = h * m_low
-    f_flat = f.view(B * P, -1)
-    residual = torch.addmm(low["b_dec"], f_flat, low["W_dec"]).to(wide).sub_(x).view(B, P, d_in)
+        f = torch.mul(h, m_low, out=buffer("f", d_sae).view(B, P, d_sae))
+    f_flat = f.view(B * P, d_sae)
+    # x_hat - x as f W_dec - (x - b_dec): the product adds in fp32, so the small difference is rounded once, not x_hat
+    residual = torch.sub(x, low["b_dec"], out=buffer("residual", d_in))
+    residual = residual.addmm_(f_flat, low["W_dec"], beta=-1).view(B, P, d_in)
 
-    # Reductions run over one axis at a time, and over bf16 values without a wider dtype= (they accumulate in fp32
-    # either way): the obvious spellings are six to eight times slower on a CPU.
-    error = torch.linalg.vector_norm(residual, dim=-1).square_().mean(0)
+    # Sums over one axis at a time, and without dtype= where they accumulate in fp32 anyway: the obvious spellings are
+    # six to eight times slower on a CPU.
+    error = torch.linalg.vector_norm(residual, dim=-1, dtype=wide).square_().mean(0)
     l1 = f.sum(-1).to(wide).mean(0)  # f >= 0
     active = (h > 0).sum(-1).to(wide).mean(0) if count_active else torch.full_like(l1, float("nan"))
 
-    g = residual.mul_((2 * w)[:, None]).to(compute_dtype).view(B * P, d_in)  # dL/dx_hat
+    g = residual.mul_((2 * w).to(compute_dtype)[:, None]).view(B * P, d_in)  # dL/dx_hat
     grads = {"W_dec": f_flat.T @ g, "b_dec": g.sum(0)}
-    df = (g @ low["W_dec"].T).view(B, P, -1).add_(l1_grad.to(compute_dtype)[:, None])
+    df = torch.mm(g, low["W_dec"].T, out=buffer("df", d_sae)).view(B, P, d_sae)
+    df.add_(l1_grad.to(compute_dtype)[:, None])
     if tau is not None:
-        per_mask = (df.view(B, -1) * h.view(B, -1)).sum(0).view_as(m).to(wide)
-        grads["pos_logits"] = per_mask * (m * (1 - m) / tau)
+        per_mask = torch.mul(df, h, out=f).view(B, -1).sum(0).view_as(m).to(wide)  # f itself is not needed any more
+        grads["pos_logits"] = torch.ops.aten.sigmoid_backward(per_mask, m).div_(tau)
         df.mul_(m_low)
-    d_pre = torch.ops.aten.threshold_backward(df, h, 0).view(B * P, -1)  # zero where the ReLU was off
+    torch.ops.aten.threshold_backward.grad_input(df, h, 0, grad_input=df)  # zero where the ReLU was off
+    d_pre = df.view(B * P, d_sae)
     grads["W_enc"] = x.T @ d_pre
     grads["b_enc"] = d_pre.sum(0)
     return Losses(error, l1, active), {name: grads[name].to(weights[name].dtype) for name in weights}

@@ -19,6 +19,7 @@ from lens.activations.store import link_folders
 from lens.sae.model import SAE, SAEConfig
 from lens.sae.presets import TrainConfig
 from lens.sae.run import Run, TrainingError, restore, snapshot
+from lens.sae.step import Workspace
 
 CHECKPOINT_EVERY = 100  # optimiser steps between two savings of the whole state
 FRAMES = ("history", "position_weights", "late_weights", "summary")
@@ -42,23 +43,28 @@ class Trained:
 
 @dataclass(frozen=True)
 class InputStatistics:
-    """First and second moment of the raw activations over the positions that are trained on."""
+    """First and second moment of the raw activations over the text positions."""
 
     mean: Tensor
     """[d_in]"""
     mean_square_norm: float
 
 
-def input_statistics(activations: Tensor, first_position: int, chunk: int = 64) -> InputStatistics:
-    """Moments of activations [n, T, d_in] over positions >= first_position, summed in chunks of windows."""
+def input_statistics(activations: Tensor, chunk: int = 4) -> InputStatistics:
+    """Moments of activations [n, T, d_in] over the text positions 1..T-1, summed in chunks of windows.
+
+    BOS is left out even where it is trained on: its norm is tens of times that of the others, so that one position
+    would set the scale of all inputs.
+    """
     n, T, d_in = activations.shape
-    total, square = torch.zeros(d_in, dtype=torch.float64), 0.0
-    for start in range(0, n, chunk):
-        x = activations[start : start + chunk, first_position:].float()
-        total += x.sum((0, 1), dtype=torch.float64).cpu()
-        square += x.square().sum(dtype=torch.float64).item()
-    count = n * (T - first_position)
-    return InputStatistics((total / count).float(), square / count)
+    total, square = torch.zeros(2, d_in, dtype=torch.float64)
+    buffer = torch.empty(chunk, T - 1, d_in)  # kept: fresh memory for every chunk would take most of the time
+    for rows in activations.split(chunk):
+        x = buffer[: len(rows)].copy_(rows[:, 1:])
+        total += x.sum((0, 1))
+        square += x.square_().sum((0, 1))
+    count = n * (T - 1)
+    return InputStatistics((total / count).float(), square.sum().item() / count)
 
 
 def window_order(n_windows: int, batch: int, steps: int, seed: int, first_step: int = 0) -> Iterator[Tensor]:
@@ -135,7 +141,8 @@ def train_layer(
         for seed in seeds
     }
     finished = {run: pool / f"trained-{key}" for run, key in keys.items()}
-    statistics: dict[bool, InputStatistics] = {}
+    statistics: InputStatistics | None = None
+    workspace = Workspace()
     for steps, size in sorted({(config.steps, config.batch_windows) for config in configs.values()}):
         missing = [
             (variant, seed)
@@ -145,20 +152,10 @@ def train_layer(
         ]
         if not missing:
             continue
-        for bos in {configs[variant].include_bos for variant, _ in missing} - statistics.keys():
-            statistics[bos] = input_statistics(activations, 0 if bos else 1)
+        statistics = statistics or input_statistics(activations)
         runs = [
-            _start(
-                variant,
-                configs[variant],
-                seed,
-                statistics[configs[variant].include_bos],
-                (T, d_in),
-                model,
-                layer,
-                device,
-            )
-            for variant, seed in missing
+            Run(configs[v], _initial(v, configs[v], seed, statistics, (T, d_in), model, layer).to(device), workspace)
+            for v, seed in missing
         ]
         state = pool / f"train-{_key([keys[run] for run in missing])}"
         _train(runs, activations, state, size, order_seed, log_every, layer)
@@ -213,7 +210,7 @@ def _finish(runs: dict[Path, Run], state: Path) -> None:
     shutil.rmtree(state, ignore_errors=True)
 
 
-def _start(variant, config, seed, statistics, shape, model, layer, device) -> Run:
+def _initial(variant, config, seed, statistics, shape, model, layer) -> SAE:
     T, d_in = shape
     scale = 1.0 if config.input_scale == "raw" else statistics.mean_square_norm**-0.5
     sae_config = SAEConfig(
@@ -228,4 +225,4 @@ def _start(variant, config, seed, statistics, shape, model, layer, device) -> Ru
         variant=variant,
         seed=seed,
     )
-    return Run(config, SAE.initialise(sae_config, statistics.mean * scale, seed, config.mask_start).to(device))
+    return SAE.initialise(sae_config, statistics.mean * scale, seed, config.mask_start)

@@ -10,7 +10,6 @@ from lens.measure.spans import (
     above_half,
     autocorrelation_time,
     autocovariance,
-    bandwidth_by_loo,
     centre_of_mass,
     effective_positions,
     frequency_matched,
@@ -52,15 +51,6 @@ def test_smoothing_keeps_constants_and_renormalises_at_the_edges():
     spike = np.eye(9)[:, :1]
     weights = np.exp(-0.5 * (np.arange(9) / 3.0) ** 2)
     assert smooth(spike)[0, 0] == pytest.approx(1 / weights.sum())
-
-
-def test_bandwidth_follows_the_roughness_of_the_profile():
-    rng = np.random.default_rng(0)
-    slow = np.sin(np.arange(P) / 20)[:, None] + rng.normal(size=(P, 50))
-    fast = np.sin(np.arange(P) / 2.5)[:, None] + 0.1 * rng.normal(size=(P, 50))
-    constant = np.full((P, 1), 5.0)
-    assert bandwidth_by_loo(np.hstack([slow, constant])) == 4
-    assert bandwidth_by_loo(fast) == 2
 
 
 @pytest.mark.parametrize("width", [16, 40, 64])

@@ -32,7 +32,7 @@ DOCUMENT = {
             high=0.08671,
             evidence={"notebook_file": "notebooks/n.ipynb", "figure_file": "figures/f.png"},
         ),
-        claim("C02", "not measured yet"),
+        claim("C02", "not testable here"),
         claim("C03", "inconclusive", estimate=0.7, paper_value=[32, 48]),
         claim("C26", "implemented", estimate=2.44e-7, paper_value=None, rule={"kind": "tolerance"}),
         claim("C27", "implemented", estimate=0.0, title="a | b <i>"),
@@ -64,7 +64,7 @@ def test_the_table_has_one_row_per_claim_and_counts_them():
         sum(row.startswith((f"| {c['id']} ", f"| [{c['id']}]")) for row in rows) == 1 for c in DOCUMENT["claims"]
     )
     assert (
-        "Of 6 claims: 1 partly, 1 inconclusive, 2 implemented, 1 not measured in this study, 1 not measured yet."
+        "Of 6 claims: 1 partly, 1 inconclusive, 2 implemented, 1 not measured in this study, 1 not testable here."
         in rows
     )
     assert DOCUMENT["scope"] in text

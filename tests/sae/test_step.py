@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from lens.sae.model import SAE, SAEConfig
-from lens.sae.step import loss, loss_and_gradients
+from lens.sae.step import Workspace, loss, loss_and_gradients
 
 B, P, D, K = 3, 4, 5, 7
 
@@ -41,7 +41,7 @@ def test_written_out_gradients_equal_autograd(problem, tau, weight_l1):
     expected = loss(leaves, x, tau)
     expected.total(w, 0.04, weight_l1).backward()
     losses, grads = loss_and_gradients(
-        weights, x, tau, w, 0.04, weight_l1=weight_l1, compute_dtype=torch.float64, count_active=True
+        weights, x / 3, tau, w, 0.04, Workspace(), input_scale=3.0, weight_l1=weight_l1, compute_dtype=torch.float64, count_active=True
     )
     assert losses.total(w, 0.04, weight_l1).item() == pytest.approx(expected.total(w, 0.04, weight_l1).item(), rel=1e-5)
     assert set(grads) == set(weights)
@@ -53,8 +53,8 @@ def test_all_ones_masks_train_like_no_masks(problem):
     weights, x, w = problem
     plain = {n: v for n, v in weights.items() if n != "pos_logits"}
     ones = {**weights, "pos_logits": torch.full_like(weights["pos_logits"], 1e9)}
-    losses, grads = loss_and_gradients(plain, x.float(), None, w.float(), 0.04)
-    masked_losses, masked = loss_and_gradients(ones, x.float(), 1.0, w.float(), 0.04)
+    losses, grads = loss_and_gradients(plain, x.float(), None, w.float(), 0.04, Workspace())
+    masked_losses, masked = loss_and_gradients(ones, x.float(), 1.0, w.float(), 0.04, Workspace())
     assert torch.equal(losses.error, masked_losses.error)
     for name in plain:
         assert torch.equal(grads[name], masked[name]), name
@@ -64,8 +64,8 @@ def test_all_ones_masks_train_like_no_masks(problem):
 def test_bf16_products_stay_close_to_fp32(problem):
     weights, x, w = problem
     weights = {n: v.float() for n, v in weights.items()}
-    _, low = loss_and_gradients(weights, x.float(), 1.0, w.float(), 0.04)
-    _, high = loss_and_gradients(weights, x.float(), 1.0, w.float(), 0.04, compute_dtype=torch.float32)
+    _, low = loss_and_gradients(weights, x.float(), 1.0, w.float(), 0.04, Workspace())
+    _, high = loss_and_gradients(weights, x.float(), 1.0, w.float(), 0.04, Workspace(), compute_dtype=torch.float32)
     for name in weights:
         assert low[name].dtype == torch.float32
         assert (low[name] - high[name]).norm() < 0.03 * high[name].norm(), name
@@ -75,6 +75,26 @@ def test_weights_scale_each_position(problem):
     """Eq. 8: doubling w_t doubles what position t adds to the gradient."""
     weights, x, _ = problem
     def gradient(w):
-        return loss_and_gradients(weights, x, 1.0, torch.tensor(w).double(), 0.04, compute_dtype=torch.float64)[1]["W_enc"]
+        return loss_and_gradients(
+            weights, x, 1.0, torch.tensor(w).double(), 0.04, Workspace(), compute_dtype=torch.float64
+        )[1]["W_enc"]
     one = gradient([1.0, 0, 0, 0])
     torch.testing.assert_close(gradient([2.0, 0, 0, 3.0]), 2 * one + 3 * gradient([0, 0, 0, 1.0]))
+
+
+def test_what_a_step_returns_outlives_the_next_one_in_the_same_workspace(problem):
+    weights, x, w = problem
+    workspace = Workspace()
+
+    def step(x, tau):
+        used = weights if tau else {n: v for n, v in weights.items() if n != "pos_logits"}
+        return loss_and_gradients(used, x, tau, w, 0.04, workspace, compute_dtype=torch.float64)
+
+    losses, grads = step(x, 0.7)
+    kept = losses.error.clone(), {n: g.clone() for n, g in grads.items()}
+    step(x + 1, None)  # same sizes
+    step(x[:1] + 1, 0.7)  # fewer windows
+    assert torch.equal(losses.error, kept[0])
+    assert all(torch.equal(grads[n], kept[1][n]) for n in grads)
+    again = step(x, 0.7)
+    assert all(torch.equal(again[1][n], kept[1][n]) for n in grads)  # nothing left over decides the result

@@ -147,8 +147,8 @@ def test_finished_training_is_not_repeated_and_changed_training_is(tmp_path, mon
 def test_a_further_variant_leaves_finished_runs_alone(tmp_path, monkeypatch):
     first = train(tmp_path, variants=("standard",), seeds=(0,))
     started = []
-    original = lens_train._start
-    monkeypatch.setattr(lens_train, "_start", lambda variant, *a: started.append(variant) or original(variant, *a))
+    original = lens_train._initial
+    monkeypatch.setattr(lens_train, "_initial", lambda variant, *a: started.append(variant) or original(variant, *a))
     both = train(tmp_path, variants=("standard", "temporallens"), seeds=(0,))
     assert started == ["temporallens"]
     history = both.history[both.history["variant"] == "standard"].reset_index(drop=True)
@@ -198,7 +198,7 @@ def test_shuffling_permutes_within_each_window_and_each_window_differently():
 
 def test_bos_is_left_out_of_statistics_and_of_training(tmp_path):
     data = activations()
-    statistics = input_statistics(data, first_position=1)
+    statistics = input_statistics(data)
     expected = data[:, 1:].float()
     torch.testing.assert_close(statistics.mean, expected.mean((0, 1)), rtol=1e-4, atol=1e-4)
     assert statistics.mean_square_norm == pytest.approx(expected.square().sum(-1).mean().item(), rel=1e-4)
