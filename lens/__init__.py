@@ -15,7 +15,12 @@ __getattr__, __dir__, __all__ = lazy(
         "TrainConfig": "lens.sae.presets",
         "train_config": "lens.sae.presets",
         "train_layer": "lens.sae.train",
+        "fit": "lens.sae.fit",
+        "load": "lens.sae.load",
+        "split_text": "lens.activations.split",
         "reconstruct": "lens.measure.reconstruction",
         "splice": "lens.measure.fidelity",
+        "profile": "lens.report.position_profile",
+        "PositionProfile": "lens.report.position_profile",
     },
 )

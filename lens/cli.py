@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from lens.config import ROOT, ConfigError, Study
 
@@ -47,9 +48,21 @@ def _parser() -> argparse.ArgumentParser:
     command("claims", _claims, "decide every claim from the tables and write claims.json")
     command("paper", _paper, "typeset the paper from claims.json, tables and figures")
     command("pages", _pages, "write the executed notebooks as HTML pages")
+    command("index", _index, "write the front page of a study: paper, claims, explorer, notebooks, figures")
     command("readme", _readme, "renew the claims table in README.md from a study")
     command("verify", _verify, "compare committed results with dvc.lock and name the files that differ")
     command("times", _times, "show what each stage took and where the results are")
+    command("docs", _docs, "write the page of the public API and the front page of the documentation", study=False)
+    sub = command("profile", _profile, "profile any dictionary by position on a text", study=False)
+    sub.add_argument("dictionary", help="a folder, a file or a hub id, of any format that `lens.load` reads")
+    sub.add_argument("model", help="a language model by name or folder")
+    sub.add_argument("text", help="a UTF-8 text file, a corpus by name, or a `datasets` name")
+    sub.add_argument("--out", required=True, help="folder for the tables and figures")
+    sub.add_argument("--layer", help="the block after which it reads (default: what the dictionary says)")
+    sub.add_argument("--windows", type=int, default=256, help="windows of text (default: 256)")
+    sub.add_argument("--length", type=int, help="tokens of a window, BOS included (default: 128, or the dictionary's)")
+    sub.add_argument("--fidelity", type=int, default=16, help="windows on which it is spliced in (default: 16; 0: none)")
+    sub.add_argument("--seed", type=int, default=0, help="draws windows and permutations (default: 0)")
     return parser
 
 
@@ -117,6 +130,15 @@ def _pages(arguments: argparse.Namespace) -> None:
         pages.build(study)
 
 
+def _index(arguments: argparse.Namespace) -> None:
+    from lens.report import index
+    from lens.report.guard import unmoved
+
+    study = Study.load(arguments.study)
+    with unmoved("index", study):
+        index.build(study)
+
+
 def _readme(arguments: argparse.Namespace) -> None:
     from lens.report import readme
 
@@ -135,3 +157,28 @@ def _times(arguments: argparse.Namespace) -> None:
     from lens.report import times
 
     print(times.text(Study.load(arguments.study)))
+
+
+def _docs(arguments: argparse.Namespace) -> None:
+    from lens.report import docs
+
+    for path in docs.build():
+        print(path.relative_to(ROOT))
+
+
+def _profile(arguments: argparse.Namespace) -> None:
+    from lens.report.position_profile import profile
+
+    layer = arguments.layer
+    found = profile(
+        Path(arguments.dictionary) if Path(arguments.dictionary).exists() else arguments.dictionary,
+        arguments.model,
+        arguments.text,
+        layer=int(layer) if layer is not None and layer.isdigit() else layer,
+        windows=arguments.windows,
+        length=arguments.length,
+        fidelity=arguments.fidelity,
+        seed=arguments.seed,
+    )
+    print(found)
+    print(found.save(arguments.out))

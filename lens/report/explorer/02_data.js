@@ -1,0 +1,119 @@
+// The data that the page carries: one compressed part per study, one per layer, unpacked when first needed.
+
+const TYPES = { u8: Uint8Array, u16: Uint16Array, i32: Int32Array, f32: Float32Array };
+
+/** A part's header, with its arrays as {data, shape}; see pack.py for the form. */
+async function unpack(script) {
+  const binary = atob(script.textContent);
+  const bytes = new Uint8Array(binary.length);
+  for (let i = 0; i < bytes.length; i++) bytes[i] = binary.charCodeAt(i);
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  const buffer = await new Response(stream).arrayBuffer();
+  const length = new DataView(buffer).getUint32(0, true);
+  const header = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, length)));
+  const arrays = {};
+  for (const [name, [type, shape, offset]] of Object.entries(header.arrays)) {
+    const size = shape.reduce((a, b) => a * b, 1);
+    arrays[name] = { data: new TYPES[type](buffer, 4 + length + offset, size), shape };
+  }
+  return { ...header, arrays };
+}
+
+/** The part of an array at the given leading indices: a number when they are complete, else a typed array. */
+function at(array, ...index) {
+  const { data, shape } = array;
+  let start = 0;
+  shape.forEach((n, axis) => { start = start * n + (index[axis] ?? 0); });
+  const size = shape.slice(index.length).reduce((a, b) => a * b, 1);
+  return index.length === shape.length ? data[start] : data.subarray(start, start + size);
+}
+
+/** Every study of the page, by name: its scripts, not yet unpacked. */
+function foundStudies() {
+  const found = new Map();
+  for (const script of document.querySelectorAll("script[data-study]")) {
+    const { study, layer } = script.dataset;
+    if (!found.has(study)) found.set(study, { name: study, layers: new Map(), opened: new Map() });
+    if (layer === undefined) found.get(study).script = script;
+    else found.get(study).layers.set(layer, script);
+  }
+  return found;
+}
+
+async function openStudy(study) {
+  study.facts ??= await unpack(study.script);
+  return study.facts;
+}
+
+async function openLayer(study, name) {
+  if (!study.opened.has(name)) study.opened.set(name, prepared(study.facts, await unpack(study.layers.get(name))));
+  return study.opened.get(name);
+}
+
+/** A layer with its smoothed profiles, and room for the words that a search looks through. */
+function prepared(facts, layer) {
+  const P = facts.T - 1;
+  const weights = kernel(P, facts.bandwidth);
+  const smoothed = new Float32Array(layer.features * P);
+  for (let k = 0; k < layer.features; k++) {
+    const firings = at(layer.arrays.firings, k);
+    for (let t = 0; t < P; t++) {
+      let sum = 0;
+      for (let u = 0; u < P; u++) sum += weights[t * P + u] * firings[u];
+      smoothed[k * P + t] = sum;
+    }
+  }
+  return { ...layer, smoothed: { data: smoothed, shape: [layer.features, P] }, words: null };
+}
+
+/** Gaussian weights over positions, each row with sum 1: what lens.measure.spans.smooth does. */
+function kernel(P, bandwidth) {
+  const weights = new Float64Array(P * P);
+  for (let t = 0; t < P; t++) {
+    let total = 0;
+    for (let u = 0; u < P; u++) total += weights[t * P + u] = Math.exp(-0.5 * ((t - u) / bandwidth) ** 2);
+    for (let u = 0; u < P; u++) weights[t * P + u] /= total;
+  }
+  return weights;
+}
+
+/** Lower-case text around the strongest contexts, and the logit-lens tokens, of every feature: for the search. */
+function searchable(facts, layer) {
+  layer.words ??= Array.from({ length: layer.features }, (_, k) => {
+    const found = [];
+    if (layer.lens) for (const i of [...layer.lens.promoted[k], ...layer.lens.suppressed[k]]) found.push(layer.lens.words[i]);
+    for (const { window, peak } of contextsOf(facts, layer, k)) found.push(textAround(facts, window, peak));
+    return found.join("\n").toLowerCase();
+  });
+  return layer.words;
+}
+
+/** The contexts of a feature, bucket by bucket, the strongest first. */
+function contextsOf(facts, layer, k) {
+  const { context_count, context_window, context_peak, context_activation, highest } = layer.arrays;
+  const found = [];
+  facts.buckets.forEach((_, b) => {
+    for (let c = 0; c < at(context_count, k, b); c++) {
+      const values = at(context_activation, k, b, c);
+      const peak = at(context_peak, k, b, c);
+      const strength = (values[peak - 1] / facts.levels) * at(highest, k);
+      found.push({ bucket: b, window: at(context_window, k, b, c), peak, values, strength });
+    }
+  });
+  return found;
+}
+
+const AROUND = 12; // tokens shown on either side of a peak
+
+function textAround(facts, window, peak) {
+  const tokens = at(facts.arrays.tokens, window);
+  let text = "";
+  for (let t = Math.max(1, peak - AROUND); t <= Math.min(facts.T - 1, peak + AROUND); t++) text += facts.words[tokens[t]];
+  return text;
+}
+
+/** Where a window comes from, in words. */
+function source(facts, window) {
+  const start = at(facts.arrays.start, window);
+  return `${facts.documents[at(facts.arrays.document, window)]}, token ${count(start)}`;
+}

@@ -1,0 +1,26 @@
+"""The words behind the numbers: each token as it reads inside a text, whatever the tokenizer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+
+def token_texts(ids: Sequence[int], tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    """The characters that each token adds to a text, so that the texts of a window's tokens join to the window.
+
+    A token alone is not decoded as it is in a text: word pieces lose the space before them, or keep a mark of their
+    tokenizer. So each is decoded after a letter, which is then taken away. A piece of a character reads as U+FFFD.
+    """
+    letter = tokenizer.encode("a", add_special_tokens=False)[:1]
+    options = {"clean_up_tokenization_spaces": False}
+    before = tokenizer.decode(letter, **options)
+    return [tokenizer.decode([*letter, int(i)], **options).removeprefix(before) for i in ids]
+
+
+def vocabulary(ids: np.ndarray, tokenizer: PreTrainedTokenizerBase) -> tuple[list[str], np.ndarray]:
+    """Texts of the distinct tokens among `ids`, and for each of `ids` (any shape) its place among them."""
+    distinct, place = np.unique(ids, return_inverse=True)
+    return token_texts(distinct, tokenizer), place.reshape(ids.shape)

@@ -1,0 +1,114 @@
+"""The front page of a study: one HTML file that leads to its paper, claims, explorer, notebooks and figures."""
+
+from __future__ import annotations
+
+import html
+import json
+import os
+from collections import Counter
+from pathlib import Path
+
+from lens.config import Study
+from lens.measure.verdicts import WORDS
+from lens.report import stages
+from lens.report.overview import contents
+from lens.report.readme import estimate_text
+
+_PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>
+{style}
+</style>
+</head>
+<body>
+<main>
+<h1>{title}</h1>
+<p>{scope}</p>
+<ul class="doors">
+{doors}
+</ul>
+<h2 id="claims">Claims</h2>
+<p>{tally}</p>
+<table>
+<thead><tr><th>claim</th><th>the paper says</th><th>ours [95 % interval]</th><th>verdict</th><th>due to the method?</th></tr></thead>
+<tbody>
+{claims}
+</tbody>
+</table>
+<h2 id="notebooks">Notebooks</h2>
+<ul>
+{notebooks}
+</ul>
+<h2 id="figures">Figures</h2>
+{figures}
+</main>
+</body>
+</html>
+"""  # noqa: E501
+
+_STYLE = """
+.doors { display: flex; flex-wrap: wrap; gap: .75rem; padding: 0; list-style: none; }
+.doors a { display: block; padding: .5rem 1rem; border: 1px solid #0b57a4; border-radius: .375rem; text-decoration: none; }
+figure { margin: 0 0 2rem; }
+figcaption { font-size: .9rem; }
+"""
+
+
+def build(study: Study) -> Path:
+    """Write `results/<study>/index.html` from what the study has made, and return its path.
+
+    Every figure is shown with its caption; what a study does not have, such as an explorer, gets no link.
+    """
+    folder = study.results
+    document = json.loads((folder / "claims.json").read_text(encoding="utf-8"))
+    counts = Counter(claim["verdict"] for claim in document["claims"])
+    doors = {"Paper (PDF)": "paper.pdf", "Explorer of features": "explorer.html", "Overview": "html/00_overview.html"}
+    page = _PAGE.format(
+        title=html.escape(f"TemporalLens, study {study.name}"),
+        style=(Path(__file__).parent / "pages.css").read_text(encoding="utf-8") + _STYLE,
+        scope=html.escape(document["scope"]),
+        doors="\n".join(f"<li>{_link(name, path)}</li>" for name, path in doors.items() if (folder / path).is_file()),
+        tally=html.escape(", ".join(f"{counts[word]} {word}" for word in WORDS if counts[word]) + "."),
+        claims="\n".join(_claim(claim) for claim in document["claims"]),
+        notebooks="\n".join(_notebooks(study)),
+        figures="\n".join(_figure(path) for path in sorted((folder / "figures").glob("*.json"))),
+    )
+    temporary = folder / f".index.{os.getpid()}"
+    temporary.write_text(page, encoding="utf-8", newline="\n")
+    os.replace(temporary, folder / "index.html")
+    return folder / "index.html"
+
+
+def _link(text: str, path: str) -> str:
+    return f'<a href="{html.escape(path)}">{html.escape(text)}</a>'
+
+
+def _claim(claim: dict) -> str:
+    notebook, figure = (claim["evidence"][name] for name in ("notebook_file", "figure_file"))
+    page = notebook and f"html/{Path(notebook).stem}.html"
+    name = _link(claim["id"], page) if page else html.escape(claim["id"])
+    verdict = _link(claim["verdict"], figure) if figure else html.escape(claim["verdict"])
+    ours = estimate_text(claim) or claim["reason"] or ""
+    cells = (name, html.escape(claim["title"]), html.escape(ours), verdict, html.escape(claim["attributable"] or ""))
+    return f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+
+
+def _notebooks(study: Study) -> list[str]:
+    questions = contents(study)["question"]
+    made = [name for name in stages.names(study) if (study.results / "html" / f"{name}.html").is_file()]
+    question = {name: next((q for start, q in questions.items() if name.startswith(start)), "") for name in made}
+    return [f"<li>{_link(name, f'html/{name}.html')} {html.escape(question[name])}</li>" for name in made]
+
+
+def _figure(path: Path) -> str:
+    words = json.loads(path.read_text(encoding="utf-8"))
+    name = f"figures/{path.stem}.png"
+    return (
+        f'<figure id="{path.stem}"><a href="figures/{path.stem}.svg"><img loading="lazy" src="{name}" '
+        f'alt="{html.escape(words["alt"])}"></a>'
+        f"<figcaption><strong>{html.escape(words['title'])}.</strong> {html.escape(words['caption'])}</figcaption></figure>"
+    )
