@@ -1,12 +1,14 @@
 # make repro               install, run the default study, say how long each stage took and where the paper is
 # make study STUDY=smoke   another study (studies/<name>/params.yaml)
 # make test | bench        the tests; speed against other libraries
+# make peers               the environment with other libraries, for `make bench` and for the tests that read their files
+# make docs                the pages under docs/
 PYTHON ?= python3.11
 VENV := .venv
 INSTALLED := $(VENV)/.installed
 ACTIVE := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
-.PHONY: repro study full test bench
+.PHONY: repro study full test bench peers docs
 .DELETE_ON_ERROR:
 
 repro: $(INSTALLED) scm
@@ -26,6 +28,12 @@ test: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(ACTIVE) python -m benchmarks.run
+
+peers: $(INSTALLED)
+	$(ACTIVE) python -m benchmarks.environment
+
+docs: $(INSTALLED)
+	$(ACTIVE) python -m lens docs
 
 # An archive of the project has no .git folder; DVC then has to be told not to look for one.
 .PHONY: scm

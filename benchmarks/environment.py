@@ -37,3 +37,7 @@ def prepare() -> None:
 
 def _pip(*arguments: str | Path) -> None:
     subprocess.run([python(), "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments], check=True)
+
+
+if __name__ == "__main__":
+    prepare()

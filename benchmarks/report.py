@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import cost, drawing, extraction, training
+from benchmarks import cost, drawing, extraction, profiling, training
 from benchmarks.cost import Cost
 from benchmarks.drawing import Reading
 from benchmarks.rounds import Race
 from benchmarks.setting import D_SAE, TOKENS, WINDOWS
 
-PARTS = ("training", "extraction", "drawing", "cost")
+PARTS = ("training", "extraction", "drawing", "profiling", "cost")
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def text(folder: Path) -> str:
     for part, content in found.items():
         title, table = TABLES[part](content)
         sections.append(f"**{title}**\n\n{table}\n\nMeasured on {content['machine']}.")
-    if {"training", "extraction", "drawing"} <= set(found):
+    if {"training", "extraction", "drawing", "profiling"} <= set(found):
         goals = [(t.what, t.goal, f"{t.measured:.2f}", "yes" if t.met else "no") for t in targets(found)]
         sections.append(_markdown([("target", "goal", "measured", "met"), *goals]))
     return "\n\n".join(sections) + "\n"
@@ -65,6 +65,7 @@ def conditions(machine: dict) -> str:
 def targets(found: dict[str, dict]) -> list[Target]:
     trained, extracted = (Race.from_json(found[part]) for part in ("training", "extraction"))
     share = Reading.from_json(found["drawing"]).share
+    cost_of_profile = 1 / Race.from_json(found["profiling"]).ratio(profiling.OURS, profiling.BARE)
     peer = max(training.PEERS, key=trained.rate)
     to_peer, to_bare = trained.ratio(training.OURS, peer), trained.ratio(training.OURS, training.BARE)
     to_usual = extracted.ratio(extraction.OURS, extraction.USUAL)
@@ -75,6 +76,7 @@ def targets(found: dict[str, dict]) -> list[Target]:
         Target("extraction / usual call", ">= 5", to_usual, to_usual >= 5),
         Target("extraction / bare truncated forward", ">= 0.9", to_forward, to_forward >= 0.9),
         Target("opening and drawing / training step", "< 0.05", share, share < 0.05),
+        Target("lens.profile / bare forward passes [time]", "<= 1.3", cost_of_profile, cost_of_profile <= 1.3),
     ]
 
 
@@ -111,6 +113,14 @@ def _drawing_table(content: dict) -> tuple[str, str]:
     return "Opening the store and drawing batches", _markdown(rows)
 
 
+def _profiling_table(content: dict) -> tuple[str, str]:
+    title = (
+        f"Profile of a dictionary, Gemma-3-270M, layer {profiling.LAYER}, d_sae = {D_SAE}, {profiling.WINDOWS} "
+        f"windows, {profiling.FIDELITY} of them spliced"
+    )
+    return title, _race_table(Race.from_json(content), profiling.OURS, profiling.BARE)
+
+
 def _cost_table(content: dict) -> tuple[str, str]:
     found = Cost.from_json(content)
     masked, plain = (found.seconds[variant] for variant in cost.VARIANTS)
@@ -130,6 +140,7 @@ TABLES = {
     "training": _training_table,
     "extraction": _extraction_table,
     "drawing": _drawing_table,
+    "profiling": _profiling_table,
     "cost": _cost_table,
 }
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 
-from benchmarks import cost, drawing, environment, extraction, machine, report, training
+from benchmarks import cost, drawing, environment, extraction, machine, profiling, report, training
 from benchmarks.setting import use_all_cores
 from lens.activations import language_model
 from lens.config import ROOT
@@ -31,7 +31,8 @@ def main() -> None:
     this = machine.describe(threads)
     if this["load_before"] > 0.5 and "OMP_WAIT_POLICY" not in os.environ:
         print(f"the machine is busy (load {this['load_before']}): OMP_WAIT_POLICY=passive gives steadier numbers")
-    model = language_model.load(extraction.MODEL, device="cpu") if {"extraction", "drawing"} & set(parts) else None
+    with_model = {"extraction": extraction, "drawing": drawing, "profiling": profiling}
+    model = language_model.load(extraction.MODEL, device="cpu") if set(with_model) & set(parts) else None
     for part in parts:
         print(f"{part}: {arguments.rounds} rounds", flush=True)
         peers = {}
@@ -40,7 +41,7 @@ def main() -> None:
         elif part == "cost":
             found = cost.measure(arguments.rounds, arguments.seconds)
         else:
-            found = (extraction if part == "extraction" else drawing).measure(model, arguments.rounds)
+            found = with_model[part].measure(model, arguments.rounds)
         report.write(RESULTS, part, this | {"versions": this["versions"] | peers}, found)
     print("\n" + report.text(RESULTS))
     print(f"written to {RESULTS.relative_to(ROOT)}/")

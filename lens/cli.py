@@ -48,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     command("claims", _claims, "decide every claim from the tables and write claims.json")
     command("paper", _paper, "typeset the paper from claims.json, tables and figures")
     command("pages", _pages, "write the executed notebooks as HTML pages")
+    command("explore", _explore, "write the explorer: every feature of a study in one HTML file")
     command("index", _index, "write the front page of a study: paper, claims, explorer, notebooks, figures")
     command("readme", _readme, "renew the claims table in README.md from a study")
     command("verify", _verify, "compare committed results with dvc.lock and name the files that differ")
@@ -61,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--layer", help="the block after which it reads (default: what the dictionary says)")
     sub.add_argument("--windows", type=int, default=256, help="windows of text (default: 256)")
     sub.add_argument("--length", type=int, help="tokens of a window, BOS included (default: 128, or the dictionary's)")
-    sub.add_argument("--fidelity", type=int, default=16, help="windows on which it is spliced in (default: 16; 0: none)")
+    sub.add_argument("--fidelity", type=int, default=16, help="windows that it is spliced into (default: 16; 0: none)")
     sub.add_argument("--seed", type=int, default=0, help="draws windows and permutations (default: 0)")
     return parser
 
@@ -128,6 +129,15 @@ def _pages(arguments: argparse.Namespace) -> None:
     study = Study.load(arguments.study)
     with unmoved("pages", study):
         pages.build(study)
+
+
+def _explore(arguments: argparse.Namespace) -> None:
+    from lens.report.explorer import page
+    from lens.report.guard import unmoved
+
+    study = Study.load(arguments.study)
+    with unmoved("explorer", study):
+        print(os.path.relpath(page.build(study)))
 
 
 def _index(arguments: argparse.Namespace) -> None:

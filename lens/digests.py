@@ -15,10 +15,16 @@ from pathlib import Path
 
 from lens.config import ROOT
 
-NOTEBOOKS = ("00_overview", "01_extract", "02_train", "03_ablations", "04_analysis", "05_figures", "06_calibration")
-MODULES = {"claims": "lens.report.claims", "paper": "lens.report.paper", "pages": "lens.report.pages"}
+NOTEBOOKS = ("00_overview", "01_extract", "02_train", "03_ablations", "04_analysis", "05_figures", "07_calibration")
+MODULES = {
+    "claims": "lens.report.claims",
+    "paper": "lens.report.paper",
+    "pages": "lens.report.pages",
+    "explorer": "lens.report.explorer.page",
+    "index": "lens.report.index",
+}
 ENTRIES = (*NOTEBOOKS, *MODULES)
-DATA_NOTEBOOKS = ("01_extract", "02_train", "03_ablations", "04_analysis", "06_calibration")
+DATA_NOTEBOOKS = ("01_extract", "02_train", "03_ablations", "04_analysis", "07_calibration")
 PRESENTATION = ("lens.report.figures", "lens.report.show", "lens.report.notebooks")
 """Modules that draw, or refuse a parameter, but decide nothing that a data notebook writes. They are left out of its
 digest: a new line style must not call for activations and training, which a reader of the tables does not have."""

@@ -25,8 +25,8 @@ def as_dataset(text: Text) -> datasets.Dataset:
 def split_text(text: Text, held_out: float = 0.2) -> tuple[datasets.Dataset, datasets.Dataset]:
     """Training and held-out documents: the last `held_out` share of the characters is held out.
 
-    Whole documents go to one side; the one in which the cut falls is cut at a line break (at a space if it has none), so
-    a single text file works too. Neighbouring text is alike, so held out here means less than another author's text.
+    Whole documents go to one side; the one in which the cut falls is cut at a line break (at a space if it has none),
+    so a single text file works too. Neighbouring text is alike, so held out here means less than another author's text.
 
     Raises:
         ValueError: one part would be empty.
@@ -43,7 +43,9 @@ def split_text(text: Text, held_out: float = 0.2) -> tuple[datasets.Dataset, dat
             if piece.strip():
                 part.append({"text": piece, "document": row["document"]})
     if not all(parts):
-        raise ValueError(f"a text of {sizes.sum()} characters cannot be split into {1 - held_out:.0%} and {held_out:.0%}")
+        raise ValueError(
+            f"a text of {sizes.sum()} characters cannot be split into {1 - held_out:.0%} and {held_out:.0%}"
+        )
     return tuple(datasets.Dataset.from_list(part) for part in parts)
 
 

@@ -11,10 +11,12 @@ from torch import Tensor
 
 from lens.activations.language_model import LanguageModel
 from lens.config import Layer
+from lens.sae.dictionary import Dictionary
 from lens.sae.model import SAE
 
 Replace = Callable[[Tensor], Tensor]  # residual stream [B, T, d] -> what takes its place
 LOGIT_ROWS = 256  # positions whose logits exist at a time: 256 x 262,144 x 4 bytes = 268 MB for Gemma-3
+CACHE_ROWS = 4  # of these, rows that are worked on at a time: 4 MB stay in the cache of a CPU
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ def only(positions: slice, replace: Replace) -> Replace:
     return replaced
 
 
-def dictionary(sae: SAE) -> Replace:
+def dictionary(sae: SAE | Dictionary) -> Replace:
     """Splice in the dictionary's reconstruction."""
     return lambda x: sae.to(x.device)(x.float()).to(x.dtype)
 
@@ -86,14 +88,17 @@ def splice(model: LanguageModel, tokens: Tensor, layer: Layer, replacements: dic
     kl = {name: torch.empty(n * (T - 1)) for name in replacements}
     for start in range(0, len(targets), LOGIT_ROWS):
         rows = slice(start, start + LOGIT_ROWS)
-        target = targets[rows, None]
-        clean = _log_softmax_(model.logits(clean_hidden[rows]))
-        ce_clean[rows] = -clean.gather(1, target)[:, 0].cpu()
+        clean = model.logits(clean_hidden[rows])
+        for part in _parts(len(clean)):
+            _log_softmax_(clean[part])
+        ce_clean[rows] = -clean.gather(1, targets[rows, None])[:, 0].cpu()
         p = clean.exp()
         for name, x in hidden.items():
-            log_q = _log_softmax_(model.logits(x[rows]))
-            ce[name][rows] = -log_q.gather(1, target)[:, 0].cpu()
-            kl[name][rows] = _row_dot(p, torch.sub(clean, log_q, out=log_q)).cpu()
+            logits = model.logits(x[rows])
+            for part in _parts(len(logits)):
+                log_q, where = _log_softmax_(logits[part]), slice(start + part.start, start + part.stop)
+                ce[name][where] = -log_q.gather(1, targets[where, None])[:, 0].cpu()
+                kl[name][where] = torch.linalg.vecdot(p[part], torch.sub(clean[part], log_q, out=log_q)).cpu()
     shaped = lambda values: values.view(n, T - 1).numpy()  # noqa: E731
     return Fidelity(shaped(ce_clean), {k: shaped(v) for k, v in ce.items()}, {k: shaped(v) for k, v in kl.items()})
 
@@ -122,13 +127,14 @@ def splice_matrix(
     return np.array([[delta[row][:, where].mean() for where in buckets.values()] for row in buckets])
 
 
+def _parts(n: int) -> list[slice]:
+    return [slice(first, min(first + CACHE_ROWS, n)) for first in range(0, n, CACHE_ROWS)]
+
+
 def _log_softmax_(logits: Tensor) -> Tensor:
-    """Log-probabilities in place of logits [m, vocab]: at this size every copy counts."""
-    return logits.sub_(logits.logsumexp(-1, keepdim=True))
-
-
-def _row_dot(a: Tensor, b: Tensor) -> Tensor:
-    return torch.bmm(a[:, None], b[:, :, None])[:, 0, 0]
+    """Log-probabilities in place of logits [m, vocab]; twice as fast as `logsumexp` for so few and so long rows."""
+    largest = logits.amax(-1, keepdim=True)
+    return logits.sub_((logits - largest).exp_().sum(-1, keepdim=True).log_().add_(largest))
 
 
 def ce_recovered(clean: float, spliced: float, ablated: float) -> float:

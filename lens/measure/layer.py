@@ -15,9 +15,10 @@ from lens.activations.language_model import LanguageModel
 from lens.config import Layer
 from lens.measure.fidelity import ce_recovered, constant, dictionary, keep_bos, splice
 from lens.measure.reconstruction import InputMoments, buckets, fvu, input_moments, position_share, reconstruct
+from lens.sae.dictionary import Dictionary
 from lens.sae.model import SAE
 
-Dictionaries = Mapping[tuple[str, int], SAE]  # by (variant, seed)
+Dictionaries = Mapping[tuple[str, int], SAE | Dictionary]  # by (variant, seed)
 Tables = dict[str, pd.DataFrame]  # by name: positions, summary, blocks, ...
 INPUT = ("activations", -1)  # the pseudo-variant and seed of rows about the activations themselves
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn.functional import embedding_bag
 from tqdm import tqdm
 
+from lens.sae.dictionary import Dictionary
 from lens.sae.model import SAE
 
 CHUNK = 32  # windows held in fp32 at a time
@@ -108,7 +109,7 @@ def clock_bins(clock_nT: Tensor) -> Tensor:
 
 @torch.no_grad()
 def profile(
-    dictionaries: Mapping[K, SAE],
+    dictionaries: Mapping[K, SAE | Dictionary],
     activations: Tensor,
     block: Tensor,
     n_blocks: int,

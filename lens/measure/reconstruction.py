@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lens.sae.dictionary import Dictionary
 from lens.sae.model import SAE
 
 CHUNK = 32  # windows held in fp32 at a time
@@ -96,7 +97,9 @@ def input_moments(activations: Tensor, block: Tensor, n_blocks: int, scale: floa
 
 
 @torch.no_grad()
-def reconstruct(sae: SAE, activations: Tensor, block: Tensor, n_blocks: int, scale: float) -> Reconstruction:
+def reconstruct(
+    sae: SAE | Dictionary, activations: Tensor, block: Tensor, n_blocks: int, scale: float
+) -> Reconstruction:
     """Reconstruct held-out activations [n, T, d] in fp32 and sum up errors and sparsity."""
     T, d_sae = activations.shape[1], sae.config.d_sae
     sae = sae.float().cpu()

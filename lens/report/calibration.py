@@ -340,10 +340,10 @@ def read_table(study: Study, name: str) -> pd.DataFrame:
     """
     path = study.results / "tables" / "calibration" / f"{name}.csv"
     if not path.is_file():
-        raise ConfigError(f"no table {path}; run 06_calibration of study {study.name!r} first")
+        raise ConfigError(f"no table {path}; run 07_calibration of study {study.name!r} first")
     table = pd.read_csv(path, dtype={"n_seeds": "Int64", "n_documents": "Int64", "width": str})
     if strays := sorted(set(table["study"]) - {study.name}):
-        raise ConfigError(f"{path} holds study {strays}, expected {study.name!r}; run 06_calibration again")
+        raise ConfigError(f"{path} holds study {strays}, expected {study.name!r}; run 07_calibration again")
     return table
 
 

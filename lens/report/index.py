@@ -52,7 +52,7 @@ _PAGE = """<!DOCTYPE html>
 
 _STYLE = """
 .doors { display: flex; flex-wrap: wrap; gap: .75rem; padding: 0; list-style: none; }
-.doors a { display: block; padding: .5rem 1rem; border: 1px solid #0b57a4; border-radius: .375rem; text-decoration: none; }
+.doors a { display: block; padding: .5rem 1rem; border: 1px solid #0b57a4; border-radius: .375rem; }
 figure { margin: 0 0 2rem; }
 figcaption { font-size: .9rem; }
 """
@@ -107,8 +107,8 @@ def _notebooks(study: Study) -> list[str]:
 def _figure(path: Path) -> str:
     words = json.loads(path.read_text(encoding="utf-8"))
     name = f"figures/{path.stem}.png"
+    title, caption, alt = (html.escape(words[part]) for part in ("title", "caption", "alt"))
     return (
-        f'<figure id="{path.stem}"><a href="figures/{path.stem}.svg"><img loading="lazy" src="{name}" '
-        f'alt="{html.escape(words["alt"])}"></a>'
-        f"<figcaption><strong>{html.escape(words['title'])}.</strong> {html.escape(words['caption'])}</figcaption></figure>"
+        f'<figure id="{path.stem}"><a href="figures/{path.stem}.svg"><img loading="lazy" src="{name}" alt="{alt}"></a>'
+        f"<figcaption><strong>{title}.</strong> {caption}</figcaption></figure>"
     )

@@ -62,6 +62,6 @@ def contents(study: Study) -> pd.DataFrame:
         ),
         ("04_analysis", "How well is held-out text rebuilt, position by position?", f"layer {layers}"),
         ("05_figures", "Every figure of the paper", "once"),
-        ("06_calibration", "What would the estimators and tests have seen, had it been there?", "once"),
+        ("07_calibration", "What would the estimators and tests have seen, had it been there?", "once"),
     ]
     return pd.DataFrame(rows, columns=["notebook", "question", "runs"]).set_index("notebook")

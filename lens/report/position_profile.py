@@ -26,8 +26,8 @@ from lens.report.figures import features as feature_figures
 from lens.report.figures import positions as position_figures
 from lens.report.figures.plot import Plot
 from lens.report.figures.plot import save as save_plot
+from lens.sae.compatible import check_fits
 from lens.sae.dictionary import Dictionary
-from lens.sae.fits import check_fits
 from lens.sae.load import load
 from lens.sae.model import SAE
 from lens.sae.train import input_statistics

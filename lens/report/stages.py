@@ -11,4 +11,4 @@ def names(study: Study) -> list[str]:
         [f"{notebook}_layer_{layer}" for layer in study.layers] for notebook in ("02_train", "04_analysis")
     )
     ablate = [f"03_ablations_layer_{layer}" for layer in study.ablations.layers]
-    return ["00_overview", "01_extract", *train, *ablate, *analyse, "05_figures", "06_calibration"]
+    return ["00_overview", "01_extract", *train, *ablate, *analyse, "05_figures", "07_calibration"]

@@ -8,10 +8,12 @@ from lens.config import ROOT, Study
 from lens.report import stages
 
 RESULTS = {
+    "front page": "index.html",
     "paper": "paper.pdf",
     "overview": "notebooks/00_overview.ipynb",
     "overview page": "html/00_overview.html",
     "claims table": "claims.json",
+    "explorer": "explorer.html",
 }
 
 

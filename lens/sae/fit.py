@@ -29,7 +29,7 @@ def fit(
     steps: int = 1000,
     preset: str = "paper",
     seed: int = 0,
-    **overrides,
+    **overrides: object,
 ) -> dict[str, SAE]:
     """Train dictionaries on the residual stream of one layer of a model on a text; by variant.
 

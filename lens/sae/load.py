@@ -40,7 +40,7 @@ def load(
     """A dictionary in any known format, in fp32 on the CPU: `SAE` if it has positions, else `Dictionary`.
 
     Known formats are our own, SAELens, Gemma Scope, dictionary_learning and sparsify; what each holds is in
-    `lens.sae.formats`. Nothing that a file says is run. `lens.sae.fits.check_fits` compares the dictionary with a
+    `lens.sae.formats`. Nothing that a file says is run. `lens.sae.compatible.check_fits` compares the dictionary with a
     language model and layer.
 
     Args:

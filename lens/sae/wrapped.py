@@ -43,7 +43,7 @@ class Wrapped(nn.Module):
                 features = inner.encode(torch.zeros(1, 2, d_in, **({} if first is None else _kind(first))))
                 back = inner.decode(features)
         except RuntimeError as error:
-            raise DictionaryError(f"{name} does not encode activations [B, T, {d_in}] of this model: {error}") from error
+            raise DictionaryError(f"{name} does not encode activations [B, T, {d_in}]: {error}") from error
         if features.shape[:2] != (1, 2) or back.shape != (1, 2, d_in):
             raise DictionaryError(
                 f"{name} makes {tuple(features.shape)} and then {tuple(back.shape)} of activations (1, 2, {d_in}); "

@@ -12,19 +12,21 @@ from lens.config import ROOT
 
 SMOKE = "studies/smoke/dvc.yaml"
 
-REPORT = ["claims", "figures", "overview", "pages", "paper"]
+REPORT = ["claims", "explorer", "figures", "index", "overview", "pages", "paper"]
 
 
 def test_the_pipeline_makes_everything_it_promises(made):
     notebooks = {
         "00_overview", "01_extract", "02_train_layer_embedding", "02_train_layer_1", "02_train_layer_2",
-        "03_ablations_layer_1", "04_analysis_layer_embedding", "04_analysis_layer_1", "04_analysis_layer_2", "05_figures",
-        "06_calibration",
+        "03_ablations_layer_1", "04_analysis_layer_embedding", "04_analysis_layer_1", "04_analysis_layer_2",
+        "05_figures", "07_calibration",
     }  # fmt: skip
     results = made.root / "results" / "smoke"
     assert {p.stem for p in (results / "notebooks").glob("*.ipynb")} == notebooks
     assert {p.stem for p in (results / "runs").glob("*.json")} == notebooks
     assert {p.stem for p in (results / "html").glob("*.html")} == notebooks
+    front = (results / "index.html").read_text()
+    assert 'href="paper.pdf"' in front and 'href="explorer.html"' in front
     assert (results / "paper.pdf").read_bytes().startswith(b"%PDF")
     assert json.loads((results / "claims.json").read_text())["study"] == "smoke"
     assert list((results / "figures").iterdir())
@@ -57,7 +59,7 @@ def test_pages_need_no_network_and_run_no_script(made):
 def test_two_runs_give_the_same_bytes(made, archive):
     """In two places, with and without git; only run times and hosts differ, and they are kept apart."""
     assert not (archive.root / ".git").exists()
-    for part in ("tables", "claims.json", "figures", "notebooks", "html", "digests"):
+    for part in ("tables", "claims.json", "figures", "notebooks", "html", "digests", "explorer.html", "index.html"):
         assert archive.files(part) and archive.files(part) == made.files(part), part
 
 
@@ -117,7 +119,7 @@ def test_a_clone_without_artifacts_rebuilds_the_report_from_committed_tables(clo
     assert clone.repro("--allow-missing") == []
     style = clone.root / "lens" / "report" / "figures" / "style.py"
     style.write_text(style.read_text() + "\nADDED = 1\n")
-    assert clone.repro("--allow-missing") == ["digests", "figures", "overview", "paper"]  # paper: new run times
+    assert clone.repro("--allow-missing") == ["digests", "figures", "index", "overview", "paper"]  # new run times
     assert clone.lens("verify").endswith("large outputs not on this machine\n")
 
 

@@ -41,7 +41,8 @@ def run(command, **environment):
 def test_the_papermill_line(section, folder):
     line = block(section, "sh", "papermill").strip()
     out = folder / "out"
-    line = line.replace("mine.txt", str(folder / "mine.txt")).replace("scratch/mine.ipynb", str(folder / "mine.ipynb"))
+    for name, place in (("mine.txt", folder / "mine.txt"), ("scratch/mine.ipynb", folder / "mine.ipynb")):
+        line = line.replace(name, str(place))
     small = ["-p", "windows", "64", "-p", "steps", "30", "-p", "held_out", "40", "-p", "fidelity", "1", "-p", "out", out]
     run([sys.executable, "-m", *line.split(), *map(str, small)])
     assert (folder / "mine.ipynb").is_file()
@@ -63,15 +64,15 @@ def test_the_command_line(section, folder):
     line = block(section, "sh", "python -m lens profile")
     assert "--out" in line
     (folder / "words.txt").write_text("abc def\n" * 800)
-    code = "import lens; lens.fit('random:gemma-3-tiny', 1, ['abc def\\n' * 800], r'%s', windows=20, length=16, steps=4)"
-    run([sys.executable, "-c", code % (folder / "tiny")])
+    options = "windows=20, length=16, steps=4"
+    code = f"import lens; lens.fit('random:gemma-3-tiny', 1, ['abc def\\n' * 800], r'{folder / 'tiny'}', {options})"
+    run([sys.executable, "-c", code])
     words = [str(folder / "tiny/dictionaries/temporallens-seed0"), "random:gemma-3-tiny", str(folder / "words.txt")]
     options = ["--windows", "20", "--length", "16", "--fidelity", "2", "--out", str(folder / "profile")]
     shown = run([sys.executable, "-m", "lens", "profile", *words, *options])
     assert "PositionProfile of" in shown
     assert PositionProfile.read(folder / "profile").about.length == 16
-    missing = subprocess.run(
-        [sys.executable, "-m", "lens", "profile", str(folder), *words[1:], *options], cwd=ROOT, capture_output=True, text=True
-    )
+    nothing = [sys.executable, "-m", "lens", "profile", str(folder), *words[1:], *options]
+    missing = subprocess.run(nothing, cwd=ROOT, capture_output=True, text=True)
     assert missing.returncode == 1
     assert missing.stderr.startswith("error: ") and missing.stderr.count("\n") < 3

@@ -9,7 +9,7 @@ import lens
 from lens.activations import language_model
 from lens.report.figures.plot import FigureError
 from lens.report.position_profile import PositionProfile, ProfileError, profile
-from lens.sae.model import SATURATED, SAE, SAEConfig
+from lens.sae.model import SAE, SATURATED, SAEConfig
 
 T, LAYER = 32, 1
 OPTIONS = {"windows": 64, "length": T, "fidelity": 4, "permutations": 60}
@@ -84,7 +84,8 @@ def test_windows_of_firing_are_found_with_their_places_and_widths(model, documen
 def test_the_null_band_holds_the_rates_of_a_feature_without_position(model, documents):
     found = profile(identity(model), model, documents, **OPTIONS)
     flat = found.features.loc[found.features["p"] > 0.2, "feature"]
-    inside = (found.rates[flat] >= found.null_rates["low"][flat]) & (found.rates[flat] <= found.null_rates["high"][flat])
+    rates, null = found.rates[flat], found.null_rates.loc[flat]
+    inside = (rates >= null["low"]) & (rates <= null["high"])
     assert 0.85 < inside.to_numpy().mean() <= 1
 
 

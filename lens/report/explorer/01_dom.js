@@ -9,7 +9,9 @@ function fill(element, props, children) {
     else if (name === "vars") for (const [key, v] of Object.entries(value)) element.style.setProperty(`--${key}`, v);
     else element.setAttribute(name, value === true ? "" : value);
   }
-  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  element.append(
+    ...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false),
+  );
   return element;
 }
 
@@ -43,14 +45,23 @@ function say(text) {
 function number(value, digits = 3) {
   if (value === null || value === undefined || !Number.isFinite(value)) return "–";
   const size = Math.abs(value);
-  const text = size !== 0 && (size < 1e-4 || size >= 1e6) ? value.toExponential(Math.max(0, digits - 2))
-    : size >= 10 ** (digits - 1) ? value.toFixed(0) : String(Number(value.toPrecision(digits)));
+  const text =
+    size !== 0 && (size < 1e-4 || size >= 1e6)
+      ? value.toExponential(Math.max(0, digits - 2))
+      : size >= 10 ** (digits - 1)
+        ? value.toFixed(0)
+        : String(Number(value.toPrecision(digits)));
   return text.replace("-", "−");
 }
 
 /** A number with a fixed number of decimals, for columns. */
 function fixed(value, decimals) {
-  return value === null || value === undefined ? "–" : value.toFixed(decimals).replace("-", "−").replace(/^−(0(\.0+)?)$/, "$1");
+  return value === null || value === undefined
+    ? "–"
+    : value
+        .toFixed(decimals)
+        .replace("-", "−")
+        .replace(/^−(0(\.0+)?)$/, "$1");
 }
 
 function percent(share, digits = 3) {

@@ -23,7 +23,9 @@ async function unpack(script) {
 function at(array, ...index) {
   const { data, shape } = array;
   let start = 0;
-  shape.forEach((n, axis) => { start = start * n + (index[axis] ?? 0); });
+  shape.forEach((n, axis) => {
+    start = start * n + (index[axis] ?? 0);
+  });
   const size = shape.slice(index.length).reduce((a, b) => a * b, 1);
   return index.length === shape.length ? data[start] : data.subarray(start, start + size);
 }
@@ -77,13 +79,18 @@ function kernel(P, bandwidth) {
   return weights;
 }
 
-/** Lower-case text around the strongest contexts, and the logit-lens tokens, of every feature: for the search. */
+/** What a search looks through, in lower case: of every feature the tokens it peaks on or promotes, and all the rest. */
 function searchable(facts, layer) {
   layer.words ??= Array.from({ length: layer.features }, (_, k) => {
-    const found = [];
-    if (layer.lens) for (const i of [...layer.lens.promoted[k], ...layer.lens.suppressed[k]]) found.push(layer.lens.words[i]);
-    for (const { window, peak } of contextsOf(facts, layer, k)) found.push(textAround(facts, window, peak));
-    return found.join("\n").toLowerCase();
+    const contexts = contextsOf(facts, layer, k);
+    const promoted = layer.lens?.promoted[k].map((i) => layer.lens.words[i]) ?? [];
+    const suppressed = layer.lens?.suppressed[k].map((i) => layer.lens.words[i]) ?? [];
+    const peaks = contexts.map(({ window, peak }) => facts.words[at(facts.arrays.tokens, window, peak)]);
+    const around = contexts.map(({ window, peak }) => textAround(facts, window, peak));
+    return {
+      own: [...peaks, ...promoted].join("\n").toLowerCase(),
+      rest: [...suppressed, ...around].join("\n").toLowerCase(),
+    };
   });
   return layer.words;
 }
@@ -108,7 +115,8 @@ const AROUND = 12; // tokens shown on either side of a peak
 function textAround(facts, window, peak) {
   const tokens = at(facts.arrays.tokens, window);
   let text = "";
-  for (let t = Math.max(1, peak - AROUND); t <= Math.min(facts.T - 1, peak + AROUND); t++) text += facts.words[tokens[t]];
+  for (let t = Math.max(1, peak - AROUND); t <= Math.min(facts.T - 1, peak + AROUND); t++)
+    text += facts.words[tokens[t]];
   return text;
 }
 

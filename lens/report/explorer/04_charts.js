@@ -43,16 +43,19 @@ function between(low, high, x, y) {
 
 function steps(values, x, y) {
   let path = `M${x(0.5).toFixed(1)} ${y(0)}`;
-  values.forEach((v, i) => { path += `V${y(v).toFixed(1)}H${x(i + 1.5).toFixed(1)}`; });
+  values.forEach((v, i) => {
+    path += `V${y(v).toFixed(1)}H${x(i + 1.5).toFixed(1)}`;
+  });
   return `${path}V${y(0)}Z`;
 }
 
-/** Rates at each text position, as shares of the held-out windows: raw, smoothed, band, and the mask over its largest. */
+/** At each text position, shares of the held-out windows: raw, smoothed, band; and the mask over its largest. */
 function curves(facts, layer, k) {
   const share = (values) => Array.from(values, (v) => v / facts.windows);
   const edges = facts.edge_distance;
   const band = [0, 1].map((end) =>
-    edges.map((e) => at(layer.arrays.band, end, e, k) / layer.band_scale / facts.windows));
+    edges.map((e) => at(layer.arrays.band, end, e, k) / layer.band_scale / facts.windows),
+  );
   return {
     raw: share(at(layer.arrays.firings, k)),
     smooth: share(at(layer.smoothed, k)),
@@ -67,8 +70,10 @@ function inWords(c) {
   const top = c.smooth.indexOf(Math.max(...c.smooth));
   const outside = c.smooth.filter((v, i) => v < c.low[i] || v > c.high[i]).length;
   const mask = c.mask ? ` The mask is largest at position ${c.mask.indexOf(1) + 1}.` : "";
-  return `The smoothed firing rate is highest at position ${top + 1}, with ${percent(c.smooth[top])} of windows. `
-    + `It leaves the null band at ${outside} of ${c.smooth.length} positions.${mask}`;
+  return (
+    `The smoothed firing rate is highest at position ${top + 1}, with ${percent(c.smooth[top])} of windows. ` +
+    `It leaves the null band at ${outside} of ${c.smooth.length} positions.${mask}`
+  );
 }
 
 /** The chart, drawn for the width it has and again when that changes. */
@@ -80,10 +85,12 @@ function profileChart(facts, layer, k, axis, axisChoice) {
   let drawn = 0;
 
   function read(t) {
-    readout.textContent = t === null ? rest
-      : `t = ${t}: fires in ${percent(c.raw[t - 1])} of windows, smoothed ${percent(c.smooth[t - 1])}, `
-        + `null ${percent(c.low[t - 1], 2)} to ${percent(c.high[t - 1], 2)}`
-        + (c.mask ? `, mask ${number(c.mask[t - 1], 2)} of its largest` : "");
+    readout.textContent =
+      t === null
+        ? rest
+        : `t = ${t}: fires in ${percent(c.raw[t - 1])} of windows, smoothed ${percent(c.smooth[t - 1])}, ` +
+          `null ${percent(c.low[t - 1], 2)} to ${percent(c.high[t - 1], 2)}` +
+          (c.mask ? `, mask ${number(c.mask[t - 1], 2)} of its largest` : "");
   }
 
   function draw(width) {
@@ -116,32 +123,64 @@ function profileChart(facts, layer, k, axis, axisChoice) {
       svg("path", { class: "mask", d: steps(c.mask, x, m) }),
       svg("line", { class: "axis", x1: left, x2: right, y1: floor, y2: floor }),
     ];
-    holder.replaceChildren(svg("svg", {
-      width, height, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-labelledby": "chart-title chart-desc",
-      onpointermove: moved, onpointerdown: moved,
-      onpointerleave: () => { cross.setAttribute("visibility", "hidden"); read(null); },
-    },
-    svg("title", { id: "chart-title" }, `Position profile of feature ${k}`),
-    svg("desc", { id: "chart-desc" }, inWords(c)),
-    left_axis,
-    svg("path", { class: "band", d: between(c.low, c.high, x, y) }),
-    svg("path", { class: "raw", d: steps(c.raw, x, y) }),
-    svg("path", { class: "smooth", d: line(c.smooth, x, y) }),
-    svg("line", { class: "axis", x1: left, x2: right, y1: bottom, y2: bottom }),
-    mask, bottom_axis,
-    svg("text", { x: (left + right) / 2, y: height - 3, "text-anchor": "middle" }, "position t"),
-    cross));
+    holder.replaceChildren(
+      svg(
+        "svg",
+        {
+          width,
+          height,
+          viewBox: `0 0 ${width} ${height}`,
+          role: "img",
+          "aria-labelledby": "chart-title chart-desc",
+          onpointermove: moved,
+          onpointerdown: moved,
+          onpointerleave: () => {
+            cross.setAttribute("visibility", "hidden");
+            read(null);
+          },
+        },
+        svg("title", { id: "chart-title" }, `Position profile of feature ${k}`),
+        svg("desc", { id: "chart-desc" }, inWords(c)),
+        left_axis,
+        svg("path", { class: "raw", d: steps(c.raw, x, y) }),
+        svg("path", { class: "band", d: between(c.low, c.high, x, y) }),
+        svg("path", { class: "smooth", d: line(c.smooth, x, y) }),
+        svg("line", { class: "axis", x1: left, x2: right, y1: bottom, y2: bottom }),
+        mask,
+        bottom_axis,
+        svg("text", { x: (left + right) / 2, y: height - 3, "text-anchor": "middle" }, "position t"),
+        cross,
+      ),
+    );
   }
 
   new ResizeObserver(([entry]) => {
     const width = Math.floor(entry.contentRect.width);
-    if (width && width !== drawn) draw(drawn = width);
+    if (width && width !== drawn) draw((drawn = width));
   }).observe(holder);
   read(null);
-  const keys = [["raw", "firing rate at each position"], ["smooth", `smoothed over ±${facts.bandwidth} positions`],
-    ["band", `${100 * facts.band_share} % of permuted texts`], ...(c.mask ? [["mask", "learned mask, of its largest value"]] : [])];
-  return h("figure", { class: "profile" }, holder,
-    h("figcaption", null, h("ul", { class: "legend" }, keys.map(([name, text]) => h("li", { class: name }, text))), readout, axisChoice));
+  const keys = [
+    ["raw", "firing rate at each position"],
+    ["smooth", `smoothed (Gaussian, sd ${facts.bandwidth})`],
+    ["band", `${100 * facts.band_share} % of permuted texts`],
+    ...(c.mask ? [["mask", "learned mask, of its largest value"]] : []),
+  ];
+  return h(
+    "figure",
+    { class: "profile" },
+    holder,
+    h(
+      "figcaption",
+      null,
+      h(
+        "ul",
+        { class: "legend" },
+        keys.map(([name, text]) => h("li", { class: name }, text)),
+      ),
+      readout,
+      axisChoice,
+    ),
+  );
 }
 
 /** The smoothed profile as a small line, for a row of the list. */
@@ -151,8 +190,12 @@ function sparkline(layer, k) {
   const stride = Math.max(1, Math.floor(values.length / 42));
   let path = "";
   for (let i = 0; i < values.length; i += stride) {
-    path += `${i ? "L" : "M"}${((i / (values.length - 1)) * 90 + 1).toFixed(1)} ${(20 - (values[i] / top) * 18).toFixed(1)}`;
+    const [x, y] = [(i / (values.length - 1)) * 90 + 1, 20 - (values[i] / top) * 18];
+    path += `${i ? "L" : "M"}${x.toFixed(1)} ${y.toFixed(1)}`;
   }
-  return svg("svg", { class: "spark", width: 92, height: 22, viewBox: "0 0 92 22", "aria-hidden": "true" },
-    svg("path", { d: path }));
+  return svg(
+    "svg",
+    { class: "spark", width: 92, height: 22, viewBox: "0 0 92 22", "aria-hidden": "true" },
+    svg("path", { d: path }),
+  );
 }

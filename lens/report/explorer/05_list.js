@@ -3,11 +3,31 @@
 const COLUMNS = [
   { key: "feature", label: "Feature", long: "number of the feature" },
   { key: "profile", label: "Profile", long: "smoothed firing rate over positions, each scaled to its own largest" },
-  { key: "density", label: "Fires", long: "share of held-out text tokens on which it fires", show: (v) => percent(v, 2) },
-  { key: "information", label: "U", long: "position information: share of the entropy of firing that position explains, chance subtracted", show: (v) => fixed(v, 3) },
-  { key: "fwhm", label: "Span", long: "full width at half maximum of the smoothed profile, in positions", show: (v) => number(v, 3) },
+  {
+    key: "density",
+    label: "Fires",
+    long: "share of held-out text tokens on which it fires",
+    show: (v) => percent(v, 2),
+  },
+  {
+    key: "information",
+    label: "U",
+    long: "position information: share of the entropy of firing that position explains, chance subtracted",
+    show: (v) => fixed(v, 3),
+  },
+  {
+    key: "fwhm",
+    label: "Span",
+    long: "full width at half maximum of the smoothed profile, in positions",
+    show: (v) => number(v, 3),
+  },
   { key: "cluster", label: "Cl.", long: "cluster of the position profile", show: (v) => (v < 0 ? "–" : String(v)) },
-  { key: "shared_with_seeds", label: "Seeds", long: "other seeds in which the feature recurs: both cosines at least 0.7", show: (v) => String(v) },
+  {
+    key: "shared_with_seeds",
+    label: "Seeds",
+    long: "other seeds in which the feature recurs: both cosines at least 0.7",
+    show: (v) => String(v),
+  },
 ];
 const RANGES = [
   { key: "density", label: "Fires, %", factor: 100 },
@@ -26,29 +46,39 @@ function value(layer, key, k) {
   return key === "feature" ? k : layer.columns[key][k];
 }
 
-/** Features that pass the search and the filters, in the order of the sort; what has no value comes last. */
+/**
+ * Features that pass the search and the filters, in the order of the sort; what has no value comes last. Those that
+ * peak on the words searched for, or promote them, come first: the words around a peak hold almost anything.
+ */
 function chosenFeatures(facts, layer, { query, filters, sort }) {
   const wanted = query.trim().toLowerCase();
   const words = wanted && !/^\d+$/.test(wanted) ? searchable(facts, layer) : null;
-  const inRange = (k) => RANGES.every(({ key, factor }) => {
-    const [low, high] = filters.ranges[key] ?? [null, null];
-    const v = value(layer, key, k);
-    if (low === null && high === null) return true;
-    return v !== null && (low === null || v * factor >= low) && (high === null || v * factor <= high);
-  });
+  const isOwn = (k) => words !== null && words[k].own.includes(wanted);
+  const isFound = (k) => {
+    if (!wanted) return true;
+    return words ? isOwn(k) || words[k].rest.includes(wanted) : String(k) === wanted;
+  };
   const found = [];
-  for (let k = 0; k < layer.features; k++) {
-    if (wanted && !(words ? words[k].includes(wanted) : String(k) === wanted)) continue;
-    if (filters.positional !== "" && value(layer, "positional", k) !== Number(filters.positional)) continue;
-    if (filters.cluster !== "" && value(layer, "cluster", k) !== Number(filters.cluster)) continue;
-    if (filters.seeds !== "" && value(layer, "shared_with_seeds", k) < Number(filters.seeds)) continue;
-    if (inRange(k)) found.push(k);
-  }
+  for (let k = 0; k < layer.features; k++) if (isFound(k) && passes(layer, filters, k)) found.push(k);
   const sign = sort.down ? -1 : 1;
-  return found.sort((a, b) => {
+  found.sort((a, b) => {
+    if (isOwn(a) !== isOwn(b)) return isOwn(a) ? -1 : 1;
     const [x, y] = [a, b].map((k) => (isWeak(layer, sort.key, k) ? null : value(layer, sort.key, k)));
     if (x === null || y === null) return (x === null) - (y === null) || a - b;
     return sign * (x - y) || a - b;
+  });
+  return { found, own: found.filter(isOwn).length };
+}
+
+function passes(layer, filters, k) {
+  const v = (key) => value(layer, key, k);
+  if (filters.positional !== "" && v("positional") !== Number(filters.positional)) return false;
+  if (filters.cluster !== "" && v("cluster") !== Number(filters.cluster)) return false;
+  if (filters.seeds !== "" && v("shared_with_seeds") < Number(filters.seeds)) return false;
+  return RANGES.every(({ key, factor }) => {
+    const [low, high] = filters.ranges[key] ?? [null, null];
+    if (low === null && high === null) return true;
+    return v(key) !== null && (low === null || v(key) * factor >= low) && (high === null || v(key) * factor <= high);
   });
 }
 
@@ -66,11 +96,14 @@ function featureList(app) {
 
   function row(k) {
     const cells = COLUMNS.map(({ key, show }) => {
-      if (key === "feature") return h("th", { scope: "row" }, h("a", { href: app.address({ feature: k }), "data-feature": k }, String(k)));
+      if (key === "feature")
+        return h("th", { scope: "row" }, h("a", { href: app.address({ feature: k }), "data-feature": k }, String(k)));
       if (key === "profile") return h("td", null, sparkline(layer, k));
       return h("td", { class: isWeak(layer, key, k) ? `${key} weak` : key }, show(value(layer, key, k)));
     });
-    const open = (event) => { if (!event.target.closest("a")) app.open(k); };
+    const open = (event) => {
+      if (!event.target.closest("a")) app.open(k);
+    };
     return h("tr", { "data-row": k, onclick: open, class: state.feature === k ? "current" : null }, cells);
   }
 
@@ -80,12 +113,17 @@ function featureList(app) {
   }
 
   function refresh() {
-    order = chosenFeatures(facts, layer, state);
+    const { found, own } = chosenFeatures(facts, layer, state);
+    order = found;
     body.replaceChildren();
     more();
-    status.textContent = order.length === layer.features ? `${count(layer.features)} features`
-      : `${count(order.length)} of ${count(layer.features)} features`;
-    heads.forEach(({ key, cell }) => cell.setAttribute("aria-sort", state.sort.key !== key ? "none" : state.sort.down ? "descending" : "ascending"));
+    mark();
+    const all = `${count(layer.features)} features`;
+    status.textContent = order.length === layer.features ? all : `${count(order.length)} of ${all}`;
+    if (own) status.textContent += `, first the ${count(own)} on or for it`;
+    heads.forEach(({ key, cell }) =>
+      cell.setAttribute("aria-sort", state.sort.key !== key ? "none" : state.sort.down ? "descending" : "ascending"),
+    );
   }
 
   const heads = COLUMNS.filter(({ key }) => key !== "profile").map(({ key, label, long }) => {
@@ -93,23 +131,51 @@ function featureList(app) {
       state.sort = { key, down: state.sort.key === key ? !state.sort.down : key !== "feature" && key !== "cluster" };
       refresh();
     };
-    return { key, cell: h("th", { scope: "col", class: key }, h("button", { type: "button", title: long, onclick: again }, label)) };
+    return {
+      key,
+      cell: h("th", { scope: "col", class: key }, h("button", { type: "button", title: long, onclick: again }, label)),
+    };
   });
   const cells = heads.map(({ cell }) => cell);
   cells.splice(1, 0, h("th", { scope: "col" }, COLUMNS[1].label));
 
   const search = h("input", {
-    type: "search", id: "search", placeholder: facts.causal ? "number, token or text" : "number or text", value: state.query,
-    autocomplete: "off", spellcheck: "false", "aria-label": "Search features by number, logit-lens token or text of their contexts",
-    oninput: (event) => { state.query = event.target.value; refresh(); },
+    type: "search",
+    id: "search",
+    placeholder: facts.causal ? "number, token or text" : "number or text",
+    value: state.query,
+    autocomplete: "off",
+    spellcheck: "false",
+    "aria-label": "Search features by number, logit-lens token or text of their contexts",
+    oninput: (event) => {
+      state.query = event.target.value;
+      refresh();
+    },
   });
-  new IntersectionObserver((entries) => { if (entries.some((e) => e.isIntersecting)) more(); }, { rootMargin: "600px" }).observe(end);
+  new IntersectionObserver(
+    (entries) => {
+      if (entries.some((e) => e.isIntersecting)) more();
+    },
+    { rootMargin: "600px" },
+  ).observe(end);
   refresh();
-  const element = h("section", { class: "list", "aria-label": "Features" },
+  const element = h(
+    "section",
+    { class: "list", "aria-label": "Features" },
     h("div", { class: "finder" }, search, status, filterPanel(app, refresh)),
-    h("div", { class: "rows" },
-      h("table", null, h("caption", { class: "unseen" }, `Features of ${layerName(layer.layer)}`),
-        h("thead", null, h("tr", null, cells)), body), end));
+    h(
+      "div",
+      { class: "rows" },
+      h(
+        "table",
+        null,
+        h("caption", { class: "unseen" }, `Features of ${layerName(layer.layer)}`),
+        h("thead", null, h("tr", null, cells)),
+        body,
+      ),
+      end,
+    ),
+  );
 
   /** Show and focus the feature `step` rows away from the current one; the first one if that is not in the list. */
   function move(step) {
@@ -135,40 +201,93 @@ function featureList(app) {
     current?.querySelector("a").setAttribute("aria-current", "true");
   }
 
-  mark();
   return { element, refresh, move, mark, focus, first: () => order[0] };
 }
 
 /** Filters by number and by kind, folded away until they are wanted. */
 function filterPanel(app, refresh) {
   const { layer, state } = app;
-  const changed = () => { summary.classList.toggle("active", isFiltered(state)); refresh(); };
-  const bound = (key, side, label) => h("input", {
-    type: "number", step: "any", inputmode: "decimal", "aria-label": label, placeholder: side ? "max" : "min",
-    value: state.filters.ranges[key]?.[side] ?? "",
-    oninput: (event) => {
-      const pair = state.filters.ranges[key] ?? [null, null];
-      pair[side] = event.target.value === "" ? null : Number(event.target.value);
-      state.filters.ranges = { ...state.filters.ranges, [key]: pair };
-      changed();
-    },
-  });
-  const ranges = RANGES.map(({ key, label }) => h("fieldset", null, h("legend", null, label),
-    bound(key, 0, `${label}, at least`), bound(key, 1, `${label}, at most`)));
-  const select = (key, label, options) => h("label", null, label, h("select", {
-    onchange: (event) => { state.filters[key] = event.target.value; changed(); },
-  }, options.map(([v, text]) => h("option", { value: v, selected: String(v) === state.filters[key] }, text))));
+  const changed = () => {
+    summary.classList.toggle("active", isFiltered(state));
+    refresh();
+  };
+  const bound = (key, side, label) =>
+    h("input", {
+      type: "number",
+      step: "any",
+      inputmode: "decimal",
+      "aria-label": label,
+      placeholder: side ? "max" : "min",
+      value: state.filters.ranges[key]?.[side] ?? "",
+      oninput: (event) => {
+        const pair = state.filters.ranges[key] ?? [null, null];
+        pair[side] = event.target.value === "" ? null : Number(event.target.value);
+        state.filters.ranges = { ...state.filters.ranges, [key]: pair };
+        changed();
+      },
+    });
+  const ranges = RANGES.map(({ key, label }) =>
+    h(
+      "fieldset",
+      null,
+      h("legend", null, label),
+      bound(key, 0, `${label}, at least`),
+      bound(key, 1, `${label}, at most`),
+    ),
+  );
+  const select = (key, label, options) =>
+    h(
+      "label",
+      null,
+      label,
+      h(
+        "select",
+        {
+          onchange: (event) => {
+            state.filters[key] = event.target.value;
+            changed();
+          },
+        },
+        options.map(([v, text]) => h("option", { value: v, selected: String(v) === state.filters[key] }, text)),
+      ),
+    );
   const others = layer.twins.length;
   const summary = h("summary", { class: isFiltered(state) ? "active" : null }, "Filters");
-  const clear = () => { state.filters = structuredClone(NO_FILTERS); state.query = ""; app.render(); };
-  return h("details", { open: isFiltered(state) }, summary, h("div", { class: "filters" }, ranges,
-    select("positional", "Position test", [["", "any"], ["1", "depends on position"], ["0", "does not"]]),
-    layer.clusters && select("cluster", "Cluster", [["", "any"], ...clusterNames(layer).map((c) => [c, String(c)]), [-1, "none"]]),
-    others > 0 && select("seeds", "Recurs in", [["", "any"], ...layer.twins.map((_, i) => [i + 1, `at least ${i + 1} of ${others} seeds`])]),
-    h("button", { type: "button", onclick: clear }, "Clear")));
+  const clear = () => {
+    state.filters = structuredClone(NO_FILTERS);
+    state.query = "";
+    app.render();
+  };
+  return h(
+    "details",
+    { open: isFiltered(state) },
+    summary,
+    h(
+      "div",
+      { class: "filters" },
+      ranges,
+      select("positional", "Position test", [
+        ["", "any"],
+        ["1", "depends on position"],
+        ["0", "does not"],
+      ]),
+      layer.clusters &&
+        select("cluster", "Cluster", [["", "any"], ...clusterNames(layer).map((c) => [c, String(c)]), [-1, "none"]]),
+      others > 0 &&
+        select("seeds", "Recurs in", [
+          ["", "any"],
+          ...layer.twins.map((_, i) => [i + 1, `at least ${i + 1} of ${others} seeds`]),
+        ]),
+      h("button", { type: "button", onclick: clear }, "Clear"),
+    ),
+  );
 }
 
 function isFiltered({ filters }) {
-  return filters.positional !== "" || filters.cluster !== "" || filters.seeds !== ""
-    || Object.values(filters.ranges).some(([low, high]) => low !== null || high !== null);
+  return (
+    filters.positional !== "" ||
+    filters.cluster !== "" ||
+    filters.seeds !== "" ||
+    Object.values(filters.ranges).some(([low, high]) => low !== null || high !== null)
+  );
 }

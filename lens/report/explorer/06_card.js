@@ -6,16 +6,22 @@ function featureCard(app) {
   const k = state.feature;
   if (k === null) return h("article", { class: "card empty" }, h("p", null, "Choose a feature from the list."));
   const silent = value(layer, "density", k) === 0;
-  return h("article", { class: "card", "aria-labelledby": "card-title" },
-    h("div", { class: "head" },
+  return h(
+    "article",
+    { class: "card", "aria-labelledby": "card-title" },
+    h(
+      "div",
+      { class: "head" },
       h("button", { type: "button", class: "back", onclick: () => app.close() }, "← List"),
       h("h2", { id: "card-title", tabindex: "-1" }, `Feature ${k}`, h("span", null, ` ${layerName(layer.layer)}`)),
-      h("a", { class: "read", href: app.address({ view: "text" }) }, "Read a text with it")),
+      h("a", { class: "read", href: app.address({ view: "text" }) }, "Read a text with it"),
+    ),
     silent && h("p", { class: "note" }, "This feature never fires on the held-out text."),
     numbers(app, k),
     section("Where in the window it fires", profileChart(app.facts, layer, k, state.axis, axisChoice(app))),
     h("div", { class: "pair" }, lensSection(app, k), twinSection(app, k)),
-    silent ? null : contextSection(app, k));
+    silent ? null : contextSection(app, k),
+  );
 }
 
 function section(title, ...children) {
@@ -24,39 +30,90 @@ function section(title, ...children) {
 
 function axisChoice(app) {
   const other = app.state.axis === "log" ? "linear" : "log";
-  return h("button", { type: "button", id: "axis", class: "quiet", onclick: () => { app.state.axis = other; app.renderCard(); } },
-    other === "log" ? "Stretch early positions" : "Even positions");
+  return h(
+    "button",
+    {
+      type: "button",
+      id: "axis",
+      class: "quiet",
+      onclick: () => {
+        app.state.axis = other;
+        app.renderCard();
+      },
+    },
+    other === "log" ? "Stretch early positions" : "Even positions",
+  );
 }
 
 function numbers(app, k) {
   const { layer } = app;
   const v = (key) => value(layer, key, k);
-  const test = v("p") === null ? "too few firings to test" : `${v("positional") ? "depends on position" : "no effect found"}, p ${v("p") === 0 ? "< 1e−300" : `= ${number(v("p"), 2)}`}`;
+  const p = v("p") === 0 ? "p\u00a0<\u00a01e−300" : `p\u00a0=\u00a0${number(v("p"), 2)}`;
+  const found = v("positional") ? "depends on position" : "no effect found";
+  const test = v("p") === null ? "too few firings to test" : `${found}, ${p}`;
   const others = layer.twins.length;
   const rows = [
     ["Fires on", percent(v("density")), "of text tokens"],
     ["Position information U", number(v("information")), test],
-    ["Span (fwhm)", number(v("fwhm")), v("fwhm") === null ? "none: no effect of position, or fewer than 300 firings" : "positions"],
+    [
+      "Span (fwhm)",
+      number(v("fwhm")),
+      v("fwhm") === null ? "none: no effect of position, or fewer than 300 firings" : "positions",
+    ],
     ["Centre", number(v("centre")), "mean position of its firings"],
     ["Dwell", number(v("dwell")), "tokens it stays on"],
     ["Commonest token", percent(v("token_share")), "of its firings"],
-    ["Cluster", v("cluster") < 0 ? "–" : String(v("cluster")), layer.clusters ? "by position profile" : "this layer has none"],
-    ["Recurs in", others ? `${v("shared_with_seeds")} of ${others}` : "–", others ? "other seeds" : "trained with one seed"],
+    [
+      "Cluster",
+      v("cluster") < 0 ? "–" : String(v("cluster")),
+      layer.clusters ? "by position profile" : "this layer has none",
+    ],
+    [
+      "Recurs in",
+      others ? `${v("shared_with_seeds")} of ${others}` : "–",
+      others ? "other seeds" : "trained with one seed",
+    ],
   ];
-  return h("dl", { class: "numbers" }, rows.map(([name, shown, more]) =>
-    h("div", null, h("dt", null, name), h("dd", null, h("strong", null, shown), h("span", null, more)))));
+  return h(
+    "dl",
+    { class: "numbers" },
+    rows.map(([name, shown, more]) =>
+      h("div", null, h("dt", null, name), h("dd", null, h("strong", null, shown), h("span", null, more))),
+    ),
+  );
 }
 
 function lensSection(app, k) {
   const { lens } = app.layer;
   if (!lens) {
-    return section("Logit lens", h("p", { class: "note" }, `None: ${app.facts.model} is an encoder, it predicts no next token.`));
+    return section(
+      "Logit lens",
+      h("p", { class: "note" }, `None: ${app.facts.model} is an encoder, it predicts no next token.`),
+    );
   }
-  const list = (title, words, z) => h("div", null, h("h4", null, title), h("ol", null, words.map((w, i) =>
-    h("li", null, h("bdi", { class: "word" }, visible(lens.words[w])), h("span", null, fixed(z[i], 1))))));
-  return section("Logit lens", h("div", { class: "lens" },
-    list("Promotes", lens.promoted[k], lens.promoted_z[k]), list("Suppresses", lens.suppressed[k], lens.suppressed_z[k])),
-  h("p", { class: "note" }, "Standard deviations from the mean over the vocabulary."));
+  const list = (title, words, z) =>
+    h(
+      "div",
+      null,
+      h("h4", null, title),
+      h(
+        "ol",
+        null,
+        words.map((w, i) =>
+          h("li", null, h("bdi", { class: "word" }, visible(lens.words[w])), h("span", null, fixed(z[i], 1))),
+        ),
+      ),
+    );
+  return section(
+    "Logit lens",
+    h(
+      "div",
+      { class: "lens" },
+      list("Promotes", lens.promoted[k], lens.promoted_z[k]),
+      list("Suppresses", lens.suppressed[k], lens.suppressed_z[k]),
+    ),
+    h("p", { class: "note" }, "Standard deviations from the mean over the vocabulary."),
+  );
 }
 
 /** A token on its own, with its spaces and line breaks to be seen. */
@@ -67,18 +124,48 @@ function visible(word) {
 function twinSection(app, k) {
   const { twins } = app.layer;
   if (!twins.length) {
-    return section("Twins in other seeds", h("p", { class: "note" }, "None: this layer's dictionary was trained with one seed."));
+    return section(
+      "Twins in other seeds",
+      h("p", { class: "note" }, "None: this layer's dictionary was trained with one seed."),
+    );
   }
   const masked = twins.some((twin) => twin.mask);
   const shown = (twin, key) => h("td", null, fixed(twin[key][k], 2));
-  return section("Twins in other seeds", h("table", { class: "twins" },
-    h("thead", null, h("tr", null, ["Seed", "Feature", "Decoder cos", "Encoder cos", masked && "Mask r", "Same?"].filter(Boolean)
-      .map((text) => h("th", { scope: "col" }, text)))),
-    h("tbody", null, twins.map((twin) => h("tr", null,
-      h("th", { scope: "row" }, String(twin.seed)), h("td", null, String(twin.feature[k])),
-      shown(twin, "decoder"), shown(twin, "encoder"), masked && shown(twin, "mask"),
-      h("td", null, twin.shared[k] ? "yes" : "no"))))),
-  h("p", { class: "note" }, "Matched one to one; the same feature if both cosines are at least 0.7."));
+  return section(
+    "Twins in other seeds",
+    h(
+      "table",
+      { class: "twins" },
+      h(
+        "thead",
+        null,
+        h(
+          "tr",
+          null,
+          ["Seed", "Feature", "Decoder cos", "Encoder cos", masked && "Mask r", "Same?"]
+            .filter(Boolean)
+            .map((text) => h("th", { scope: "col" }, text)),
+        ),
+      ),
+      h(
+        "tbody",
+        null,
+        twins.map((twin) =>
+          h(
+            "tr",
+            null,
+            h("th", { scope: "row" }, String(twin.seed)),
+            h("td", null, String(twin.feature[k])),
+            shown(twin, "decoder"),
+            shown(twin, "encoder"),
+            masked && shown(twin, "mask"),
+            h("td", null, twin.shared[k] ? "yes" : "no"),
+          ),
+        ),
+      ),
+    ),
+    h("p", { class: "note" }, "Matched one to one; the same feature if both cosines are at least 0.7."),
+  );
 }
 
 function contextSection(app, k) {
@@ -90,9 +177,23 @@ function contextSection(app, k) {
     for (let t = first; t <= last; t++) fired += firings[t - 1];
     const rate = fired / (facts.windows * (last - first + 1));
     const here = contexts.filter((c) => c.bucket === b);
-    return h("section", { class: "bucket" },
-      h("h4", null, first === last ? `Position ${first}` : `Positions ${first}–${last}`, h("span", null, ` fires on ${percent(rate, 2)} of tokens`)),
-      here.length ? h("ol", null, here.map((c) => contextItem(app, k, c))) : h("p", { class: "note" }, "Never fires here."));
+    return h(
+      "section",
+      { class: "bucket" },
+      h(
+        "h4",
+        null,
+        first === last ? `Position ${first}` : `Positions ${first}–${last}`,
+        h("span", null, ` fires on ${percent(rate, 2)} of tokens`),
+      ),
+      here.length
+        ? h(
+            "ol",
+            null,
+            here.map((c) => contextItem(app, k, c)),
+          )
+        : h("p", { class: "note" }, "Never fires here."),
+    );
   });
   return section("Strongest contexts, by position", parts);
 }
@@ -104,12 +205,31 @@ function contextItem(app, k, { window, peak, values, strength }) {
   const draw = (whole) => {
     const from = whole ? 0 : Math.max(0, peak - AROUND);
     const to = whole ? facts.T - 1 : Math.min(facts.T - 1, peak + AROUND);
-    const button = h("button", { type: "button", class: "quiet", "aria-expanded": String(whole), onclick: () => { draw(!whole); item.querySelector("button").focus(); } },
-      whole ? "less" : "whole window");
+    const button = h(
+      "button",
+      {
+        type: "button",
+        class: "quiet",
+        "aria-expanded": String(whole),
+        onclick: () => {
+          draw(!whole);
+          item.querySelector("button").focus();
+        },
+      },
+      whole ? "less" : "whole window",
+    );
     item.replaceChildren(
-      h("p", { class: "where" }, place(facts, from, to, peak), h("span", null, `t = ${peak}`), h("span", null, number(strength)),
-        h("span", { class: "from" }, source(facts, window)), button),
-      snippet(facts, window, values, highest, peak, from, to));
+      h(
+        "p",
+        { class: "where" },
+        place(facts, from, to, peak),
+        h("span", null, `t = ${peak}`),
+        h("span", null, number(strength)),
+        h("span", { class: "from" }, source(facts, window)),
+        button,
+      ),
+      snippet(facts, window, values, highest, peak, from, to),
+    );
   };
   draw(false);
   return item;

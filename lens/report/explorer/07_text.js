@@ -28,26 +28,65 @@ function textView(app) {
     pick(Math.min(P, Math.max(1, state.token + move)));
     strip.querySelector("[aria-selected=true]").focus();
   };
-  const strip = h("p", { class: "text long", role: "listbox", "aria-orientation": "horizontal", "aria-label": "Tokens of the text", onkeydown: step });
+  const strip = h("p", {
+    class: "text long",
+    role: "listbox",
+    "aria-orientation": "horizontal",
+    "aria-label": "Tokens of the text",
+    onkeydown: step,
+  });
   for (let t = 0; t <= P; t++) {
     const word = facts.words[tokens[t]];
     const props = t === 0 ? {} : { more: { role: "option", onclick: () => pick(t) } };
-    strip.append(...token(facts, word, t, t === 0 ? 0 : values[t - 1], highest, props), word.includes("\n") ? "\n" : "");
+    strip.append(
+      ...token(facts, word, t, t === 0 ? 0 : values[t - 1], highest, props),
+      word.includes("\n") ? "\n" : "",
+    );
   }
   const on = values.filter((v) => v > 0).length;
-  const passages = facts.passages.map((w, i) => h("option", { value: i, selected: i === state.passage }, source(facts, w)));
-  const element = h("section", { class: "reading", "aria-labelledby": "text-title" },
-    h("div", { class: "controls" },
+  const passages = facts.passages.map((w, i) =>
+    h("option", { value: i, selected: i === state.passage }, source(facts, w)),
+  );
+  const element = h(
+    "section",
+    { class: "reading", "aria-labelledby": "text-title" },
+    h(
+      "div",
+      { class: "controls" },
       h("h2", { id: "text-title", tabindex: "-1" }, "Held-out text"),
-      h("label", null, "Text ", h("select", { id: "passage", onchange: (e) => app.go({ passage: Number(e.target.value) }) }, passages)),
-      h("label", null, "Feature ", h("input", {
-        type: "number", id: "which", min: 0, max: layer.features - 1, value: k ?? "",
-        onchange: (e) => { if (e.target.value !== "" && e.target.checkValidity()) app.go({ feature: Number(e.target.value) }); },
-      })),
-      k !== null && h("a", { href: app.address({ view: "features" }) }, "Its card")),
-    h("p", { class: "note" }, k === null ? "Choose a feature, or a token to see which features are on there."
-      : `Feature ${k} of ${layerName(layer.layer)} is on at ${on} of ${P} tokens of this text; the darkest is its strongest activation in all held-out text, ${number(highest)}.`),
-    h("div", { class: "spread" }, strip, side));
+      h(
+        "label",
+        null,
+        "Text ",
+        h("select", { id: "passage", onchange: (e) => app.go({ passage: Number(e.target.value) }) }, passages),
+      ),
+      h(
+        "label",
+        null,
+        "Feature ",
+        h("input", {
+          type: "number",
+          id: "which",
+          min: 0,
+          max: layer.features - 1,
+          value: k ?? "",
+          onchange: (e) => {
+            if (e.target.value !== "" && e.target.checkValidity()) app.go({ feature: Number(e.target.value) });
+          },
+        }),
+      ),
+      k !== null && h("a", { href: app.address({ view: "features" }) }, "Its card"),
+    ),
+    h(
+      "p",
+      { class: "note" },
+      k === null
+        ? "Choose a feature, or a token to see which features are on there."
+        : `Feature ${k} of ${layerName(layer.layer)} is on at ${on} of ${P} tokens of this text; the strongest colour is ` +
+            `its strongest activation in all held-out text, ${number(highest)}.`,
+    ),
+    h("div", { class: "spread" }, strip, side),
+  );
   pick(Math.min(P, state.token));
   return element;
 }
@@ -62,13 +101,29 @@ function onAt(app, t) {
     if (v) found.push({ k, v });
   }
   found.sort((a, b) => b.v - a.v || a.k - b.k);
-  const rows = found.slice(0, MOST).map(({ k, v }) => h("li", null,
-    h("a", { href: app.address({ feature: k }), "aria-current": k === state.feature ? "true" : null }, `feature ${k}`),
-    h("span", { class: "bar", vars: { on: (v / facts.levels).toFixed(3) }, "aria-hidden": "true" }),
-    h("span", null, number((v / facts.levels) * at(layer.arrays.highest, k), 2))));
+  const rows = found
+    .slice(0, MOST)
+    .map(({ k, v }) =>
+      h(
+        "li",
+        null,
+        h(
+          "a",
+          { href: app.address({ feature: k }), "aria-current": k === state.feature ? "true" : null },
+          `feature ${k}`,
+        ),
+        h("span", { class: "bar", vars: { on: (v / facts.levels).toFixed(3) }, "aria-hidden": "true" }),
+        h("span", null, number((v / facts.levels) * at(layer.arrays.highest, k), 2)),
+      ),
+    );
   return [
     h("h3", null, "At ", h("bdi", { class: "word" }, visible(word)), ` (t = ${t})`),
-    h("p", { class: "note" }, `${found.length} features are on${found.length > MOST ? `; the ${MOST} nearest their own largest activation` : ""}.`),
+    h(
+      "p",
+      { class: "note" },
+      `${found.length} features are on`,
+      found.length > MOST ? `; the ${MOST} nearest their own largest activation.` : ".",
+    ),
     h("ol", null, rows),
   ];
 }

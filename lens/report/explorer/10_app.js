@@ -4,8 +4,16 @@ const VIEWS = { features: "Features", text: "Text", clusters: "Clusters", about:
 
 const studies = foundStudies();
 const state = {
-  study: [...studies.keys()][0], layer: null, view: "features", feature: null, passage: 0, token: 1, query: "",
-  filters: structuredClone(NO_FILTERS), sort: { key: "information", down: true }, axis: "linear",
+  study: [...studies.keys()][0],
+  layer: null,
+  view: "features",
+  feature: null,
+  passage: 0,
+  token: 1,
+  query: "",
+  filters: structuredClone(NO_FILTERS),
+  sort: { key: "information", down: true },
+  axis: "linear",
 };
 const app = { state, facts: null, layer: null, list: null, address, go, open, show, close, render, renderCard };
 let opened = false; // whether the card covers the list, where there is room for only one of them
@@ -84,8 +92,9 @@ function open(k) {
   byId("card-title").focus({ preventScroll: true });
 }
 
-/** Back to the list. */
+/** Back to the list; where the card had covered it, the address is the list's again. */
 function close() {
+  if (app.list && !app.list.element.checkVisibility()) history.replaceState(null, "", address({ feature: null }));
   opened = false;
   document.body.classList.remove("opened");
   app.list?.focus();
@@ -123,14 +132,39 @@ function nameTab() {
 
 function renderTop() {
   const study = studies.get(state.study);
-  const layer = (name) => h("label", null,
-    h("input", { type: "radio", name: "layer", id: `layer-${name}`, value: name, checked: name === state.layer, onchange: () => go({ layer: name }) }),
-    h("span", null, name));
+  const layer = (name) =>
+    h(
+      "label",
+      null,
+      h("input", {
+        type: "radio",
+        name: "layer",
+        id: `layer-${name}`,
+        value: name,
+        checked: name === state.layer,
+        onchange: () => go({ layer: name }),
+      }),
+      h("span", null, name),
+    );
   const option = (name) => h("option", { value: name, selected: name === state.study }, name);
   byId("choose").replaceChildren(
-    studies.size === 1 ? h("span", { class: "study" }, state.study)
-      : h("label", { class: "study" }, "Study ", h("select", { id: "study", onchange: (event) => go({ study: event.target.value }) }, [...studies.keys()].map(option))),
-    h("fieldset", { class: "layers" }, h("legend", null, "Layer"), [...study.layers.keys()].map(layer)));
-  byId("views").replaceChildren(...Object.entries(VIEWS).map(([view, label]) =>
-    h("a", { href: address({ view }), "aria-current": view === state.view ? "page" : null }, label)));
+    studies.size === 1
+      ? h("span", { class: "study" }, state.study)
+      : h(
+          "label",
+          { class: "study" },
+          "Study ",
+          h(
+            "select",
+            { id: "study", onchange: (event) => go({ study: event.target.value }) },
+            [...studies.keys()].map(option),
+          ),
+        ),
+    h("fieldset", { class: "layers" }, h("legend", null, "Layer"), [...study.layers.keys()].map(layer)),
+  );
+  byId("views").replaceChildren(
+    ...Object.entries(VIEWS).map(([view, label]) =>
+      h("a", { href: address({ view }), "aria-current": view === state.view ? "page" : null }, label),
+    ),
+  );
 }

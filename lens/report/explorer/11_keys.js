@@ -7,12 +7,17 @@ function isTyping(target) {
 const KEYS = {
   j: () => app.list?.move(1),
   k: () => app.list?.move(-1),
-  "/": () => { if (state.view !== "features") return go({ view: "features" }).then(() => byId("search").focus()); return close(), byId("search").focus(); },
+  "/": () => {
+    if (state.view !== "features") return go({ view: "features" }).then(() => byId("search").focus());
+    return (close(), byId("search").focus());
+  },
   "?": () => byId("help").showModal(),
   "[": () => neighbour(-1),
   "]": () => neighbour(1),
 };
-Object.keys(VIEWS).forEach((view, i) => { KEYS[String(i + 1)] = () => go({ view }); });
+Object.keys(VIEWS).forEach((view, i) => {
+  KEYS[String(i + 1)] = () => go({ view });
+});
 
 function neighbour(step) {
   const names = [...studies.get(state.study).layers.keys()];
@@ -63,13 +68,17 @@ function applyTheme(theme) {
 
 const prefersDark = window.matchMedia("(prefers-color-scheme: dark)");
 prefersDark.addEventListener("change", () => applyTheme(prefersDark.matches ? "dark" : "light"));
-byId("theme").addEventListener("click", () => applyTheme(document.documentElement.dataset.theme === "dark" ? "light" : "dark"));
+byId("theme").addEventListener("click", () =>
+  applyTheme(document.documentElement.dataset.theme === "dark" ? "light" : "dark"),
+);
 byId("ask").addEventListener("click", () => byId("help").showModal());
 window.addEventListener("popstate", follow);
 
 applyTheme(prefersDark.matches ? "dark" : "light");
 if (!("DecompressionStream" in window)) {
-  byId("view").replaceChildren(h("p", { class: "wait" }, "This browser is too old to unpack the page: any of 2023 or later will do."));
+  byId("view").replaceChildren(
+    h("p", { class: "wait" }, "This browser is too old to unpack the page: any of 2023 or later will do."),
+  );
 } else {
   follow().then(() => performance.mark("listed"));
 }

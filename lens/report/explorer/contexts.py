@@ -54,9 +54,7 @@ def top_contexts(chunks: Iterable[Tensor], buckets: Sequence[slice], count: int)
                 kept.append(_strongest(found, count))
             else:
                 kept[b] = _strongest([kept[b], *found], count)
-    strength, window, peak = (
-        np.stack([one[i].numpy().T for one in kept], axis=1) for i in range(3)
-    )  # [K, buckets, C]
+    strength, window, peak = (np.stack([one[i].numpy().T for one in kept], axis=1) for i in range(3))
     activation = np.stack([one[3].numpy().transpose(2, 0, 1) for one in kept], axis=1)
     return Contexts((strength > 0).sum(-1), window, peak, activation)
 

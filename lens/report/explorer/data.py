@@ -15,12 +15,12 @@ from lens.activations.extract import store_for
 from lens.activations.language_model import LanguageModel
 from lens.activations.store import LayerStore, StoreError, open_layer
 from lens.config import ROOT, ConfigError, Layer, Study
-from lens.measure.bands import SHARE
+from lens.measure.bands import SHARE, edge_distance
 from lens.measure.logit_lens import logit_lens
 from lens.measure.spans import BANDWIDTH
 from lens.report import tables
 from lens.report.explorer.contexts import buckets
-from lens.report.explorer.layer import PERMUTATIONS, LayerSource, describe, edge_distances
+from lens.report.explorer.layer import PERMUTATIONS, LayerSource, describe
 from lens.report.explorer.pack import LEVELS, Part
 from lens.report.explorer.text import token_texts, vocabulary
 from lens.report.measures import spread
@@ -97,7 +97,7 @@ def assemble(
         "windows": len(tokens),
         "documents": list(documents),
         "buckets": [[where.start, where.stop - 1] for where in buckets(T)],
-        "edge_distance": edge_distances(T),
+        "edge_distance": edge_distance(T - 1).tolist(),
         "band_share": SHARE,
         "band_permutations": PERMUTATIONS,
         "bandwidth": BANDWIDTH,
@@ -149,7 +149,7 @@ def _facts(study: Study, variant: str, model: LanguageModel, sources: dict[Layer
     return {
         "study": study.name,
         "model": study.model,
-        "stand_in": study.model != PAPER_MODEL,
+        "role": _role(study, model),
         "causal": model.causal,
         "quantisation": model.quantisation,
         "variant": variant,
@@ -164,18 +164,27 @@ def _facts(study: Study, variant: str, model: LanguageModel, sources: dict[Layer
     }
 
 
+def _role(study: Study, model: LanguageModel) -> str:
+    if study.model == PAPER_MODEL:
+        return "the model of the paper"
+    if model.causal and not study.model.startswith("random:"):
+        return "a stand-in for Gemma-2-2B"
+    return "a control, not the paper's Gemma-2-2B"
+
+
 def _table(study: Study, name: str) -> pd.DataFrame:
     try:
         return tables.read(study, name)
     except ConfigError as error:
-        raise ConfigError(f"the explorer of study {study.name!r} has no tables to show: {error}\n{_run(study)}") from None
+        message = f"the explorer of study {study.name!r} has no tables to show: {error}; {_run(study)}"
+        raise ConfigError(message) from None
 
 
 def _rows(study: Study, table: pd.DataFrame, layer: Layer, variant: str, seed: int) -> pd.DataFrame:
     rows = table[(table["layer"] == str(layer)) & (table["variant"] == variant) & (table["seed"] == seed)]
     if rows.empty:
         raise ConfigError(
-            f"no measures of {variant}, seed {seed}, at layer {layer} in {_shown(study.results / 'tables')}\n"
+            f"no measures of {variant}, seed {seed}, at layer {layer} in {_shown(study.results / 'tables')}; "
             f"{_run(study, '04_analysis', layer)}"
         )
     return rows
@@ -187,7 +196,7 @@ def _dictionaries(study: Study, layer: Layer, variant: str) -> dict[int, SAE]:
         return {seed: SAE.load(folder / f"{variant}-seed{seed}") for seed in sorted(study.seeds_at(layer))}
     except ValueError as error:
         raise ConfigError(
-            f"the explorer needs the dictionaries of layer {layer}, which are not in {_shown(folder)}: {error}\n"
+            f"the explorer needs the dictionaries of layer {layer}, which are not in {_shown(folder)}: {error}; "
             f"{_run(study, '02_train', layer)}"
         ) from None
 
@@ -196,7 +205,7 @@ def _opened(study: Study, layer: Layer) -> LayerStore:
     try:
         return open_layer(store_for(study, layer), layer, "test")
     except StoreError as error:
-        raise ConfigError(f"{error}\n{_run(study, '01_extract')}") from None
+        raise ConfigError(f"{error}; {_run(study, '01_extract')}") from None
 
 
 def _run(study: Study, stage: str = "", layer: Layer | None = None) -> str:

@@ -13,7 +13,7 @@ from scipy.spatial.distance import squareform
 from torch import Tensor
 
 from lens.config import ConfigError
-from lens.measure.bands import edge_distance, null_band
+from lens.measure.bands import null_band
 from lens.measure.clusters import MIN_FEATURES, correlation_distance, standardise
 from lens.measure.layer_features import FIRST
 from lens.measure.logit_lens import LogitLens
@@ -81,6 +81,7 @@ def describe(source: LayerSource, passages: Sequence[int]) -> tuple[Part, Contex
     firings_PK = found.firings_TK
     _check_same(source, firings_PK.sum(0) / (n * (T - 1)))
     band = null_band(found.permuted_firings_RTK)
+    band_scale = max(1, min(32, int(65535 // max(band.max(), 1))))  # in 32nds of a firing, or as fine as 16 bits allow
     contexts = top_contexts(_features(sae, source.activations), buckets(T), CONTEXTS)
     with torch.no_grad():
         passage_STK = sae.encode(source.activations[list(passages)].float())[:, 1:].numpy()
@@ -88,21 +89,20 @@ def describe(source: LayerSource, passages: Sequence[int]) -> tuple[Part, Contex
     scaled = quantise(contexts.activation_KBCT[..., 1:], highest_K[:, None, None, None])
     arrays = {
         "firings": firings_PK.T,
-        "band": np.rint(band * _band_scale(band)),
+        "band": np.rint(band * band_scale).astype(int),
         "highest": highest_K,
         "context_count": contexts.count_KB,
         "context_peak": contexts.peak_KBC,
         "context_activation": scaled,
         "passage_activation": quantise(passage_STK.transpose(0, 2, 1), highest_K[:, None]),
     }
-    arrays["band"] = arrays["band"].astype(int)
     if sae.config.masked:
         mask_PK = sae.mask().detach().float().numpy()[1:]
         arrays["mask"] = np.rint(255 * mask_PK / mask_PK.max(0)).T.astype(np.uint8)
     header = {
         "layer": source.name,
         "features": len(source.features),
-        "band_scale": _band_scale(band),
+        "band_scale": band_scale,
         "columns": {name: plain(source.features[name]) for name in COLUMNS},
         "numbers": {name: plain([source.numbers[name]])[0] for name in NUMBERS if name in source.numbers},
         "twins": _twins(source.dictionaries),
@@ -125,11 +125,6 @@ def _check_same(source: LayerSource, density_K: np.ndarray) -> None:
             f"the table `features` of layer {source.name} was measured on other dictionaries than those there are now; "
             "measure them again (the stage 04_analysis)"
         )
-
-
-def _band_scale(band: np.ndarray) -> int:
-    """Firings are kept in steps of one 32nd, or as fine as 16 bits allow."""
-    return max(1, min(32, int(65535 // max(band.max(), 1))))
 
 
 def _twins(dictionaries: Mapping[int, SAE]) -> list[dict]:
@@ -169,8 +164,3 @@ def _clusters(features: pd.DataFrame, firings_PK: np.ndarray) -> dict | None:
         "merges": [[int(a), int(b), round(float(h), 4)] for a, b, h, _ in tree],
         "leaves": hierarchy.leaves_list(tree).tolist(),
     }
-
-
-def edge_distances(T: int) -> list[int]:
-    """For each text position, which entry of a layer's band is its own."""
-    return edge_distance(T - 1).tolist()

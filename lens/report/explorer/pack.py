@@ -49,7 +49,7 @@ def quantise(values: np.ndarray, highest: np.ndarray) -> np.ndarray:
     """Shares of `highest` in `LEVELS` steps, uint8; what is above 0 never becomes 0."""
     with np.errstate(divide="ignore", invalid="ignore"):
         share = np.where(highest > 0, values / highest, 0)
-    return np.where(values > 0, np.clip(np.ceil(share * LEVELS - 0.5), 1, LEVELS), 0).astype(np.uint8)
+    return np.where(values > 0, np.clip(np.rint(share * LEVELS), 1, LEVELS), 0).astype(np.uint8)
 
 
 def plain(values, digits: int = 6) -> list:

@@ -17,7 +17,13 @@ def token_texts(ids: Sequence[int], tokenizer: PreTrainedTokenizerBase) -> list[
     letter = tokenizer.encode("a", add_special_tokens=False)[:1]
     options = {"clean_up_tokenization_spaces": False}
     before = tokenizer.decode(letter, **options)
-    return [tokenizer.decode([*letter, int(i)], **options).removeprefix(before) for i in ids]
+    found = []
+    for i in ids:
+        text = tokenizer.decode([*letter, int(i)], **options)
+        # Where letters are bytes too, an incomplete character takes the letter down with it.
+        whole = text.startswith(before)
+        found.append(text.removeprefix(before) if whole else tokenizer.decode([int(i)], **options))
+    return found
 
 
 def vocabulary(ids: np.ndarray, tokenizer: PreTrainedTokenizerBase) -> tuple[list[str], np.ndarray]:

@@ -27,7 +27,8 @@ def overview(features: pd.DataFrame) -> Plot:
         figure = style.new_figure(7.2)
         left, right = figure.subplots(1, 2)
         for (_, rows), color, marker in zip(kinds.items(), (POSITIONAL, OTHER), "o^", strict=True):
-            left.scatter(rows["density"], 100 * rows["information"], s=7, c=color, marker=marker, linewidths=0, alpha=0.7)
+            marks = {"s": 7, "c": color, "marker": marker, "linewidths": 0, "alpha": 0.7}
+            left.scatter(rows["density"], 100 * rows["information"], **marks)
         left.set_ylabel("firing entropy explained\nby position (%)")
         left.set_yscale("symlog", linthresh=0.1)
         left.yaxis.set_major_formatter(FuncFormatter(lambda y, _: style.signed(y, "g")))
@@ -46,7 +47,7 @@ def overview(features: pd.DataFrame) -> Plot:
     silent = int((features["density"] == 0).sum())
     caption = (
         f"Left, the {data.count(len(tested))} of {data.count(len(features))} features that fire often enough to be "
-        f"tested: share of the entropy of firing that position explains, what shifted labels give taken off; blue where "
+        "tested: share of the entropy of firing that position explains, what shifted labels give taken off; blue where "
         f"the test finds an effect (false discovery rate 5 %). {data.count(silent)} never fire. Right, widths of the "
         f"{data.count(len(wide))} positional features with enough firings, and of the same firings with each window "
         "shifted in a circle."
@@ -85,7 +86,8 @@ def card(feature: int, features: pd.DataFrame, rates: pd.DataFrame, null: pd.Dat
         ax.set_ylabel("share of windows\nin which it fires")
         ax.set_xlabel("position t (log scale)")
         style.position_axis(ax, int(rate.index[-1]))
-        style.legend(figure, [_dot(POSITIONAL, "o", "firing rate"), _dot(NULL, "s", "95 % of rates under circular shifts")])
+        null_name = "95 % of rates under circular shifts"
+        style.legend(figure, [_dot(POSITIONAL, "o", "firing rate"), _dot(NULL, "s", null_name)])
     if np.isnan(row["p"]):
         verdict = "too rare, or always on, for a test of position"
     else:

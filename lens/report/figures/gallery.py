@@ -80,7 +80,7 @@ FIGURES: dict[str, Callable[[Read], Plot]] = {
     ),
     "probing_accuracy": lambda read: probing_accuracy(read("probing"), paper_baseline=_paper("C14")[0]),
     "calibration": lambda read: calibration(
-        *(_optional(read, CALIBRATION + name, "06_calibration makes it") for name in ("estimators", "training"))
+        *(_optional(read, CALIBRATION + name, "07_calibration makes it") for name in ("estimators", "training"))
     ),
 }
 """Draw one with `FIGURES[name](read)`, where `read` gives a table by its name, as `reader(study)` does."""

@@ -3,8 +3,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from lens.sae.compatible import check_fits
 from lens.sae.dictionary import Dictionary, DictionaryConfig, DictionaryError
-from lens.sae.fits import check_fits
 from lens.sae.hooks import hook_name, layer_name, residual_layer
 from lens.sae.model import SAE, SAEConfig
 
