@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -179,7 +180,7 @@ def tokenise(dataset: datasets.Dataset, tokenizer: PreTrainedTokenizerBase) -> d
     The name of a special token in the text, such as `<bos>`, is read as plain characters.
     """
     # Named by what goes in: hashing the tokenizer object, as `map` would, takes longer than the tokenisation.
-    source = f"{digest(dataset)} {tokenizer.backend_tokenizer.to_str()}"
+    source = f"{digest(dataset)} {_identity(tokenizer)}"
     with _quiet():
         tokens = dataset.map(
             _encode,
@@ -189,6 +190,12 @@ def tokenise(dataset: datasets.Dataset, tokenizer: PreTrainedTokenizerBase) -> d
             new_fingerprint=hashlib.sha256(source.encode()).hexdigest()[:16],
         )
     return tokens.with_format("numpy", dtype=np.int32)
+
+
+@functools.lru_cache(maxsize=1)
+def _identity(tokenizer: PreTrainedTokenizerBase) -> str:
+    """sha256 of the whole tokenizer: a second or two for a vocabulary of 262,144."""
+    return hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
 
 
 def _encode(rows: dict[str, list], tokenizer: PreTrainedTokenizerBase) -> dict[str, list]:

@@ -142,19 +142,26 @@ class LanguageModel:
             return [self.spliced(tokens, layer, replace) for replace in replacements]
 
     @torch.inference_mode()
-    def logits(self, hidden: Tensor) -> Tensor:
-        """Next-token logits, fp32 `[..., vocab]`, of final hidden states `[..., d]`.
-
-        The product is taken in the dtype of the weights: in bf16 a single logit is off by up to 0.4 % of its size.
+    def unembed(self, hidden: Tensor) -> Tensor:
+        """The product of final hidden states `[..., d]` with the language-model head, `[..., vocab]`, in the dtype of
+        the weights: in bf16 a single logit is off by up to 0.4 % of its size. `finish` makes it logits.
 
         Raises:
             ValueError: the model is an encoder.
         """
         self._check_causal()
         head = self.model.get_output_embeddings()
-        logits = head(hidden.to(head.weight.dtype)).float()
+        return head(hidden.to(head.weight.dtype))
+
+    def finish(self, product: Tensor) -> Tensor:
+        """Next-token logits, fp32 `[..., vocab]`, of what `unembed` gives, or of some rows of it."""
+        logits = product.float()
         cap = getattr(self.model.config.get_text_config(), "final_logit_softcapping", None)
         return logits if cap is None else cap * torch.tanh(logits / cap)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Next-token logits, fp32 `[..., vocab]`, of final hidden states `[..., d]`; see `unembed`."""
+        return self.finish(self.unembed(hidden))
 
     def _check_causal(self) -> None:
         if not self.causal:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -88,15 +88,14 @@ def splice(model: LanguageModel, tokens: Tensor, layer: Layer, replacements: dic
     kl = {name: torch.empty(n * (T - 1)) for name in replacements}
     for start in range(0, len(targets), LOGIT_ROWS):
         rows = slice(start, start + LOGIT_ROWS)
-        clean = model.logits(clean_hidden[rows])
-        for part in _parts(len(clean)):
-            _log_softmax_(clean[part])
+        clean = torch.empty(len(targets[rows]), model.vocab_size, device=device)
+        for part, log_p in _log_probabilities(model, clean_hidden[rows]):
+            clean[part] = log_p
         ce_clean[rows] = -clean.gather(1, targets[rows, None])[:, 0].cpu()
         p = clean.exp()
         for name, x in hidden.items():
-            logits = model.logits(x[rows])
-            for part in _parts(len(logits)):
-                log_q, where = _log_softmax_(logits[part]), slice(start + part.start, start + part.stop)
+            for part, log_q in _log_probabilities(model, x[rows]):
+                where = slice(start + part.start, start + part.stop)
                 ce[name][where] = -log_q.gather(1, targets[where, None])[:, 0].cpu()
                 kl[name][where] = torch.linalg.vecdot(p[part], torch.sub(clean[part], log_q, out=log_q)).cpu()
     shaped = lambda values: values.view(n, T - 1).numpy()  # noqa: E731
@@ -127,14 +126,14 @@ def splice_matrix(
     return np.array([[delta[row][:, where].mean() for where in buckets.values()] for row in buckets])
 
 
-def _parts(n: int) -> list[slice]:
-    return [slice(first, min(first + CACHE_ROWS, n)) for first in range(0, n, CACHE_ROWS)]
-
-
-def _log_softmax_(logits: Tensor) -> Tensor:
-    """Log-probabilities in place of logits [m, vocab]; twice as fast as `logsumexp` for so few and so long rows."""
-    largest = logits.amax(-1, keepdim=True)
-    return logits.sub_((logits - largest).exp_().sum(-1, keepdim=True).log_().add_(largest))
+def _log_probabilities(model: LanguageModel, hidden: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """Log-probabilities [m, vocab] of the next token for a few rows of `hidden` [n, d] after the other."""
+    product = model.unembed(hidden)
+    for first in range(0, len(product), CACHE_ROWS):
+        part = slice(first, min(first + CACHE_ROWS, len(product)))
+        logits = model.finish(product[part])
+        largest = logits.amax(-1, keepdim=True)  # `logsumexp` takes twice as long for so few and so long rows
+        yield part, logits.sub_((logits - largest).exp_().sum(-1, keepdim=True).log_().add_(largest))
 
 
 def ce_recovered(clean: float, spliced: float, ablated: float) -> float:
