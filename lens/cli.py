@@ -6,7 +6,6 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from lens.config import ROOT, ConfigError, Study
 
@@ -20,8 +19,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if (error.name or "").split(".")[0] == "lens":
             raise
         print(f"error: {sys.executable} has no {error.name}: activate the project's environment", file=sys.stderr)
-    except (ValueError, RuntimeError) as error:
-        if not type(error).__module__.startswith("lens."):
+    except (ValueError, RuntimeError, OSError) as error:
+        # What a user gave can be wrong in ways that only a library knows; elsewhere such an error is a fault of ours.
+        if not type(error).__module__.startswith("lens.") and arguments.do is not _profile:
             raise
         print(f"error: {error}", file=sys.stderr)
     return 1
@@ -181,7 +181,7 @@ def _profile(arguments: argparse.Namespace) -> None:
 
     layer = arguments.layer
     found = profile(
-        Path(arguments.dictionary) if Path(arguments.dictionary).exists() else arguments.dictionary,
+        arguments.dictionary,
         arguments.model,
         arguments.text,
         layer=int(layer) if layer is not None and layer.isdigit() else layer,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import datasets
 import numpy as np
@@ -14,8 +15,14 @@ Text = str | Sequence[str] | datasets.Dataset
 
 def as_dataset(text: Text) -> datasets.Dataset:
     """A corpus by name or the path of a text file (see `lens.activations.corpus.load`), a list of documents, or rows of
-    `text` and `document` as they are."""
+    `text` and `document` as they are.
+
+    Raises:
+        FileNotFoundError: there is no such file. See `lens.activations.corpus.load` for what else can be wrong.
+    """
     if isinstance(text, str):
+        if Path(text).suffix in (".txt", ".md", ".text") and not Path(text).is_file():
+            raise FileNotFoundError(f"no text file {text}")  # before the hub is asked for a data set of that name
         return corpus.load(text)
     if isinstance(text, datasets.Dataset):
         return text

@@ -93,7 +93,8 @@ def _claim(claim: dict) -> str:
     name = _link(claim["id"], page) if page else html.escape(claim["id"])
     verdict = _link(claim["verdict"], figure) if figure else html.escape(claim["verdict"])
     ours = estimate_text(claim) or claim["reason"] or ""
-    cells = (name, html.escape(claim["title"]), html.escape(ours), verdict, html.escape(claim["attributable"] or ""))
+    said = f"{html.escape(claim['title'])}<br><small>{html.escape(claim['quantity'])}</small>"
+    cells = (name, said, html.escape(ours), verdict, html.escape(claim["attributable"] or ""))
     return f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
 
 

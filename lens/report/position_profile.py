@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import json
+import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
+from datasets import Dataset
 from torch import Tensor
 from tqdm import tqdm
 
@@ -21,10 +23,10 @@ from lens.activations.store import write_json
 from lens.config import Layer
 from lens.measure import profiles, spans
 from lens.measure.layer import fidelity_tables, join, reconstruction_tables
-from lens.measure.position_information import positional
+from lens.measure.position_information import NULL_DRAWS, positional
 from lens.report.figures import features as feature_figures
 from lens.report.figures import positions as position_figures
-from lens.report.figures.plot import Plot
+from lens.report.figures.plot import FigureError, Plot
 from lens.report.figures.plot import save as save_plot
 from lens.sae.compatible import check_fits
 from lens.sae.dictionary import Dictionary
@@ -86,8 +88,10 @@ class PositionProfile:
             bos: show position 0 too, on a logarithmic axis.
 
         Raises:
-            FigureError: the metric was not measured.
+            FigureError: there is no such metric, or it was not measured.
         """
+        if metric not in position_figures.METRICS:
+            raise FigureError(f"no curve {metric!r}: choose one of {', '.join(position_figures.METRICS)}")
         return position_figures.per_position_error(self._labelled(self.positions), metric=metric, bos=bos)
 
     def plot_features(self) -> Plot:
@@ -100,7 +104,8 @@ class PositionProfile:
         Raises:
             FigureError: there is no such feature.
         """
-        return feature_figures.card(feature, self.features, self.rates, self.null_rates)
+        where = f"layer {self.about.layer} of {self.about.model}"
+        return feature_figures.card(feature, self.features, self.rates, self.null_rates, where)
 
     def save(self, folder: Path | str) -> Path:
         """Write every table as CSV, `about.json` and the figures into `folder`, which is made; the folder."""
@@ -179,13 +184,17 @@ def profile(
         ValueError: the dictionary does not fit the model's width or the hook, or the text is too short; both sides
             are named. See `lens.load` and `lens.activations.corpus` for what else can be wrong with either.
     """
+    if permutations < 2 * NULL_DRAWS:
+        raise ProfileError(f"{permutations} permutations are too few for a test: pass at least {2 * NULL_DRAWS}")
+    text = as_dataset(text)
+    source = str(sae) if isinstance(sae, str | Path) else None
+    sae = copy.deepcopy(sae) if source is None else load(source)
     model = language_model.load(model) if isinstance(model, str) else model
-    name = str(sae) if isinstance(sae, str | Path) else ""
-    sae = load(sae) if name else copy.deepcopy(sae)
     sae = sae if isinstance(sae, SAE | Dictionary) else Wrapped(sae, model.d_model)
-    name = name or sae.config.variant or type(sae).__name__
+    name = (sae.config.variant or type(sae).__name__) if source is None else source
     layer = _layer_of(sae) if layer is None else layer
     check_fits(sae, model, layer)
+    _warn_of_another_model(sae.config.model, model.name)
     length = _length_of(sae) if length is None else length
     _check_length(sae, length)
     if fidelity and not model.causal:
@@ -216,6 +225,14 @@ def profile(
     )  # fmt: skip
 
 
+def _warn_of_another_model(trained_on: str, name: str) -> None:
+    """A model goes by several names, so that one name which is not the other is no proof."""
+    if trained_on and trained_on.split("/")[-1].lower() != name.split("/")[-1].lower():
+        warnings.warn(
+            f"the dictionary says that it was trained on {trained_on}, and is profiled on {name}", stacklevel=3
+        )
+
+
 def _layer_of(sae: SAE | Dictionary) -> Layer:
     if not sae.config.layer:
         hook = getattr(sae.config, "hook", "")
@@ -238,11 +255,11 @@ def _check_length(sae: SAE | Dictionary, length: int) -> None:
         raise ProfileError(f"windows of {length} tokens are too short for a profile: pass length=8 or more")
 
 
-def _windows(text: Text, model: LanguageModel, n: int, length: int, seed: int) -> Windows:
+def _windows(text: Dataset, model: LanguageModel, n: int, length: int, seed: int) -> Windows:
     if model.bos_id is None:
         raise ProfileError(f"the tokenizer of {model.name} has no BOS token to put at position 0")
     options = {"starts": "disjoint", "bos_id": model.bos_id, "seed": seed}
-    return draw_windows(as_dataset(text), model.tokenizer, n, length, **options)
+    return draw_windows(text, model.tokenizer, n, length, **options)
 
 
 def _residual_stream(model: LanguageModel, tokens: Tensor, layer: Layer) -> Tensor:

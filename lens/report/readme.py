@@ -7,6 +7,7 @@ from collections import Counter
 
 from lens.config import ROOT, ConfigError
 from lens.measure.verdicts import WORDS
+from lens.report import in_short
 
 START, END = "<!-- claims:start -->", "<!-- claims:end -->"
 
@@ -31,12 +32,15 @@ def is_fresh(study: str = "quick") -> bool:
 
 
 def render(document: dict) -> str:
-    """Markdown of a `claims.json`: scope, count of verdicts, a row per measured claim, the rest folded away."""
+    """Markdown of a `claims.json`: scope, the answer in short, count of verdicts, a row per measured claim, the rest
+    folded away."""
     claims = document["claims"]
     counts = Counter(claim["verdict"] for claim in claims)
     tally = ", ".join(f"{counts[word]} {word}" for word in WORDS if counts[word])
     lines = [
         f"Study `{document['study']}`. {_cell(document['scope'])}",
+        "",
+        *(f"- {sentence}" for sentence in in_short.sentences(document)),
         "",
         f"Of {len(claims)} claims: {tally}.",
         "",
@@ -71,7 +75,9 @@ def _row(claim: dict, study: str) -> str:
     cells = (claim["title"], _value(claim["paper_value"]), estimate_text(claim))
     verdict = _linked(f"**{claim['verdict']}**", claim["evidence"]["figure_file"], study)
     name = _linked(claim["id"], claim["evidence"]["notebook_file"], study)
-    return f"| {name} | {' | '.join(map(_cell, cells))} | {verdict} | {claim['attributable']} |"
+    title, paper, ours = map(_cell, cells)
+    measured = _cell(claim["quantity"])
+    return f"| {name} | {title}<br><sub>{measured}</sub> | {paper} | {ours} | {verdict} | {claim['attributable']} |"
 
 
 def _linked(text: str, path: str | None, study: str) -> str:

@@ -71,6 +71,10 @@ def plan(name: str, texts: Mapping[str, str]) -> Job:
     """
     path = notebooks.notebook_path(name)
     contract = notebooks.parameters(path)
+    if "study" not in contract:
+        raise ParameterError(
+            f"{path.stem} belongs to no study: run it as papermill notebooks/{path.name} scratch/{path.name} -p name value"
+        )
     values = notebooks.from_text(path.stem, contract, texts)
     if missing := [p for p in contract if p not in values and p != "out"]:
         flags = ", ".join(f"--{p} ({contract[p].annotation})" for p in missing)

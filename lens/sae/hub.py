@@ -37,6 +37,8 @@ def fetch(source: str | Path, revision: str | None = None) -> Path:
             it. The message names the id and the reason.
     """
     path = Path(source)
+    if not str(source):
+        raise DictionaryError("an empty source: give a folder, repo_id or repo_id:folder")
     if path.exists():
         if revision is not None:
             raise DictionaryError(f"revision {revision!r} asked of {path}, which is on this machine: leave it out")

@@ -26,6 +26,7 @@ def _read_sae_safetensors(folder: Path) -> SAE | Dictionary:
     return SAE.load(folder) if "n_positions" in read_json(folder / "cfg.json") else sparsify.read(folder)
 
 
+SHOWN = 8  # names in a message
 FORMATS = (
     _Format("sae.safetensors", "this package, sparsify", _read_sae_safetensors),
     _Format("sae_weights.safetensors", "SAELens", saelens.read),
@@ -79,7 +80,8 @@ def _format(path: Path) -> _Format:
         raise DictionaryError(
             f"{path} holds {' and '.join(f.weights for f in found)}: keep one dictionary a folder ({known})"
         )
-    inside = sorted({f.parent for g in FORMATS for f in path.glob(f"*/{g.weights}")})
-    advice = f"; these folders in it do: {', '.join(map(str, inside))}" if inside else ""
-    held = ", ".join(sorted(p.name for p in path.iterdir())) or "nothing"
+    inside = sorted({f.parent for g in FORMATS for depth in ("*", "*/*") for f in path.glob(f"{depth}/{g.weights}")})
+    advice = f"; these folders in it do: {', '.join(map(str, inside[:SHOWN]))}" if inside else ""
+    names = sorted(p.name for p in path.iterdir())
+    held = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "") or "nothing"
     raise DictionaryError(f"{path} holds {held}; a dictionary has one of {known}{advice}")

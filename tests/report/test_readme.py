@@ -14,7 +14,7 @@ def claim(name, verdict, *, estimate=None, low=None, high=None, **more):
     return {
         "id": name, "title": f"Title of {name}", "paper_value": 0.15, "verdict": verdict, "attributable": "no",
         "status": "measured" if measured else verdict, "reason": "the reason", "rule": {"kind": "band"},
-        "evidence": {"notebook_file": None, "figure_file": None},
+        "evidence": {"notebook_file": None, "figure_file": None}, "quantity": f"what {name} is", "controls": [],
         "readings": [{"name": "raw", "estimate": estimate, "low": low, "high": high}] if measured else [],
     } | more  # fmt: skip
 
@@ -55,10 +55,10 @@ def test_the_table_has_one_row_per_claim_and_counts_them():
     text = render(DOCUMENT)
     rows = text.splitlines()
     assert (
-        "| [C01](results/quick/notebooks/n.ipynb) | Title of C01 | 0.15 | 0.0847 [0.0826, 0.0867] "
+        "| [C01](results/quick/notebooks/n.ipynb) | Title of C01<br><sub>what C01 is</sub> | 0.15 | 0.0847 [0.0826, 0.0867] "
         "| [**partly**](results/quick/figures/f.png) | no |"
     ) in rows
-    assert "| C03 | Title of C03 | 32 to 48 | 0.7 | **inconclusive** | no |" in rows
+    assert "| C03 | Title of C03<br><sub>what C03 is</sub> | 32 to 48 | 0.7 | **inconclusive** | no |" in rows
     assert "| C30 | Title of C30 | 64 | not measured in this study | the reason |" in rows
     assert all(
         sum(row.startswith((f"| {c['id']} ", f"| [{c['id']}]")) for row in rows) == 1 for c in DOCUMENT["claims"]
@@ -69,6 +69,15 @@ def test_the_table_has_one_row_per_claim_and_counts_them():
     )
     assert DOCUMENT["scope"] in text
     assert "<summary>The other 2 claims</summary>" in text
+
+
+def test_the_answer_comes_first_with_its_control():
+    document = json.loads(json.dumps(DOCUMENT))
+    document["claims"][0]["controls"] = [{"name": "raw, standard", "estimate": -0.02, "low": None, "high": None}]
+    first = next(row for row in render(document).splitlines() if row.startswith("- "))
+    assert first.startswith("- **Early positions** are reconstructed better by 8.5 % [8.3, 8.7]; the paper says 15 %.")
+    assert "In the standard dictionary it is −2.0 %, trained on shuffled positions n/a." in first
+    assert first.endswith("(C01: partly; due to the method: no.)")
 
 
 def test_text_cannot_break_the_table():

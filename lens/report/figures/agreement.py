@@ -41,16 +41,18 @@ def mask_agreement(summary: pd.DataFrame) -> Plot:
         raise FigureError("mask_agreement: the summary has neither pairs of seeds nor changed masks of TemporalLens")
     layers = style.layers_in_order(ours["layer"])
     with style.house_style():
-        figure = style.new_figure(5.6 if effects.empty else 10.8)
-        top, *below = figure.subplots(1 if effects.empty else 2, 1, sharex=True, squeeze=False)[:, 0]
-        found = dots.dot_panel(top, pairs, layers, PAIRS)
-        dots.frame(top, found, [0, 1])
-        dots.nothing(top, layers, found, "too few\nshared features")
-        top.axhline(0, color="#777777", linewidth=0.8, zorder=1)
-        top.set_ylabel("correlation\nbetween seeds")
-        dots.panel_legend(top, list(PAIRS.values()))
-        rises = pd.DataFrame()
-        for ax in below:
+        panels = [not pairs.empty, not effects.empty]
+        figure = style.new_figure(0.4 + 5.2 * sum(panels))
+        axes = list(figure.subplots(sum(panels), 1, sharex=True, squeeze=False)[:, 0])
+        found, rises = pd.DataFrame(), pd.DataFrame()
+        for ax in axes[: panels[0]]:
+            found = dots.dot_panel(ax, pairs, layers, PAIRS)
+            dots.frame(ax, found, [0, 1])
+            dots.nothing(ax, layers, found, "too few\nshared features")
+            ax.axhline(0, color="#777777", linewidth=0.8, zorder=1)
+            ax.set_ylabel("correlation\nbetween seeds")
+            dots.panel_legend(ax, list(PAIRS.values()))
+        for ax in axes[panels[0] :]:
             rises = dots.dot_panel(ax, effects, layers, EFFECTS)
             dots.frame(ax, rises, [0])
             ax.axhline(0, color="#777777", linewidth=0.8, zorder=1)
@@ -59,20 +61,28 @@ def mask_agreement(summary: pd.DataFrame) -> Plot:
             ax.set_ylabel("rise of the FVU,\nmasks changed")
             dots.panel_legend(ax, list(EFFECTS.values()))
         figure.align_ylabels()
+    agreement = (
+        "Correlation over positions between seeds, of features that two seeds share (at least 20 of them, or nothing is "
+        "said) and of random pairs of those. Masks that correlate no more than random pairs are noise; profiles show "
+        "that the features are the same."
+        if panels[0]
+        else "No two seeds share as many as 20 features, so nothing is said of the agreement of their masks."
+    )
     changed = (
-        " Below: how the FVU rises when, after training, masks are shuffled over positions, replaced by their mean, or "
-        "made 0 or 1: at 1/2, or at half the maximum of each."
+        f" {'Below: how' if panels[0] else 'How'} the FVU rises when, after training, masks are shuffled over positions, "
+        "replaced by their mean, or made 0 or 1: at 1/2, or at half the maximum of each."
     )
     caption = (
-        "Correlation over positions between seeds, of features that two seeds share (at least 20 of them, or nothing is "
-        "said) and of random pairs of those. "
-        "Masks that correlate no more than random pairs are noise; profiles show that the features are the same."
-        + (changed if below else "")
+        agreement
+        + (changed if panels[1] else "")
         + f" TemporalLens. {dots.interval_phrase(found if len(found) else rises)}"
         + (" Between seeds, the dots are jackknife pseudo-values." if len(found) else "")
     )
-    alt = f"Dot plot of the correlation of masks and of profiles between seeds. {dots.alt(found, layers, PAIRS, '.2f')}"
-    if below:
+    alt = "No two seeds share enough features to compare their masks."
+    if panels[0]:
+        told = dots.alt(found, layers, PAIRS, ".2f")
+        alt = f"Dot plot of the correlation of masks and of profiles between seeds. {told}"
+    if panels[1]:
         percent = rises.assign(**{name: 100 * rises[name] for name in ("mean", "low", "high")})
-        alt += f" Below, the rise of the FVU in percent, masks changed. {dots.alt(percent, layers, EFFECTS)}"
+        alt += f" Dot plot of the rise of the FVU in percent, masks changed. {dots.alt(percent, layers, EFFECTS)}"
     return Plot(figure, TITLE, caption, alt)

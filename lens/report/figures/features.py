@@ -63,11 +63,12 @@ def overview(features: pd.DataFrame) -> Plot:
     return Plot(figure, title, caption, alt)
 
 
-def card(feature: int, features: pd.DataFrame, rates: pd.DataFrame, null: pd.DataFrame) -> Plot:
+def card(feature: int, features: pd.DataFrame, rates: pd.DataFrame, null: pd.DataFrame, where: str) -> Plot:
     """Firing rate of one feature by position, with the band of its null.
 
     Args:
         rates: [positions, features]; null: a row per feature with `low` and `high`.
+        where: the layer and the model, for the title.
 
     Raises:
         FigureError: there is no such feature.
@@ -76,13 +77,14 @@ def card(feature: int, features: pd.DataFrame, rates: pd.DataFrame, null: pd.Dat
         raise FigureError(f"no feature {feature}: this dictionary has features 0..{len(rates.columns) - 1}")
     row, rate = features.set_index("feature").loc[feature], rates[feature]
     low, high = null.loc[feature, ["low", "high"]]
-    title = f"Feature {feature}"
+    title = f"Feature {feature}, {where}"
     with style.house_style():
         figure = style.new_figure(6)
         ax = figure.subplots()
         ax.axhspan(low, high, color=NULL, zorder=1, linewidth=0)
         ax.plot(rate.index, rate, color=POSITIONAL, marker="o", markersize=2, linewidth=0.9, zorder=3)
         ax.set_ylim(bottom=0)
+        ax.set_title(title)
         ax.set_ylabel("share of windows\nin which it fires")
         ax.set_xlabel("position t (log scale)")
         style.position_axis(ax, int(rate.index[-1]))

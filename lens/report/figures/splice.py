@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from matplotlib.colors import PowerNorm
+from matplotlib.colors import AsinhNorm
 
 from lens.report.figures import style
 from lens.report.figures.panels import lines_of, panels
@@ -28,8 +28,9 @@ def splice_matrix(splice: pd.DataFrame) -> Plot:
     buckets = sorted(splice["bucket"].unique(), key=lambda name: int(name.split("-")[0]))
     names = [name.replace("-", "–") for name in buckets]
     broken = [name if len(name) < 6 else name.replace("–", "–\n") for name in names]
-    highest = splice["value"].abs().max() or 1.0
-    norm = PowerNorm(0.5, vmin=0, vmax=highest, clip=True)  # small losses are to be seen beside large ones
+    lowest, highest = min(splice["value"].min(), 0.0), splice["value"].abs().max() or 1.0
+    # Small losses are to be seen beside large ones, and a gain is not to look like nothing.
+    norm = AsinhNorm(linear_width=highest / 8, vmin=lowest, vmax=highest)
     said = ["Matrices of added cross-entropy in nats, rows the positions replaced, columns the positions scored."]
     with style.house_style():
         figure = style.new_figure(0.9 + 4.6 * lines_of(layers))
@@ -56,10 +57,11 @@ def splice_matrix(splice: pd.DataFrame) -> Plot:
             ax.set_xlabel("predictions scored at")
         for ax in grid.left(0):
             ax.set_ylabel("replaced at positions")
-        ticks = [highest * share**2 for share in (0, 0.25, 0.5, 0.75, 1)]  # evenly spaced on the bar
+        ticks = sorted({lowest, 0.0, *(highest * share for share in (0.1, 0.3, 1))})
         bar = figure.colorbar(image, ax=grid.each(), pad=0.012, aspect=28)
-        bar.set_ticks(ticks, labels=[f"{tick:.2g}" for tick in ticks])
+        bar.set_ticks(ticks, labels=[style.signed(tick, ".2g") for tick in ticks])
         bar.set_label("ΔCE, nats per token")
+        bar.minorticks_off()
         bar.outline.set_visible(False)
     variant, windows = style.look(splice["variant"].iloc[0]).label, int(splice["n"].max())
     caption = (

@@ -109,16 +109,14 @@ def _scatters(figure: SubFigure, dots: pd.DataFrame, layers: list[str]) -> None:
     grid = figure.add_gridspec(lines, columns)
     for place, layer in enumerate(layers):
         ax = figure.add_subplot(grid[divmod(place, columns)])  # error and weight have no scale in common over layers
-        _scatter(ax, dots[dots["layer"] == layer])
-        if lines > 1:
-            ax.set_title(style.layer_name(layer))
+        _scatter(ax, dots[dots["layer"] == layer], f"{style.layer_name(layer)}\n" if lines > 1 else "")
         if place % columns == 0:
             ax.set_ylabel("final weight (mean 1)")
         if place + columns >= len(layers):
-            ax.set_xlabel("held-out error (standard)")
+            ax.set_xlabel("held-out error")
 
 
-def _scatter(ax: Axes, dots: pd.DataFrame) -> None:
+def _scatter(ax: Axes, dots: pd.DataFrame, heading: str) -> None:
     error, weight, t = (dots[name].to_numpy() for name in ("error", "weight", "position"))
     ax.axline((0, 0), slope=1 / error.mean(), color=style.FAINT, linewidth=0.8, dashes=(4, 3), zorder=1)
     ax.scatter(
@@ -131,11 +129,10 @@ def _scatter(ax: Axes, dots: pd.DataFrame) -> None:
         textcoords="offset points", fontsize=7.5, va="top",
     )  # fmt: skip
     r, rho = _correlations(dots)
-    words = f"r = {style.signed(r)}\nρ = {style.signed(rho)}"
-    ax.text(0.04, 0.96, words, transform=ax.transAxes, va="top", linespacing=1.4)
+    ax.set_title(f"{heading}r = {style.signed(r)}, ρ = {style.signed(rho)}", fontweight="normal")
     ax.set_xlim(error.min() - 0.12 * np.ptp(error), error.max() + 0.08 * np.ptp(error))
     ax.set_ylim(weight.min() - 0.2 * np.ptp(weight), weight.max() + 0.3 * np.ptp(weight))
-    ax.xaxis.set_major_locator(MaxNLocator(4))
+    ax.xaxis.set_major_locator(MaxNLocator(2))
 
 
 def _correlations(dots: pd.DataFrame) -> tuple[float, float]:

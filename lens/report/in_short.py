@@ -1,0 +1,95 @@
+"""The answer in a few sentences: what was found beside what the paper says and what the controls show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+Claims = Mapping[str, dict]  # by id
+
+
+def sentences(document: dict) -> list[str]:
+    """One sentence for each of a few claims of a `claims.json` that were measured, in Markdown; no word is a verdict
+    but the computed ones."""
+    claims = {claim["id"]: claim for claim in document["claims"]}
+    said = []
+    for write, needs in WRITERS:
+        if all(name in claims and claims[name]["readings"] for name in needs):
+            said.append(write(claims))
+    return said
+
+
+def _early(claims: Claims) -> str:
+    c = claims["C01"]
+    return (
+        f"**Early positions** are reconstructed better by {_percent(c)}; the paper says 15 %. "
+        f"In the standard dictionary it is {_percent(c, 'standard')}, trained on shuffled positions "
+        f"{_percent(c, 'shuffled_positions')}. {_verdict(c)}"
+    )
+
+
+def _weights(claims: Claims) -> str:
+    c = claims["C13"]
+    return f"**Uniform instead of adaptive weights** raise the error by {_percent(c)}; the paper says 18 %. {_verdict(c)}"
+
+
+def _masks(claims: Claims) -> str:
+    moved, static = claims["C20"], claims["C12"]
+    return (
+        f"**Masks**: moving them to other positions raises the unexplained variance by {_percent(moved)}, in a "
+        f"dictionary trained on shuffled positions by {_percent(moved, 'shuffled_positions')} (C20: {moved['verdict']}). "
+        f"Static windows lose {_percent(static)} of the explained variance (C12: {static['verdict']})."
+    )
+
+
+def _spans(claims: Claims) -> str:
+    widths = [claims[name] for name in ("C05", "C06", "C07")]
+    own = ", ".join(_number(c["readings"][0]["estimate"]) for c in widths)
+    standard = ", ".join(_number(_control(c, "standard")["estimate"]) for c in widths)
+    verdicts = ", ".join(f"{c['id']}: {c['verdict']}" for c in widths)
+    return (
+        f"**Spans** of the features that depend on position are {own} positions wide in the shallow, middle and deep "
+        f"layer, in the standard dictionary {standard}; the paper says 16, 32 to 48, 64 ({verdicts})."
+    )
+
+
+def _position(claims: Claims) -> str:
+    c = claims["C19"]
+    return (
+        f"**Features that depend on position** beyond chance, from position 8 on: {_percent(c)} of those that can be "
+        f"tested; in the standard dictionary {_percent(c, 'standard')}. {_verdict(c)}"
+    )
+
+
+WRITERS: tuple[tuple[Callable[[Claims], str], tuple[str, ...]], ...] = (
+    (_early, ("C01",)),
+    (_weights, ("C13",)),
+    (_masks, ("C20", "C12")),
+    (_spans, ("C05", "C06", "C07")),
+    (_position, ("C19",)),
+)
+
+
+def _verdict(claim: dict) -> str:
+    due = f"; due to the method: {claim['attributable']}" if claim["attributable"] in ("yes", "no") else ""
+    return f"({claim['id']}: {claim['verdict']}{due}.)"
+
+
+def _control(claim: dict, variant: str) -> dict:
+    """The control of the deciding reading in a variant."""
+    return next((c for c in claim["controls"] if c["name"].endswith(f", {variant}")), {"estimate": None})
+
+
+def _percent(claim: dict, variant: str | None = None) -> str:
+    """The deciding reading, or its control in a variant, in per cent, with its interval if it has one."""
+    r = _control(claim, variant) if variant else claim["readings"][0]
+    if r["estimate"] is None:
+        return "n/a"
+    text = f"{_number(100 * r['estimate'])} %"
+    return text if r.get("low") is None else f"{text} [{_number(100 * r['low'])}, {_number(100 * r['high'])}]"
+
+
+def _number(x: float | None) -> str:
+    if x is None:
+        return "n/a"
+    text = f"{x:.3g}" if abs(x) >= 10 else f"{x:.1f}"
+    return text.replace("-", "−") if float(text) else "0"
