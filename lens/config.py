@@ -38,7 +38,7 @@ class Corpus:
 
     train: str
     test: str
-    contrast: str = "python-docs"
+    contrast: str = "pandas-docs"
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import functools
 import hashlib
+import importlib.util
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +19,7 @@ from transformers import PreTrainedTokenizerBase
 
 from lens.activations import plays
 
-NAMES = ("tiny-shakespeare", "shakespeare-held-out", "python-docs")
+NAMES = ("tiny-shakespeare", "shakespeare-held-out", "pandas-docs")
 _LONG_LINE = 25  # characters; shorter lines ("My lord!", a speaker's name) recur in unrelated texts
 _PLAIN = {"add_special_tokens": False, "split_special_tokens": True, "verbose": False}
 
@@ -44,7 +47,7 @@ def load(name: str) -> datasets.Dataset:
     """A corpus as rows of `text` and `document` (and `genre` for plays).
 
     Args:
-        name: `tiny-shakespeare`, `shakespeare-held-out`, `python-docs`, the path of a UTF-8 text file, or a
+        name: `tiny-shakespeare`, `shakespeare-held-out`, `pandas-docs`, the path of a UTF-8 text file, or a
             data set of the hub as `name` or `name:configuration` (its `train` split, one document per row).
 
     Raises:
@@ -56,8 +59,8 @@ def load(name: str) -> datasets.Dataset:
         corpus = datasets.Dataset.from_list(plays.tiny_shakespeare())
     elif name == "shakespeare-held-out":
         corpus = datasets.Dataset.from_list(plays.held_out())
-    elif name == "python-docs":
-        corpus = _python_docs()
+    elif name == "pandas-docs":
+        corpus = _pandas_docs()
     elif Path(name).is_file():
         corpus = _text_file(Path(name))
     else:
@@ -258,10 +261,25 @@ def _long_lines(text: str) -> list[str]:
     return [line for line in map(str.strip, text.splitlines()) if len(line) >= _LONG_LINE]
 
 
-def _python_docs() -> datasets.Dataset:
-    from pydoc_data.topics import topics
+def _pandas_docs() -> datasets.Dataset:
+    """Docstrings of pandas, a document per module: technical prose of a version that the lock fixes, as the help of
+    Python itself, which changes with every patch release, is not."""
+    folder = Path(importlib.util.find_spec("pandas").origin).parent / "core"
+    texts = {path.stem: _docstrings(path) for path in sorted(folder.glob("*.py"))}
+    rows = {name: text for name, text in texts.items() if text}
+    return datasets.Dataset.from_dict({"text": list(rows.values()), "document": list(rows)})
 
-    return datasets.Dataset.from_dict({"text": list(topics.values()), "document": list(topics)})
+
+def _docstrings(path: Path) -> str:
+    """The docstrings of a Python file in order, read and not run."""
+    found = [
+        textwrap.dedent(first.value.value).strip()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and node.body
+        for first in node.body[:1]
+        if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str)
+    ]
+    return "\n\n".join(found)
 
 
 def _text_file(path: Path) -> datasets.Dataset:

@@ -29,15 +29,18 @@ def _early(claims: Claims) -> str:
 
 def _weights(claims: Claims) -> str:
     c = claims["C13"]
-    return f"**Uniform instead of adaptive weights** raise the error by {_percent(c)}; the paper says 18 %. {_verdict(c)}"
+    return (
+        f"**Uniform instead of adaptive weights** raise the error by {_percent(c)}; the paper says 18 %. {_verdict(c)}"
+    )
 
 
 def _masks(claims: Claims) -> str:
     moved, static = claims["C20"], claims["C12"]
     return (
         f"**Masks**: moving them to other positions raises the unexplained variance by {_percent(moved)}, in a "
-        f"dictionary trained on shuffled positions by {_percent(moved, 'shuffled_positions')} (C20: {moved['verdict']}). "
-        f"Static windows lose {_percent(static)} of the explained variance (C12: {static['verdict']})."
+        f"dictionary trained on shuffled positions by {_percent(moved, 'shuffled_positions')} "
+        f"(C20: {moved['verdict']}). Static windows lose {_percent(static)} of the explained variance "
+        f"(C12: {static['verdict']})."
     )
 
 

@@ -73,7 +73,8 @@ def plan(name: str, texts: Mapping[str, str]) -> Job:
     contract = notebooks.parameters(path)
     if "study" not in contract:
         raise ParameterError(
-            f"{path.stem} belongs to no study: run it as papermill notebooks/{path.name} scratch/{path.name} -p name value"
+            f"{path.stem} belongs to no study: run it as "
+            f"papermill notebooks/{path.name} scratch/{path.name} -p name value"
         )
     values = notebooks.from_text(path.stem, contract, texts)
     if missing := [p for p in contract if p not in values and p != "out"]:

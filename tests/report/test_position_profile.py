@@ -1,4 +1,5 @@
 import dataclasses
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -26,9 +27,9 @@ def documents():
     return ["".join(rng.choice(list("abcdefghij \n"), 1500)) for _ in range(3)]
 
 
-def identity(model, **changes) -> SAE:
+def identity(lm, **changes) -> SAE:
     """A dictionary of both directions of every axis: it loses next to nothing."""
-    d, eye = model.d_model, torch.eye(model.d_model)
+    d, eye = lm.d_model, torch.eye(lm.d_model)
     config = SAEConfig(d_in=d, d_sae=2 * d, n_positions=T, masked=False, tau=1.0, input_scale=1.0, layer=str(LAYER))
     weights = {
         "W_enc": torch.cat([eye, -eye], dim=1), "b_enc": torch.zeros(2 * d),
@@ -184,3 +185,23 @@ def test_any_module_that_encodes_and_decodes_will_do(model, documents):
 def test_what_is_no_dictionary_is_refused(model, documents, what, message):
     with pytest.raises(ValueError, match=message):
         profile(what, model, documents, layer=LAYER, **OPTIONS)
+
+
+def test_another_model_of_the_same_width_is_pointed_out(model, documents):
+    options = {**OPTIONS, "fidelity": 0}
+    with pytest.warns(UserWarning, match="trained on google/gemma-2-2b, and is profiled on random:gemma-3-tiny"):
+        profile(identity(model, model="google/gemma-2-2b"), model, documents, **options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        profile(identity(model, model="someone/Random:Gemma-3-tiny"), model, documents, **options)
+
+
+def test_too_few_permutations_are_refused_before_anything_runs(documents):
+    with pytest.raises(ProfileError, match="pass at least 40"):
+        profile("no such dictionary", "no such model", documents, permutations=39)
+
+
+def test_an_unknown_curve_names_those_there_are(model, documents):
+    found = profile(identity(model), model, documents, **OPTIONS)
+    with pytest.raises(FigureError, match="'fvu': choose one of mse, fvu_global"):
+        found.plot_positions("fvu")

@@ -1,4 +1,4 @@
-// A feature's position profile: what was counted, what permuted texts give, and below it what the mask asks for.
+// A feature's position profile: what was counted, what rotated texts give, and below it what the mask asks for.
 
 const PAD = { left: 46, right: 10, top: 8, bottom: 34 };
 const STRIP = { height: 40, gap: 12 }; // of the mask: over the curve, its noise would be all one sees
@@ -162,7 +162,7 @@ function profileChart(facts, layer, k, axis, axisChoice) {
   const keys = [
     ["raw", "firing rate at each position"],
     ["smooth", `smoothed (Gaussian, sd ${facts.bandwidth})`],
-    ["band", `${100 * facts.band_share} % of permuted texts`],
+    ["band", `${100 * facts.band_share} % of rotated texts`],
     ...(c.mask ? [["mask", "learned mask, of its largest value"]] : []),
   ];
   return h(

@@ -9,7 +9,7 @@ function inShort(facts, layer) {
     `${name} dictionary, seed ${facts.seed}`,
     `${count(facts.steps)} steps`,
     n.l0 && `L0 ${number(n.l0)}`,
-    n.eligible_features && `${tested} that can be tested depend on position`,
+    n.eligible_features && `${tested} that can be tested depend on position, from position 1 on`,
   ]
     .filter(Boolean)
     .join(" · ");
@@ -41,7 +41,8 @@ function glossary(facts) {
     [
       "U",
       "Position information: how much of the entropy of firing is explained by the position (in bins 1, 2–3, 4–7, " +
-        "…), minus the mean of the same under permutations. The test's p comes from these permutations; “depends on " +
+        "…), minus the mean of the same when windows are rotated. The test's p counts how many rotations give as much; " +
+        "beyond all of them it is the tail of a gamma distribution with their mean and variance. “Depends on " +
         "position” is decided at a false discovery rate of 5 %.",
     ],
     [

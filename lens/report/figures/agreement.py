@@ -62,15 +62,15 @@ def mask_agreement(summary: pd.DataFrame) -> Plot:
             dots.panel_legend(ax, list(EFFECTS.values()))
         figure.align_ylabels()
     agreement = (
-        "Correlation over positions between seeds, of features that two seeds share (at least 20 of them, or nothing is "
-        "said) and of random pairs of those. Masks that correlate no more than random pairs are noise; profiles show "
+        "Correlation over positions between seeds, of features that two seeds share (at least 20 of them, or nothing "
+        "is said) and of random pairs of those. Masks that correlate no more than random pairs are noise; profiles show "
         "that the features are the same."
         if panels[0]
         else "No two seeds share as many as 20 features, so nothing is said of the agreement of their masks."
     )
     changed = (
-        f" {'Below: how' if panels[0] else 'How'} the FVU rises when, after training, masks are shuffled over positions, "
-        "replaced by their mean, or made 0 or 1: at 1/2, or at half the maximum of each."
+        f" {'Below: how' if panels[0] else 'How'} the FVU rises when, after training, masks are shuffled over "
+        "positions, replaced by their mean, or made 0 or 1: at 1/2, or at half the maximum of each."
     )
     caption = (
         agreement
