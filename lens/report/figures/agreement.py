@@ -63,8 +63,8 @@ def mask_agreement(summary: pd.DataFrame) -> Plot:
         figure.align_ylabels()
     agreement = (
         "Correlation over positions between seeds, of features that two seeds share (at least 20 of them, or nothing "
-        "is said) and of random pairs of those. Masks that correlate no more than random pairs are noise; profiles show "
-        "that the features are the same."
+        "is said) and of random pairs of those. Masks that correlate no more than random pairs are noise; profiles "
+        "show that the features are the same."
         if panels[0]
         else "No two seeds share as many as 20 features, so nothing is said of the agreement of their masks."
     )
