@@ -177,7 +177,8 @@ def test_a_missing_or_broken_notebook_is_named(project):
 def test_every_entry_of_this_project_can_be_digested(tmp_path):
     paths = digests.write(tmp_path)
     assert sorted(p.stem for p in paths) == sorted(digests.ENTRIES)
-    assert sorted(p.stem for p in (ROOT / "notebooks").glob("*.ipynb")) == sorted(digests.NOTEBOOKS)
+    of_no_study = {"06_your_model"}
+    assert {p.stem for p in (ROOT / "notebooks").glob("*.ipynb")} - of_no_study == set(digests.NOTEBOOKS)
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("lens/**/__init__.py")), ids=lambda p: str(p.relative_to(ROOT)))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lens.activations.store import write_json
 from lens.sae.dictionary import DictionaryError
-from lens.sae.formats import TEMPORALLENS
+from lens.sae.formats.files import TEMPORALLENS
 from lens.sae.formats.saelens import CONFIG, WEIGHTS
 from lens.sae.hooks import hook_name
 from lens.sae.model import SAE, SAEConfig, position_mask

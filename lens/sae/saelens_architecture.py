@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from lens.sae.formats import TEMPORALLENS
+from lens.sae.formats.files import TEMPORALLENS
 from lens.sae.model import PositionError, position_mask
 
 try:

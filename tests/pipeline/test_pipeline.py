@@ -119,7 +119,8 @@ def test_a_clone_without_artifacts_rebuilds_the_report_from_committed_tables(clo
     assert clone.repro("--allow-missing") == []
     style = clone.root / "lens" / "report" / "figures" / "style.py"
     style.write_text(style.read_text() + "\nADDED = 1\n")
-    assert clone.repro("--allow-missing") == ["digests", "figures", "index", "overview", "paper"]  # new run times
+    ran = set(clone.repro("--allow-missing"))
+    assert ran - {"index"} == {"digests", "figures", "overview", "paper"}  # the paper may tell new run times, or not
     assert clone.lens("verify").endswith("large outputs not on this machine\n")
 
 

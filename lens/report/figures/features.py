@@ -35,9 +35,9 @@ def overview(features: pd.DataFrame) -> Plot:
         right.scatter(wide["density"], wide["fwhm_null"], s=7, c=NULL, marker="s", linewidths=0)
         right.scatter(wide["density"], wide["fwhm"], s=7, c=POSITIONAL, linewidths=0, alpha=0.7)
         right.set_ylabel("width of the profile\n(positions at half maximum)")
-        for ax in (left, right):
+        for ax, drawn in ((left, tested), (right, wide)):
             ax.set_xlabel("density (share of text tokens)")
-            if len(tested):
+            if len(drawn):
                 ax.set_xscale("log")
                 ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
                 ax.xaxis.set_minor_locator(NullLocator())

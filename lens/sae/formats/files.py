@@ -12,6 +12,8 @@ from torch import Tensor
 
 from lens.sae.dictionary import DictionaryError
 
+TEMPORALLENS = "temporallens"  # the architecture's name in SAELens, where `temporal` means something else
+
 
 def read_json(path: Path) -> dict:
     """The object in a JSON file.

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from lens.sae.dictionary import Dictionary, DictionaryConfig, DictionaryError
-from lens.sae.formats import TEMPORALLENS
-from lens.sae.formats.files import pick, read_json, read_safetensors, setting
+from lens.sae.formats.files import TEMPORALLENS, pick, read_json, read_safetensors, setting
 from lens.sae.hooks import layer_name
 from lens.sae.model import SAE, SAEConfig
 
