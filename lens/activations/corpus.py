@@ -264,8 +264,9 @@ def _long_lines(text: str) -> list[str]:
 def _pandas_docs() -> datasets.Dataset:
     """Docstrings of pandas, a document per module: technical prose of a version that the lock fixes, as the help of
     Python itself, which changes with every patch release, is not."""
-    folder = Path(importlib.util.find_spec("pandas").origin).parent / "core"
-    texts = {path.stem: _docstrings(path) for path in sorted(folder.glob("*.py"))}
+    root = Path(importlib.util.find_spec("pandas").origin).parent
+    modules = sorted(path.relative_to(root) for path in root.rglob("*.py"))
+    texts = {path.with_suffix("").as_posix(): _docstrings(root / path) for path in modules if "tests" not in path.parts}
     rows = {name: text for name, text in texts.items() if text}
     return datasets.Dataset.from_dict({"text": list(rows.values()), "document": list(rows)})
 

@@ -45,8 +45,10 @@ def show_table(table: pd.DataFrame, links: tuple[str, ...] = ()) -> None:
     display(HTML(cells.to_html(escape=False, border=0)))
 
 
-def probe_means(table: pd.DataFrame) -> pd.DataFrame:
+def probe_means(table: pd.DataFrame | None) -> pd.DataFrame:
     """One row per representation, one column per number of features k (0: all): accuracy, mean over tasks and seeds."""
+    if table is None:
+        return pd.DataFrame({"": ["no task can be probed: the study's text is too short, or has too few documents"]})
     wide = table.pivot_table(index=["layer", "variant"], columns="k", values="value")
     return wide.round(3)
 
