@@ -38,6 +38,28 @@ ALPHA = 0.05
 OPERATORS = ("above", "below", "at_least", "equals", "in")
 """of conditions: m > x, m < x, m >= x, m = x (true and false are 1 and 0), low <= m <= high"""
 
+MEASURES = {
+    "adjusted_rand_index": "adjusted Rand index between seeds",
+    "clusters_with_jaccard_075": "groups with a Jaccard index of 0.75 or more",
+    "drift_in_initial_sd": "drift of the logits over their initial spread",
+    "ev_loss": "loss of explained variance",
+    "ev_loss_beyond_all_ones": "loss of explained variance beyond all-ones masks",
+    "fvu_difference": "difference of FVU",
+    "fvu_rise": "rise of FVU",
+    "fvu_rise_when_shuffled": "rise of FVU when masks are shuffled",
+    "largest_weight_with_bos": "largest weight with BOS",
+    "largest_weight_without_bos": "largest weight without BOS",
+    "overlap_p": "p of the overlap",
+    "r2_beyond_embedding_from_1": "R² beyond the embedding layer from position 1",
+    "r2_beyond_embedding_from_8": "R² beyond the embedding layer from position 8",
+    "regret": "rise of FVU under one schedule for all layers",
+    "seed_mask_correlation": "correlation of masks between seeds",
+    "share_beyond_null_from_1": "share beyond the null from position 1",
+    "share_beyond_null_from_8": "share beyond the null from position 8",
+    "trend_p": "p of the trend",
+}
+"""what the measures of rules are called where their own name, without underscores, is not plain words"""
+
 
 class Measure(NamedTuple):
     """A number that a condition reads, with its 95 % interval: equal where nothing is sampled, nan where unknown."""
@@ -154,7 +176,7 @@ def _holds(condition: dict, m: Measure) -> bool | None:
 
 def _said(condition: dict, m: Measure, holds: bool | None) -> str:
     how, value = _operator(condition)
-    name = condition["measure"].replace("_", " ")
+    name = MEASURES.get(condition["measure"], condition["measure"].replace("_", " "))
     if math.isnan(m.estimate):
         return f"{name}: unknown"
     if isinstance(value, bool):

@@ -251,10 +251,25 @@ def calibration() -> dict[str, pd.DataFrame]:
         {"test": "t interval over seeds", "n_seeds": 3, "n_documents": None, "rate": 0.05},
         {"test": "t test of a correlation over positions", "n_seeds": None, "n_documents": None, "rate": 0.3},
     ]
+    error_rates += [
+        {"test": f"position test by {null}, firing persists by {p}", "n_seeds": None, "n_documents": None, "rate": rate}
+        for null, p, rate in (("circular shifts", 0, 0.04), ("circular shifts", 0.5, 0.05), ("free permutations", 0.5, 0.4))
+    ]
+    position_test = [
+        {"persistence": 0.5, "width": width, "metric": "share_fdr", "firings_low": 100, "n": 30, "value": value}
+        for width, value in (("16", 1.0), ("64", 0.9), ("flat", 0.0))
+    ]
+    trend = [
+        {"layers": 6, "seeds": seeds, "width_first": 16, "width_last": last, "rate": rate}
+        for seeds in (3, 5)
+        for last, rate in ((16, 0.05), (20, 0.3), (64, 1.0))
+    ]
     errors = pd.DataFrame(error_rates).assign(nominal=0.05, draws=400)
     return {
         "calibration/estimators": pd.DataFrame(estimators),
+        "calibration/position_test": pd.DataFrame(position_test),
         "calibration/training": pd.DataFrame(training),
+        "calibration/trend_power": pd.DataFrame(trend),
         "calibration/error_rates": errors.astype({"n_seeds": "Int64", "n_documents": "Int64"}),
     }
 

@@ -3,6 +3,7 @@ import json
 import re
 import shutil
 
+import pandas as pd
 import pytest
 
 from lens import config
@@ -202,3 +203,38 @@ def test_the_guard_against_typed_numbers_sees_them():
     assert typed_digits("#let x = 3\n#note(2cm)[We find 0.73 here.]")
     assert typed_digits("#if x > 3 [about 7 times]")
     assert not typed_digits('#let x = 3\n#note(2cm, "4")[We find #x and #number(y, n: 2) here, #const[1] to $x^2$.]')
+
+
+def test_what_calibration_found_is_read_from_its_tables(study):
+    found = paper.contents(study)["calibration"]
+    assert found["flat_called_positional"] == {"shifts": 0.05, "free": 0.4}
+    assert found["lowest_power"] == 0.9  # flat features are not among those that should be found
+    assert [row["planted"] for row in found["widths"]] == [16, 40, 64]
+    assert found["trend"] == [{"first": 16, "last": 20, "rate": 0.3}, {"first": 16, "last": 64, "rate": 1.0}]
+    steps = [row["steps"] for row in found["training"]]
+    assert steps == [300, 1000, 5000] and found["training"][-1]["masks"] > found["training"][0]["masks"]
+
+
+def test_the_share_of_added_loss_on_the_replaced_stretch_counts_tokens(study, monkeypatch):
+    splice = pd.DataFrame(
+        {
+            "layer": "8", "variant": "temporallens",
+            "replaced": ["1-3", "1-3", "4-7"], "bucket": ["1-3", "4-7", "4-7"], "value": [-1.0, 0.5, 0.25],
+        }
+    )  # fmt: skip
+    read = tables.read
+    monkeypatch.setattr(tables, "read", lambda s, name: splice if name == "splice" else read(s, name))
+    assert paper.contents(study)["splice"] == {"8": pytest.approx((3 * 1 + 4 * 0.25) / (3 + 4 * 0.5 + 4 * 0.25))}
+
+
+@pytest.mark.parametrize(
+    ("verdict", "attributable"), [("reproduced", "yes"), ("partly", "no"), ("contradicted", "no"), ("inconclusive", "yes")]
+)
+def test_every_verdict_can_be_put_into_words(study, verdict, attributable):
+    def all_alike(by_id, _):
+        for claim in by_id.values():
+            if claim["status"] == "measured":
+                claim.update(verdict=verdict, attributable=attributable)
+
+    edit_claims(study, all_alike)
+    assert paper.build(study).is_file()

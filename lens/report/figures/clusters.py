@@ -37,7 +37,7 @@ def profile_clusters(profiles: pd.DataFrame, summary: pd.DataFrame) -> Plot:
     said = ["Heat maps of standardised position profiles, features ordered by hierarchical clustering."]
     with style.house_style():
         lines = -(-len(layers) // 3)
-        figure = style.new_figure(1.0 + 7.4 * lines)
+        figure = style.new_figure(1.0 + 5.6 * lines)
         grid = figure.add_gridspec(lines, -(-len(layers) // lines))
         axes = []
         for place, layer in enumerate(layers):

@@ -37,7 +37,7 @@ def mask_heat_map(masks: pd.DataFrame, *, variant: str = "temporallens") -> Plot
     said = [f"Masks of {' and '.join(style.look(v).label for v in shown)}, features sorted by centre of mass."]
     colors = colormaps[style.COLORMAP].resampled(SHADES)
     with style.house_style():
-        figure = style.new_figure(1.0 + (0.4 + 4.0 * len(shown)) * lines_of(layers))
+        figure = style.new_figure(1.0 + (0.6 + 3.0 * len(shown)) * lines_of(layers))
         grid = panels(figure, layers, len(shown))
         for place, name in enumerate(shown):
             for ax, layer in zip(grid.axes[place], layers, strict=True):
@@ -53,7 +53,7 @@ def mask_heat_map(masks: pd.DataFrame, *, variant: str = "temporallens") -> Plot
                     extent=(0.5, len(columns) + 0.5, len(mask), 0),
                 )  # fmt: skip
                 like = neighbour_correlation(mask)
-                ax.set_title(f"{style.layer_name(layer)} · " * (place == 0) + f"r = {style.signed(like)}", fontsize=7.5)
+                ax.set_title(f"{style.layer_name(layer)}\n" * (place == 0) + f"r = {style.signed(like)}", fontsize=7.5)
                 ax.grid(False)
                 said.append(
                     f"{style.layer_name(layer)}, {style.look(name).label}: {data.count(len(mask))} features, mask "
