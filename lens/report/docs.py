@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import html
+import inspect
+import json
+import re
 from pathlib import Path
 
 import lens
 from lens.config import ROOT
+from lens.report.in_short import sentences
 
 FOLDER = ROOT / "docs"
 
@@ -24,15 +28,15 @@ _FRONT = """<!DOCTYPE html>
 <main>
 <h1>TemporalLens</h1>
 <p>Position-aware sparse autoencoders: trained, measured and reported by one reproducible pipeline.</p>
-<h2>Studies</h2>
-<ul>
+<p>Its paper's claims were measured against controls on a language model that runs on a laptop, and the same instruments
+profile any sparse autoencoder by position: <a href="../README.md">README</a>, <a href="lens.html">public API</a>.</p>
 {studies}
-</ul>
-<h2>Code</h2>
-<ul>
-<li><a href="lens.html">Public API</a></li>
-<li><a href="../README.md">README</a></li>
-</ul>
+<h2>What there is to call</h2>
+<table>
+<tbody>
+{names}
+</tbody>
+</table>
 </main>
 </body>
 </html>
@@ -56,7 +60,29 @@ def build(folder: Path = FOLDER) -> list[Path]:
     page = pdoc.render.html_module(module, all_modules={"lens": module})
     api.write_text(page, encoding="utf-8", newline="\n")
     studies = sorted(path.parent for path in (ROOT / "results").glob("*/index.html"))
-    links = [f'<li><a href="../results/{s.name}/index.html">{html.escape(s.name)}</a></li>' for s in studies]
     style = (Path(__file__).parent / "pages.css").read_text(encoding="utf-8")
-    front.write_text(_FRONT.format(style=style, studies="\n".join(links)), encoding="utf-8", newline="\n")
+    parts = {"studies": "\n".join(map(_study, studies)), "names": "\n".join(map(_name, lens.__all__))}
+    front.write_text(_FRONT.format(style=style, **parts), encoding="utf-8", newline="\n")
     return [front, api]
+
+
+def _study(folder: Path) -> str:
+    """A study's answer in a few sentences, and the ways into it."""
+    document = json.loads((folder / "claims.json").read_text(encoding="utf-8"))
+    answers = [re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", html.escape(line)) for line in sentences(document)]
+    doors = {
+        "all results": "index.html", "paper (PDF)": "paper.pdf", "explorer of features": "explorer.html",
+        "overview": "html/00_overview.html",
+    }  # fmt: skip
+    there = {name: path for name, path in doors.items() if (folder / path).is_file()}
+    links = [f'<a href="../results/{folder.name}/{path}">{name}</a>' for name, path in there.items()]
+    title = html.escape(f"Study {folder.name}: {document['model']}")
+    items = "\n".join(f"<li>{line}</li>" for line in answers)
+    return f"<h2>{title}</h2>\n<p>{' · '.join(links)}</p>\n<ul>\n{items}\n</ul>"
+
+
+def _name(name: str) -> str:
+    """A public name with the first sentence of its docstring."""
+    first = (inspect.getdoc(getattr(lens, name)) or "").split("\n\n")[0].replace("\n", " ")
+    said = re.sub(r"`(.+?)`", r"<code>\1</code>", html.escape(first))
+    return f'<tr><td><a href="lens.html#{name}"><code>lens.{name}</code></a></td><td>{said}</td></tr>'

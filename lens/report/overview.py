@@ -36,7 +36,7 @@ def claims_table(study: Study) -> pd.DataFrame:
     rows = [
         {
             "id": c["id"],
-            "the paper": c["quote"],
+            "the paper": plain(c["quote"]),
             "ours": estimate_text(c),
             "verdict": c["verdict"],
             "attributable": c["attributable"],
@@ -47,6 +47,14 @@ def claims_table(study: Study) -> pd.DataFrame:
         for c in sorted(claims, key=lambda c: c["status"] != "measured")
     ]
     return pd.DataFrame(rows).set_index("id")
+
+
+def plain(quote: str) -> str:
+    """A quotation without the marks of LaTeX."""
+    symbols = {"\\tau_0": "τ₀", "\\tau": "τ", "$": ""}
+    for mark, symbol in symbols.items():
+        quote = quote.replace(mark, symbol)
+    return quote
 
 
 def contents(study: Study) -> pd.DataFrame:
