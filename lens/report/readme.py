@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 
 from lens.config import ROOT, ConfigError
@@ -25,10 +26,11 @@ def refresh(study: str = "quick") -> None:
         path.write_text(fresh, encoding="utf-8")
 
 
-def is_fresh(study: str = "quick") -> bool:
-    """Whether the README shows what `results/<study>/claims.json` says."""
+def is_fresh() -> bool:
+    """Whether the README shows what the `claims.json` of the study that it names says."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    return _spliced(text, render(_document(study))) == text
+    named = re.search(rf"{START}\s*Study `([\w-]+)`", text)
+    return named is not None and _spliced(text, render(_document(named[1]))) == text
 
 
 def render(document: dict) -> str:
