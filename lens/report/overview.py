@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import html
 import json
 from pathlib import Path
 
 import pandas as pd
 
 from lens.config import Study
+from lens.report import in_short
 from lens.report.readme import estimate_text
 
 
@@ -30,23 +32,33 @@ def setting_table(study: Study) -> pd.DataFrame:
     return pd.DataFrame({"": rows.values()}, index=list(rows))
 
 
-def claims_table(study: Study) -> pd.DataFrame:
-    """One row per claim, measured ones first; `notebook` and `figure` are paths as seen from the overview."""
-    claims = json.loads((study.results / "claims.json").read_text(encoding="utf-8"))["claims"]
+def answer(study: Study) -> str:
+    """The answer in a few sentences, as Markdown."""
+    return "\n".join(f"- {sentence}" for sentence in in_short.sentences(_claims(study)))
+
+
+def claims_table(study: Study) -> str:
+    """HTML, a row per claim, measured ones first: the id leads to the notebook, the verdict to the figure behind it."""
     rows = [
         {
-            "id": c["id"],
-            "the paper": plain(c["quote"]),
-            "ours": estimate_text(c),
-            "verdict": c["verdict"],
-            "attributable": c["attributable"],
-            "why": c["reason"] or "",
-            "notebook": Path(c["evidence"]["notebook_file"] or "").name,
-            "figure": f"../{c['evidence']['figure_file']}" if c["evidence"]["figure_file"] else "",
+            "": _link(c["id"], Path(c["evidence"]["notebook_file"] or "").name),
+            "the paper": html.escape(plain(c["quote"])),
+            "ours [95 % interval]": html.escape(estimate_text(c)),
+            "verdict": _link(c["verdict"], c["evidence"]["figure_file"] and f"../{c['evidence']['figure_file']}"),
+            "due to the method?": html.escape(c["attributable"]),
+            "why": f"<small>{html.escape(c['reason'] or '')}</small>",
         }
-        for c in sorted(claims, key=lambda c: c["status"] != "measured")
+        for c in sorted(_claims(study)["claims"], key=lambda c: c["status"] != "measured")
     ]
-    return pd.DataFrame(rows).set_index("id")
+    return pd.DataFrame(rows).to_html(escape=False, border=0, index=False)
+
+
+def _claims(study: Study) -> dict:
+    return json.loads((study.results / "claims.json").read_text(encoding="utf-8"))
+
+
+def _link(text: str, path: str | None) -> str:
+    return f'<a href="{html.escape(path)}">{html.escape(text)}</a>' if path else html.escape(text)
 
 
 def plain(quote: str) -> str:
