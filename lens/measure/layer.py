@@ -28,6 +28,7 @@ TESTS = ["variant", "seed", "comparison", "value", "t", "p", "n"]
 BLOCKS = ["variant", "seed", "block", "bucket", "metric", "value", "n", "unit"]
 SQUARED = "squared norm, inputs scaled to mean squared norm 1"
 TEXT, ALL = slice(1, None), slice(None)
+ORDINARY = "_without_outliers"  # ends the names of metrics that leave out text tokens of massive activation
 DENSE = 0.1  # density above which a feature counts as dense
 
 
@@ -45,12 +46,15 @@ def reconstruction_tables(
     positions, summary, rows = _input_positions(moments), _input_summary(moments), []
     by_window: dict[tuple[str, int], np.ndarray] = {}
     for name, values in (
-        ("sq_norm", moments.sq_norm), ("sq_deviation", moments.sq_deviation),
+        ("sq_norm", moments.sq_norm),
+        ("sq_deviation", moments.sq_deviation),
         ("sq_deviation_position", moments.sq_deviation_position),
     ):
         rows += _block_rows(INPUT, name, values, moments.count, blocks)
+    rows += _block_rows(INPUT, f"sq_deviation{ORDINARY}", moments.sq_deviation_ordinary, moments.count_ordinary, blocks)
+    ordinary_t, ordinary_deviation = moments.count_ordinary.sum(0), moments.sq_deviation_ordinary[:, TEXT].sum()
     for key, sae in tqdm(dictionaries.items(), desc="reconstruct", unit="dictionary", mininterval=2):
-        r = reconstruct(sae, activations, block, len(blocks), scale)
+        r = reconstruct(sae, activations, block, len(blocks), scale, moments.ordinary)
         n_t, d_sae = r.count.sum(0), sae.config.d_sae
         curves = {
             "mse": (r.sq_error.sum(0) / n_t, SQUARED),
@@ -61,6 +65,8 @@ def reconstruction_tables(
             "zero_fraction": (1 - r.active / n_t / d_sae, "fraction"),
         }
         positions += _curve_rows(key, curves, n_t)
+        error_t = _ratio(r.sq_error_ordinary.sum(0), ordinary_t)
+        positions += _curve_rows(key, {f"mse{ORDINARY}": (error_t, SQUARED)}, ordinary_t)
         for label, where in (("text", TEXT), ("all", ALL)):
             n = n_t[where].sum()
             deviation = _total_deviation(moments, label)
@@ -77,12 +83,15 @@ def reconstruction_tables(
                 )
             ]
         summary += _token_summary(key, r.per_token, n_t[TEXT].sum())
+        fvu_ordinary = r.sq_error_ordinary[:, TEXT].sum() / ordinary_deviation
+        summary.append((*key, "text", f"fvu{ORDINARY}", fvu_ordinary, ordinary_t[TEXT].sum(), "fraction"))
         density = r.firings / n_t[TEXT].sum()
         summary += [
             (*key, "text", "silent_features", float((density == 0).sum()), d_sae, "features"),
             (*key, "text", "dense_features", float((density > DENSE).sum()), d_sae, "features"),
         ]
         rows += _block_rows(key, "sq_error", r.sq_error, r.count, blocks)
+        rows += _block_rows(key, f"sq_error{ORDINARY}", r.sq_error_ordinary, moments.count_ordinary, blocks)
         by_window[key] = r.by_window
     return {
         "positions": pd.DataFrame(positions, columns=POSITIONS),
@@ -128,15 +137,18 @@ def fidelity_tables(
 
     positions = _curve_rows(INPUT, {"ce_clean": (result.ce_clean.mean(0), "nats")}, np.full(tokens.shape[1] - 1, n))
     summary = [(*INPUT, "text", "ce_clean", clean, result.ce_clean[:, 1:].size, "nats")]
-    summary += [(*INPUT, "text", f"delta_ce_{k}_ablation", v - clean, result.ce_clean[:, 1:].size, "nats")
-                for k, v in ablated.items()]
+    summary += [
+        (*INPUT, "text", f"delta_ce_{k}_ablation", v - clean, result.ce_clean[:, 1:].size, "nats")
+        for k, v in ablated.items()
+    ]
     for name in replace:
         variant, seed, label = name.split("|")
         key = (variant, int(seed))
         delta, kl = result.ce[name] - result.ce_clean, result.kl[name]
         if label == "text":
-            positions += _curve_rows(key, {"delta_ce": (delta.mean(0), "nats"), "kl": (kl.mean(0), "nats")},
-                                     np.full(delta.shape[1], n))
+            positions += _curve_rows(
+                key, {"delta_ce": (delta.mean(0), "nats"), "kl": (kl.mean(0), "nats")}, np.full(delta.shape[1], n)
+            )
         spliced = result.ce[name][:, 1:].mean()
         summary += [
             (*key, label, metric, value, delta[:, 1:].size, unit)
@@ -191,15 +203,22 @@ def _block_rows(key, metric: str, values: np.ndarray, count: np.ndarray, blocks:
 def _input_positions(moments: InputMoments) -> list[tuple]:
     n = moments.count.sum(0)
     names = ("sq_norm", "sq_deviation", "sq_deviation_position")
-    return _curve_rows(INPUT, {name: (getattr(moments, name).sum(0) / n, SQUARED) for name in names}, n)
+    ordinary = moments.count_ordinary.sum(0)
+    without = _ratio(moments.sq_deviation_ordinary.sum(0), ordinary)
+    return [
+        *_curve_rows(INPUT, {name: (getattr(moments, name).sum(0) / n, SQUARED) for name in names}, n),
+        *_curve_rows(INPUT, {f"sq_deviation{ORDINARY}": (without, SQUARED)}, ordinary),
+    ]
 
 
 def _input_summary(moments: InputMoments) -> list[tuple]:
     n = moments.count[:, TEXT].sum()
+    left = moments.sq_deviation_ordinary[:, TEXT].sum() / moments.sq_deviation[:, TEXT].sum()
     return [
         (*INPUT, "text", "position_share", position_share(moments), n, "fraction"),
         (*INPUT, "text", "sq_norm", moments.sq_norm[:, TEXT].sum() / n, n, SQUARED),
-        (*INPUT, "text", "outlier_tokens", float(moments.outliers), n, "tokens"),
+        (*INPUT, "text", "outlier_tokens", float(n - moments.count_ordinary[:, TEXT].sum()), n, "tokens"),
+        (*INPUT, "text", "outlier_share", 1 - left, n, "fraction of the squared deviation"),
     ]
 
 

@@ -17,6 +17,7 @@ from lens.sae.dictionary import Dictionary
 from lens.sae.model import SAE
 
 CHUNK = 32  # windows held in fp32 at a time
+OUTLIER = 10  # norm of a token, over the median norm of text tokens, above which its activation counts as massive
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,13 @@ class InputMoments:
     """[n_blocks, T] sum of ||x - mu_t||^2, mu_t the mean at that position"""
     sq_mean_shift: float
     """||mu_all - mu||^2, mu_all the mean over all positions, BOS included"""
-    outliers: int
-    """text tokens with a norm above 10 times the median norm of text tokens"""
+    ordinary: Tensor
+    """[n, T] bool: false for text tokens with a norm above `OUTLIER` times the median norm of text tokens (massive
+    activations, Sun et al. 2024)"""
+    count_ordinary: np.ndarray
+    """[n_blocks, T] ordinary tokens"""
+    sq_deviation_ordinary: np.ndarray
+    """[n_blocks, T] `sq_deviation` of ordinary tokens"""
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,8 @@ class Reconstruction:
     """[n_blocks, T] tokens"""
     sq_error: np.ndarray
     """[n_blocks, T] sum of ||x - x_hat||^2"""
+    sq_error_ordinary: np.ndarray
+    """[n_blocks, T] the same over ordinary tokens (see `InputMoments`)"""
     active: np.ndarray
     """[T] sum of ||f||_0"""
     l1: np.ndarray
@@ -77,33 +85,41 @@ def input_moments(activations: Tensor, block: Tensor, n_blocks: int, scale: floa
     """
     n, T, d = activations.shape
     total = torch.zeros(T, d, dtype=torch.float64)
-    for _, x in _chunks(activations, scale):
+    squared = torch.empty(n, T)
+    for rows, x in _chunks(activations, scale):
         total += x.sum(0, dtype=torch.float64)
+        squared[rows] = x.square().sum(-1)
     mu_t = (total / n).float()
     mu = (total[1:].sum(0) / (n * (T - 1))).float()
     shift = float((total.sum(0) / (n * T) - mu).square().sum())
+    ordinary = squared <= OUTLIER**2 * squared[:, 1:].median()
+    ordinary[:, 0] = True  # BOS, which is counted by itself
     shape = (n_blocks, T)
-    sq_norm, sq_dev, sq_dev_pos = np.zeros(shape), np.zeros(shape), np.zeros(shape)
-    norms = []
+    sq_norm, sq_dev, sq_dev_pos, sq_dev_ordinary = (np.zeros(shape) for _ in range(4))
     for rows, x in _chunks(activations, scale):
-        squared = x.square().sum(-1)
-        norms.append(squared[:, 1:].sqrt().flatten())
-        sq_norm += _by_block(squared, block[rows], n_blocks)
-        sq_dev += _by_block((x - mu).square().sum(-1), block[rows], n_blocks)
+        deviation = (x - mu).square().sum(-1)
+        sq_norm += _by_block(squared[rows], block[rows], n_blocks)
+        sq_dev += _by_block(deviation, block[rows], n_blocks)
+        sq_dev_ordinary += _by_block(deviation * ordinary[rows], block[rows], n_blocks)
         sq_dev_pos += _by_block((x - mu_t).square().sum(-1), block[rows], n_blocks)
-    norms = torch.cat(norms)
-    count = _by_block(torch.ones(n, T), block, n_blocks)
-    return InputMoments(count, sq_norm, sq_dev, sq_dev_pos, shift, int((norms > 10 * norms.median()).sum()))
+    count, count_ordinary = (_by_block(what, block, n_blocks) for what in (torch.ones(n, T), ordinary))
+    return InputMoments(count, sq_norm, sq_dev, sq_dev_pos, shift, ordinary, count_ordinary, sq_dev_ordinary)
 
 
 @torch.no_grad()
 def reconstruct(
-    sae: SAE | Dictionary, activations: Tensor, block: Tensor, n_blocks: int, scale: float
-) -> Reconstruction:
-    """Reconstruct held-out activations [n, T, d] in fp32 and sum up errors and sparsity."""
+    sae: SAE | Dictionary, activations: Tensor, block: Tensor, n_blocks: int, scale: float,
+    ordinary: Tensor | None = None,
+) -> Reconstruction:  # fmt: skip
+    """Reconstruct held-out activations [n, T, d] in fp32 and sum up errors and sparsity.
+
+    Args:
+        ordinary: as in `InputMoments`; without it, all tokens.
+    """
+    ordinary = torch.ones(activations.shape[:2], dtype=torch.bool) if ordinary is None else ordinary
     T, d_sae = activations.shape[1], sae.config.d_sae
     sae = sae.float().cpu()
-    sq_error = np.zeros((n_blocks, T))
+    sq_error, sq_error_ordinary = np.zeros((n_blocks, T)), np.zeros((n_blocks, T))
     active, l1 = torch.zeros(T, dtype=torch.float64), torch.zeros(T, dtype=torch.float64)
     firings = torch.zeros(d_sae, dtype=torch.float64)
     per_token: dict[str, float] = {}
@@ -114,6 +130,7 @@ def reconstruct(
         x = x.mul_(scale)
         error = (x - x_hat).square().sum(-1)
         sq_error += _by_block(error, block[rows], n_blocks)
+        sq_error_ordinary += _by_block(error * ordinary[rows], block[rows], n_blocks)
         by_window.append(torch.stack([error[:, 1 : T // 4 + 1].mean(1), error[:, T // 4 + 1 :].mean(1)], dim=1))
         on = f > 0
         active += on.sum((0, 2))
@@ -123,8 +140,9 @@ def reconstruct(
             per_token[name] = per_token.get(name, 0.0) + values.sum(dtype=torch.float64).item()
     count = _by_block(torch.ones(activations.shape[:2]), block, n_blocks)
     return Reconstruction(
-        count, sq_error, active.numpy(), l1.numpy(), firings.numpy(), per_token, torch.cat(by_window).numpy()
-    )
+        count, sq_error, sq_error_ordinary, active.numpy(), l1.numpy(), firings.numpy(), per_token,
+        torch.cat(by_window).numpy(),
+    )  # fmt: skip
 
 
 def token_measures(x: Tensor, x_hat: Tensor, f: Tensor) -> dict[str, Tensor]:

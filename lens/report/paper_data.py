@@ -12,6 +12,7 @@ from lens.config import Study
 from lens.measure import stats
 from lens.measure.spans import WIDTH_FIRINGS
 from lens.report import calibration, tables
+from lens.report.figures.style import look
 from lens.sae.presets import train_config
 
 PAPER_MODEL = "google/gemma-2-2b"
@@ -85,12 +86,18 @@ def _study(study: Study) -> dict:
         "main": main,
         "controls": controls,
         "control_seeds": len(study.control_seeds or study.seeds),
+        "ablation_seeds": len(study.ablation_seeds),
+        "labels": {v: look(v).label for v in (*study.variants, *study.ablations.variants)},
         "corpus": asdict(study.corpus),
         "windows": asdict(windows) | {"text": length - 1, "early": length // 4},
         "preset": study.dictionary.preset,
         "expansion": study.dictionary.expansion,
         "steps": study.training.steps,
         "batch_tokens": recipe.batch_windows * (length - (not recipe.include_bos)),
+        "literal_steps": train_config("paper", "literal", study.training.steps, {}).steps,
+        "reach": recipe.steps * recipe.lr,
+        "reach_in_spreads": recipe.steps * recipe.lr * math.sqrt(length),
+        "sharp_logit": math.log(0.95 / 0.05) * recipe.tau_end,
         "passes": study.training.steps * recipe.batch_windows / windows.train,
         "variants": list(study.variants),
         "ablations": {"layers": list(map(str, study.ablations.layers)), "variants": list(study.ablations.variants)},
@@ -129,7 +136,7 @@ def _calibration(study: Study) -> dict:
         "flat_called_positional": {"shifts": test[calibration.SHIFTED], "free": test[calibration.FREE]},
         "lowest_power": _lowest_power(calibration.read_table(study, "position_test")),
         "widths": _widths(calibration.read_table(study, "estimators")),
-        "trend": _trend_power(calibration.read_table(study, "trend_power"), len(study.seeds)),
+        "trend": _trend_power(calibration.read_table(study, "trend_power"), len(study.control_seeds or study.seeds)),
         "training": _found(calibration.read_table(study, "training")),
     }
 
@@ -163,36 +170,51 @@ def _trend_power(table: pd.DataFrame, n_seeds: int) -> list[dict]:
 
 
 def _found(table: pd.DataFrame) -> list[dict]:
-    """By number of steps: the share of planted windows that the method finds, and how far its masks and those of the
-    control agree with them; means over seeds, null where no mask belongs to a planted feature."""
+    """By number of steps, what dictionaries trained on planted truth make of it; means over seeds, null where no
+    dictionary found a planted feature. `found` counts decoder directions; masks, widths and tests are of those."""
     wide = table.pivot_table(index="steps", columns=["variant", "metric"], values="value")
 
     def value(steps: int, variant: str, metric: str) -> float:
         return float(wide[variant, metric].get(steps, math.nan)) if (variant, metric) in wide else math.nan
 
+    own = {
+        "found": "recovered_windowed", "masks": "mask_correlation", "flat_positional": "positional_flat",
+        "width_error": "fwhm_error", "l0_ratio": "l0_ratio",
+    }  # fmt: skip
     return [
         {
             "steps": int(steps),
-            "found": value(steps, "temporallens", "recovered_windowed"),
-            "masks": value(steps, "temporallens", "mask_correlation"),
+            **{name: value(steps, "temporallens", metric) for name, metric in own.items()},
+            "found_standard": value(steps, "standard", "recovered_windowed"),
+            "width_error_standard": value(steps, "standard", "fwhm_error"),
             "masks_control": value(steps, "shuffled_positions", "mask_correlation"),
+            "runs": [
+                {"planted": width, "measured": value(steps, "temporallens", f"mask_run_{width}")}
+                for width in calibration.WIDTHS
+            ],
         }
         for steps in wide.index
     ]
 
 
 def _splice(study: Study) -> dict:
-    """layer -> share of the added loss, over replaced stretches, that falls on the replaced stretch itself; the rest
-    falls on later ones. Summed over tokens without sign, so that gains do not cancel losses; `temporallens`."""
+    """layer -> `own`, the share of the added loss that falls on the replaced stretch itself, the rest falling on later
+    ones, and `first`, the added loss per token of the first stretch where that is replaced (nats).
+
+    Summed over tokens without sign, so that gains do not cancel losses; the last stretch, after which there is nothing,
+    is left out. `temporallens`.
+    """
     if not study.windows.fidelity:
         return {}
     table = tables.read(study, "splice")
     table = table[table["variant"] == "temporallens"]
-    ends = table["bucket"].str.split("-", expand=True).astype(int)
-    size = table["value"].abs() * (ends[1] - ends[0] + 1)
-    own = size.where(table["replaced"] == table["bucket"], 0.0)
-    by_layer = pd.DataFrame({"layer": table["layer"], "own": own, "all": size}).groupby("layer").sum()
-    return (by_layer["own"] / by_layer["all"]).to_dict()
+    begin, end = (table["bucket"].str.split("-").str[i].astype(int) for i in (0, -1))
+    starts = table["replaced"].str.split("-").str[0].astype(int)
+    table = table.assign(size=table["value"].abs() * (end - begin + 1), own=table["replaced"] == table["bucket"])
+    first = table[(starts == starts.min()) & table["own"]].groupby("layer")["value"].mean()
+    table = table[starts < starts.max()]
+    own = table[table["own"]].groupby("layer")["size"].sum() / table.groupby("layer")["size"].sum()
+    return {layer: {"own": own[layer], "first": first[layer]} for layer in first.index}
 
 
 def _figures(study: Study) -> dict:

@@ -106,3 +106,18 @@ def test_buckets_cover_every_position_once():
     for T in (2, 5, 9, 32, 128, 1000):
         covered = [t for where in buckets(T).values() for t in range(T)[where]]
         assert covered == list(range(T))
+
+
+def test_tokens_of_massive_activation_are_left_out_by_hand():
+    x = torch.ones(4, 6, 1)
+    x[:, 0] = 1e4  # BOS is never one of them
+    x[2, 5] = 50.0
+    x[3, 4] = 9.0  # below 10 times the median norm
+    m = input_moments(x, torch.tensor([0, 0, 1, 1]), 2, 1.0)
+    assert (~m.ordinary).nonzero().tolist() == [[2, 5]]
+    assert m.count_ordinary.tolist() == [[2] * 6, [2] * 5 + [1]]
+    mu = (18 + 50 + 9) / 20
+    assert m.sq_deviation_ordinary[1, 4:] == pytest.approx([(1 - mu) ** 2 + (9 - mu) ** 2, (1 - mu) ** 2])
+    r = reconstruct(identity_sae(1, 6, 0.5), x, torch.tensor([0, 0, 1, 1]), 2, 1.0, m.ordinary)
+    assert r.sq_error_ordinary[0].tolist() == r.sq_error[0].tolist()
+    assert r.sq_error_ordinary[1, 5] == pytest.approx(r.sq_error[1, 5] - (50 * 0.5) ** 2)

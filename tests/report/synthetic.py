@@ -62,7 +62,8 @@ def tables(
 
 
 def _input(out: dict, key: dict, energy: np.ndarray, n_blocks: int, random: np.random.Generator) -> None:
-    for metric, scale in (("sq_norm", 1.4), ("sq_deviation", 1.0), ("sq_deviation_position", 0.99)):
+    for metric, scale in (("sq_norm", 1.4), ("sq_deviation", 1.0), ("sq_deviation_position", 0.99),
+                          ("sq_deviation_without_outliers", 0.9)):  # fmt: skip
         for t, value in enumerate(energy * scale):
             out["positions"].append({**key, "position": t, "metric": metric, "value": value, "n": 1000, "unit": ""})
         _blocks(out, key, metric, energy * scale, n_blocks)
@@ -70,12 +71,15 @@ def _input(out: dict, key: dict, energy: np.ndarray, n_blocks: int, random: np.r
         ce = 3.4 + 1.5 * np.exp(-t / 12) + 0.05 * random.standard_normal()
         out["positions"].append({**key, "position": t, "metric": "ce_clean", "value": ce, "n": 32, "unit": "nats"})
     share = {"metric": "position_share", "value": 0.01 + 0.004 * random.random(), "n": 1000, "unit": "fraction"}
+    for metric, value in (("outlier_tokens", 12.0), ("outlier_share", 0.1), ("delta_ce_mean_ablation", 4.0)):
+        out["summary"].append({**key, "positions": "text", "metric": metric, "value": value, "n": 1000, "unit": ""})
     out["summary"].append({**key, "positions": "text", **share})
 
 
 def _measures(out, run, t, error, energy, random, l0, n_blocks) -> None:
     curves = {
         "mse": error,
+        "mse_without_outliers": 0.9 * error,
         "fvu_global": error / energy,
         "fvu_position": error / energy / 0.99,
         "l0": l0 * (1 - 0.3 * np.exp(-t / 8)) * (1 + 0.02 * random.standard_normal(len(t))),
@@ -90,6 +94,7 @@ def _measures(out, run, t, error, energy, random, l0, n_blocks) -> None:
         for position, value in zip(t, curve, strict=True):
             out["positions"].append({**run, "position": position, "metric": metric, "value": value, "n": n, "unit": ""})
     _blocks(out, run, "sq_error", error, n_blocks)
+    _blocks(out, run, "sq_error_without_outliers", 0.9 * error, n_blocks)
     text = slice(1, None)
     whole = {
         "mse": error[text].mean(), "fvu": error[text].sum() / energy[text].sum(), "nmse": error[text].mean(),
@@ -253,7 +258,11 @@ def calibration() -> dict[str, pd.DataFrame]:
     ]
     error_rates += [
         {"test": f"position test by {null}, firing persists by {p}", "n_seeds": None, "n_documents": None, "rate": rate}
-        for null, p, rate in (("circular shifts", 0, 0.04), ("circular shifts", 0.5, 0.05), ("free permutations", 0.5, 0.4))
+        for null, p, rate in (
+            ("circular shifts", 0, 0.04),
+            ("circular shifts", 0.5, 0.05),
+            ("free permutations", 0.5, 0.4),
+        )
     ]
     position_test = [
         {"persistence": 0.5, "width": width, "metric": "share_fdr", "firings_low": 100, "n": 30, "value": value}

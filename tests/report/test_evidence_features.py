@@ -127,7 +127,11 @@ def test_seeds_that_share_too_few_features_leave_one_condition_open(claim):
     assert reading(two, name)["detail"].startswith("fewer than 3 seeds to compare")
 
 
-PAIR_MEASURES = {"C10": "seed mask correlation", "C18": "adjusted rand index", "C20": "seed mask correlation"}
+PAIR_MEASURES = {
+    "C10": "correlation of masks between seeds",
+    "C18": "adjusted Rand index between seeds",
+    "C20": "correlation of masks between seeds",
+}
 
 
 def test_the_number_of_shared_features_stands_beside_their_agreement():

@@ -124,7 +124,7 @@ def test_a_variant_nobody_planned_for_is_drawn_too():
 def test_one_seed_and_one_layer_draw_without_an_interval():
     alone = at(("8",), seeds=(0,))
     alone["summary"] = alone["summary"][~alone["summary"]["metric"].str.startswith("seed_")]
-    plots, left_out = gallery.drawn(alone.__getitem__)
+    plots, left_out = gallery.drawn(alone.__getitem__, alone.__getitem__)
     assert not left_out and "No two seeds share" in plots["mask_agreement"].caption
     assert not [name for name, plot in plots.items() if "nan" in plot.alt + plot.caption]
     assert "no interval" in per_position_error(alone["positions"]).caption
@@ -132,7 +132,7 @@ def test_one_seed_and_one_layer_draw_without_an_interval():
 
 def test_short_windows_draw():
     short = synthetic.tables(layers=("embedding",), n_features=5, n_positions=32, steps=8) | synthetic.calibration()
-    plots, left_out = gallery.drawn(short.__getitem__)
+    plots, left_out = gallery.drawn(short.__getitem__, short.__getitem__)
     assert left_out == {"ablation_effects": "ablation_effects: the study has no ablations"}
     assert all("embedding" in plot.alt for name, plot in plots.items() if name != "calibration")
 
@@ -347,9 +347,9 @@ def test_a_study_without_a_table_is_told_which_figures_are_left_out_and_why(monk
     few = {k: t for k, t in at(("8",)).items() if k != "splice" and not k.startswith("calibration")}
     names = ("per_position_l0", "splice_matrix", "calibration", "probing_accuracy")
     monkeypatch.setattr(gallery, "FIGURES", {name: FIGURES[name] for name in names})
-    plots, left_out = gallery.drawn(read)
+    plots, left_out = gallery.drawn(read, read)
     assert list(plots) == ["per_position_l0", "probing_accuracy"]
     assert list(left_out) == ["splice_matrix", "calibration"] and "no table 'splice'" in left_out["splice_matrix"]
     few.pop("positions")
     with pytest.raises(ConfigError, match="no table 'positions'"):  # what every study has is never passed over
-        gallery.drawn(read)
+        gallery.drawn(read, read)

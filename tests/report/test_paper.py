@@ -39,7 +39,7 @@ def make(**changes) -> Study:
 
 
 def draw(study: Study) -> None:
-    for name, plot in drawn(reader(study))[0].items():
+    for name, plot in drawn(reader(study), reader(study, over_depth=True))[0].items():
         save(plot, study.results / "figures", name)
 
 
@@ -224,7 +224,8 @@ def test_the_share_of_added_loss_on_the_replaced_stretch_counts_tokens(study, mo
     )  # fmt: skip
     read = tables.read
     monkeypatch.setattr(tables, "read", lambda s, name: splice if name == "splice" else read(s, name))
-    assert paper.contents(study)["splice"] == {"8": pytest.approx((3 * 1 + 4 * 0.25) / (3 + 4 * 0.5 + 4 * 0.25))}
+    share = (3 * 1) / (3 * 1 + 4 * 0.5)  # 3 and 4 tokens; the last stretch has nothing after it
+    assert paper.contents(study)["splice"] == {"8": {"own": pytest.approx(share), "first": -1.0}}
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from lens.report.evidence.readings import Evidence, Reading, attempt
 
 DRAWS = 10_000  # bootstrap samples of documents
 BOOTSTRAP_SEED = 0  # fixed: the same tables always give the same intervals
+ORDINARY = "_without_outliers"  # ends the names of metrics that leave out text tokens of massive activation
 SAME_RATIO = 0.01  # `positions` and `blocks` count the same tokens: log ratios differ by rounding only
 
 
@@ -65,6 +66,9 @@ def early_advantage(data: Measured) -> Evidence:
         context=(
             delta("squared deviation of the input", INPUT, metric="sq_deviation"),
             delta("squared norm of the input", INPUT, metric="sq_norm"),
+            delta("squared deviation of the input, without outliers", INPUT, metric=f"sq_deviation{ORDINARY}"),
+            delta("raw error, without outliers", metric=f"mse{ORDINARY}"),
+            delta("FVU by the overall mean, without outliers", metric=f"mse{ORDINARY}", per=f"sq_deviation{ORDINARY}"),
         ),
     )
 
@@ -96,7 +100,7 @@ def _contrast(
     trained = variant != INPUT
     found = _with_documents(
         values,
-        lambda: [_block_ratio(data, variant, "sq_error" if trained else metric, per, p) for p in (early, late)],
+        lambda: [_block_ratio(data, variant, metric.replace("mse", "sq_error"), per, p) for p in (early, late)],
         f"{variant}: tables `positions` and `blocks` disagree on {metric}",
     )
     return dataclasses.replace(found, trained=trained)

@@ -9,7 +9,12 @@ from lens.report.figures import dots, style
 from lens.report.figures.plot import FigureError, Plot
 from lens.report.figures.style import Look
 
-TITLE = "Agreement of masks between seeds, and what masks do"
+TITLES = {
+    (True, True): "Agreement of masks between seeds, and what masks do",
+    (True, False): "Agreement of masks between seeds",
+    (False, True): "What masks do",
+}
+"""by the panels that there are: agreement, effects"""
 VARIANT = "temporallens"
 PAIRS = {
     "seed_mask_correlation": Look("masks, matched", "#0072b2", "-", "o"),
@@ -85,4 +90,4 @@ def mask_agreement(summary: pd.DataFrame) -> Plot:
     if panels[1]:
         percent = rises.assign(**{name: 100 * rises[name] for name in ("mean", "low", "high")})
         alt += f" Dot plot of the rise of the FVU in percent, masks changed. {dots.alt(percent, layers, EFFECTS)}"
-    return Plot(figure, TITLE, caption, alt)
+    return Plot(figure, TITLES[tuple(panels)], caption, alt)

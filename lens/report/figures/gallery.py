@@ -30,14 +30,21 @@ CALIBRATION = "calibration/"  # before the name of a table that is about planted
 Read = Callable[[str], pd.DataFrame]  # name of a table -> the table
 
 
-def reader(study: Study) -> Read:
-    """How figures read the tables of a study; each is read once."""
+def reader(study: Study, *, over_depth: bool = False) -> Read:
+    """How figures read the tables of a study; each is read once.
+
+    Args:
+        over_depth: rows of all layers; otherwise of those that claims are judged on and of the embedding, since a panel
+            for each of many layers is no longer legible.
+    """
+    few = {*map(str, study.main), "embedding"}
 
     @functools.cache
     def read(name: str) -> pd.DataFrame:
         if name.startswith(CALIBRATION):
             return read_table(study, name.removeprefix(CALIBRATION))
-        return tables.read(study, name)
+        table = tables.read(study, name)
+        return table if over_depth else table[table["layer"].isin(few)].reset_index(drop=True)
 
     return read
 
@@ -85,13 +92,16 @@ FIGURES: dict[str, Callable[[Read], Plot]] = {
 }
 """Draw one with `FIGURES[name](read)`, where `read` gives a table by its name, as `reader(study)` does."""
 
+OVER_DEPTH = ("spans_by_layer", "positional_share", "mask_agreement")
+"""figures of trends, which show every layer of a study"""
 
-def drawn(read: Read) -> tuple[dict[str, Plot], dict[str, str]]:
+
+def drawn(read: Read, read_over_depth: Read) -> tuple[dict[str, Plot], dict[str, str]]:
     """Every figure that a study has the data for, and for each of the others why it is left out; both by name."""
     plots, left_out = {}, {}
     for name, draw in FIGURES.items():
         try:
-            plots[name] = draw(read)
+            plots[name] = draw(read_over_depth if name in OVER_DEPTH else read)
         except FigureError as error:
             left_out[name] = str(error)
     return plots, left_out

@@ -70,7 +70,7 @@ def mask_heat_map(masks: pd.DataFrame, *, variant: str = "temporallens") -> Plot
         bar.outline.set_visible(False)
     seed = int(rows["seed"].min())
     caption = (
-        f"Masks of every feature at the final temperature (seed {seed}), sorted by centre of mass"
+        f"Masks of the features at the final temperature (seed {seed}), sorted by centre of mass"
         + (", and those of a run whose positions were shuffled, sorted in the same way" if len(shown) > 1 else "")
         + ". r is the correlation between a feature's masks at t and t + 1, averaged over features: about 0 "
         "for independent noise, near 1 for a window of positions."

@@ -44,11 +44,13 @@ def positional_share(summary: pd.DataFrame) -> Plot:
             alt.append(f"{FROM[name].capitalize()}{chance}. {dots.alt(parts[-1], layers, looks)}")
         handles = [*map(dots.handle, looks.values()), dots.null_handle(BAND, "null: shifted labels")]
         style.legend(figure, handles)
+    only_all = len(tests) > 1 and "untrained" not in set(rows.loc[rows["metric"] == tests[-1], "variant"])
     both = ", over all text positions and over those from 8 on, where the steep start of a window is over"
     caption = (
         "Share of the features that fire often enough to be tested whose firing depends on position (false discovery "
         "rate 5 %)"
         + (both if len(tests) > 1 else "")
+        + (". Untrained dictionaries were tested over all positions only" if only_all else "")
         + ". Bands: the range, over variants and seeds, of the share that the same procedure finds in shifted labels. "
         + dots.interval_phrase(pd.concat(parts))
     )

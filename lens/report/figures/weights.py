@@ -13,6 +13,7 @@ from lens.report.figures import data, style
 from lens.report.figures.panels import lines_of, panels
 from lens.report.figures.plot import FigureError, Plot
 
+SHOWN = (0.02, 0.98)  # quantiles of the weights, between which the colours lie
 TITLE = "Position weights during training, and difficulty"
 
 
@@ -69,8 +70,8 @@ def _dots(positions: pd.DataFrame, variant: str) -> pd.DataFrame:
 def _courses(figure: SubFigure, courses: pd.DataFrame, layers: list[str]) -> None:
     grid = panels(figure, layers)
     means = courses.groupby(["layer", "position", "step"])["value"].mean()
-    floor = means[means > 0].min()
-    norm = LogNorm(vmin=max(floor, means.max() / 1000), vmax=max(means.max(), floor * 1.01))
+    low, high = (means[means > 0].quantile(q) for q in SHOWN)  # a few positions must not take all the colours
+    norm = LogNorm(vmin=low, vmax=max(high, low * 1.01))
     for ax, layer in zip(grid.axes[0], layers, strict=True):
         weight = means.loc[layer].unstack("step")
         t, steps = weight.index.to_numpy(), weight.columns.to_numpy()
@@ -85,11 +86,12 @@ def _courses(figure: SubFigure, courses: pd.DataFrame, layers: list[str]) -> Non
         ax.set_xlabel("training step (log scale)")
     for ax in grid.left(0):
         ax.set_ylabel("position t (log scale)")
-    bar = figure.colorbar(mesh, ax=grid.each(), pad=0.012, aspect=22)
+    bar = figure.colorbar(mesh, ax=grid.each(), pad=0.012, aspect=22, extend="both")
     bar.set_label("weight $w_t$ (mean 1)")
     bar.ax.yaxis.set_minor_locator(NullLocator())
     low, high = norm.vmin, norm.vmax
-    ticks = [v for v in (0.01, 0.03, 0.1, 0.2, 0.4, 0.6, 0.8, 1, 1.25, 1.5, 2, 3, 5, 10, 30, 100) if low <= v <= high]
+    round_values = (0.01, 0.03, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 3, 5, 10, 30)
+    ticks = [v for v in round_values if low <= v <= high]
     bar.set_ticks(ticks)
     bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
     bar.outline.set_visible(False)
