@@ -8,6 +8,7 @@ __getattr__, __dir__, __all__ = lazy(
         "Study": "lens.config",
         "ConfigError": "lens.config",
         "LanguageModel": "lens.activations.language_model",
+        "load_model": "lens.activations.language_model:load",
         "extract": "lens.activations.extract",
         "open_layer": "lens.activations.store",
         "SAE": "lens.sae.model",

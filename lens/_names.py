@@ -7,11 +7,13 @@ from importlib import import_module
 
 
 def lazy(package: str, modules: dict[str, str]) -> tuple[Callable, Callable, list[str]]:
-    """`__getattr__`, `__dir__` and `__all__` of a package, from a mapping of each public name to its module."""
+    """`__getattr__`, `__dir__` and `__all__` of a package, from a mapping of each public name to its module, or to
+    `module:name` where it has another name there."""
 
     def load(name: str):
         if name not in modules:
             raise AttributeError(f"module {package!r} has no {name!r}; public names: {', '.join(sorted(modules))}")
-        return getattr(import_module(modules[name]), name)
+        module, _, inner = modules[name].partition(":")
+        return getattr(import_module(module), inner or name)
 
     return load, lambda: sorted(modules), sorted(modules)

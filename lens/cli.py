@@ -177,8 +177,10 @@ def _docs(arguments: argparse.Namespace) -> None:
 
 
 def _profile(arguments: argparse.Namespace) -> None:
-    from lens.report.position_profile import profile
+    from lens.report.position_profile import ProfileError, profile
 
+    if os.path.isfile(arguments.out):
+        raise ProfileError(f"--out {arguments.out} is a file: name a folder")
     layer = arguments.layer
     found = profile(
         arguments.dictionary,
@@ -191,4 +193,4 @@ def _profile(arguments: argparse.Namespace) -> None:
         seed=arguments.seed,
     )
     print(found)
-    print(found.save(arguments.out))
+    print(f"tables and figures in {found.save(arguments.out)}")

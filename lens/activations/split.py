@@ -10,6 +10,7 @@ import numpy as np
 
 from lens.activations import corpus
 
+LONGEST_PATH = 4096  # characters
 Text = str | Sequence[str] | datasets.Dataset
 
 
@@ -19,8 +20,11 @@ def as_dataset(text: Text) -> datasets.Dataset:
 
     Raises:
         FileNotFoundError: there is no such file. See `lens.activations.corpus.load` for what else can be wrong.
+        ValueError: the string is text itself and not a name or a path.
     """
     if isinstance(text, str):
+        if "\n" in text or len(text) > LONGEST_PATH:
+            raise ValueError(f"a text of {len(text)} characters where a path or a name is expected: pass [text]")
         if Path(text).suffix in (".txt", ".md", ".text") and not Path(text).is_file():
             raise FileNotFoundError(f"no text file {text}")  # before the hub is asked for a data set of that name
         return corpus.load(text)

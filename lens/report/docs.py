@@ -11,6 +11,7 @@ from pathlib import Path
 import lens
 from lens.config import ROOT
 from lens.report.in_short import sentences
+from lens.report.index import FRONT_STYLE
 
 FOLDER = ROOT / "docs"
 
@@ -60,7 +61,7 @@ def build(folder: Path = FOLDER) -> list[Path]:
     page = pdoc.render.html_module(module, all_modules={"lens": module})
     api.write_text(page, encoding="utf-8", newline="\n")
     studies = sorted(path.parent for path in (ROOT / "results").glob("*/index.html"))
-    style = (Path(__file__).parent / "pages.css").read_text(encoding="utf-8")
+    style = (Path(__file__).parent / "pages.css").read_text(encoding="utf-8") + FRONT_STYLE
     parts = {"studies": "\n".join(map(_study, studies)), "names": "\n".join(map(_name, lens.__all__))}
     front.write_text(_FRONT.format(style=style, **parts), encoding="utf-8", newline="\n")
     return [front, api]

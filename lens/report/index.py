@@ -8,6 +8,8 @@ import os
 from collections import Counter
 from pathlib import Path
 
+from matplotlib.image import imread
+
 from lens.config import Study
 from lens.measure.verdicts import WORDS
 from lens.report import stages
@@ -33,8 +35,8 @@ _PAGE = """<!DOCTYPE html>
 </ul>
 <h2 id="claims">Claims</h2>
 <p>{tally}</p>
-<table>
-<thead><tr><th>claim</th><th>the paper says</th><th>ours [95 % interval]</th><th>verdict</th><th>due to the method?</th></tr></thead>
+<table class="claims">
+<thead><tr><th>claim</th><th>the paper says</th><th>verdict</th><th>due to the method?</th><th>ours [95 % interval]</th></tr></thead>
 <tbody>
 {claims}
 </tbody>
@@ -50,12 +52,31 @@ _PAGE = """<!DOCTYPE html>
 </html>
 """  # noqa: E501
 
-_STYLE = """
+FRONT_STYLE = """
+:root { color-scheme: light dark; }
+@media (prefers-color-scheme: dark) {
+  body { color: #e6e6e3; background: #16181b; }
+  a { color: #8ab8f0; }
+  th, td { border-color: #3a3d42; }
+  img { background: #fff; }
+}
+"""
+_STYLE = (
+    FRONT_STYLE
+    + """
 .doors { display: flex; flex-wrap: wrap; gap: .75rem; padding: 0; list-style: none; }
 .doors a { display: block; padding: .5rem 1rem; border: 1px solid #0b57a4; border-radius: .375rem; }
 figure { margin: 0 0 2rem; }
 figcaption { font-size: .9rem; }
+@media (max-width: 40rem) {
+  table.claims, .claims tbody, .claims tr, .claims td { display: block; }
+  .claims thead { display: none; }
+  .claims tr { border-bottom: 1px solid; padding: .5rem 0; }
+  .claims td { border: 0; padding: .1rem 0; }
+  .claims td[data-label]::before { content: attr(data-label) ": "; font-weight: 600; }
+}
 """
+)
 
 
 def build(study: Study) -> Path:
@@ -94,8 +115,10 @@ def _claim(claim: dict) -> str:
     verdict = _link(claim["verdict"], figure) if figure else html.escape(claim["verdict"])
     ours = estimate_text(claim) or claim["reason"] or ""
     said = f"{html.escape(claim['title'])}<br><small>{html.escape(claim['quantity'])}</small>"
-    cells = (name, said, html.escape(ours), verdict, html.escape(claim["attributable"] or ""))
-    return f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+    due = html.escape(claim["attributable"] or "")
+    cells = {"verdict": verdict, "due to the method?": due, "ours": html.escape(ours)}
+    labelled = "".join(f'<td data-label="{label}">{cell}</td>' for label, cell in cells.items())
+    return f"<tr><td>{name}</td><td>{said}</td>{labelled}</tr>"
 
 
 def _notebooks(study: Study) -> list[str]:
@@ -109,7 +132,9 @@ def _figure(path: Path) -> str:
     words = json.loads(path.read_text(encoding="utf-8"))
     name = f"figures/{path.stem}.png"
     title, caption, alt = (html.escape(words[part]) for part in ("title", "caption", "alt"))
+    height, width = imread(path.with_suffix(".png")).shape[:2]  # told, so that nothing moves when a figure comes
     return (
-        f'<figure id="{path.stem}"><a href="figures/{path.stem}.svg"><img loading="lazy" src="{name}" alt="{alt}"></a>'
+        f'<figure id="{path.stem}"><a href="figures/{path.stem}.svg"><img loading="lazy" src="{name}" alt="{alt}" '
+        f'width="{width}" height="{height}"></a>'
         f"<figcaption><strong>{title}.</strong> {caption}</figcaption></figure>"
     )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import html
 import json
 import warnings
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -67,8 +69,10 @@ class PositionProfile:
 
     about: About
     summary: pd.DataFrame
-    """measure by measure, over `text` positions or over `all` with BOS: FVU, L0, Delta CE, KL, share of positional
-    features, ... (columns positions, metric, value, n, unit)"""
+    """measure by measure, over `text` positions or `all` with BOS (columns positions, metric, value, n, unit): fvu, the
+    same without outlier tokens (norm above 10 times the median: massive activations) and their number, l0, delta_ce
+    and kl (`all`: BOS is replaced as well, the predictions scored are the same), share of positional features, and more
+    (see `lens.measure.layer`)"""
     positions: pd.DataFrame
     """the same by position: fvu_global, fvu_position, mse, l0, sq_norm, delta_ce, kl, ... (position, metric, value, n,
     unit); position t of delta_ce and kl is the prediction of token t + 1"""
@@ -81,18 +85,28 @@ class PositionProfile:
     null_rates: pd.DataFrame
     """low and high of each feature: where 95 % of its rates lie when each window's positions are shifted in a circle"""
 
-    def plot_positions(self, metric: str = "fvu_global", *, bos: bool = False) -> Plot:
+    def plot_positions(
+        self, metric: str = "fvu_global", *, others: Sequence[PositionProfile] = (), bos: bool = False
+    ) -> Plot:
         """A per-position curve: `fvu_global`, `fvu_position`, `mse`, `l0`, `delta_ce` or `kl`.
 
         Args:
+            others: profiles to draw beside this one.
             bos: show position 0 too, on a logarithmic axis.
 
         Raises:
-            FigureError: there is no such metric, or it was not measured.
+            FigureError: there is no such metric, it was not measured, or two profiles have one name.
         """
         if metric not in position_figures.METRICS:
             raise FigureError(f"no curve {metric!r}: choose one of {', '.join(position_figures.METRICS)}")
-        return position_figures.per_position_error(self._labelled(self.positions), metric=metric, bos=bos)
+        drawn = [self, *others]
+        if missing := [p.name for p in drawn if metric not in set(p.positions["metric"])]:
+            hint = "; profile with fidelity of 1 or more" if metric in ("delta_ce", "kl") else ""
+            raise FigureError(f"{metric} was not measured of {', '.join(missing)}{hint}")
+        if len({p.name for p in drawn}) < len(drawn):
+            raise FigureError(f"two profiles have one name: {', '.join(p.name for p in drawn)}")
+        curves = [p.positions.assign(layer=p.about.layer, variant=p.name, seed=0) for p in drawn]
+        return position_figures.per_position_error(pd.concat(curves), metric=metric, bos=bos, claim=False)
 
     def plot_features(self) -> Plot:
         """Information and width of every feature against its density, and the widths that chance gives."""
@@ -139,16 +153,41 @@ class PositionProfile:
             raise ProfileError(f"{folder} holds no profile: {error.filename} is missing") from None
         return cls(about, **plain, rates=rates, null_rates=null)
 
-    def _labelled(self, table: pd.DataFrame) -> pd.DataFrame:
-        """With the columns by which a study tells its dictionaries apart."""
-        return table.assign(layer=self.about.layer, variant=KEY[0], seed=KEY[1])
+    @property
+    def name(self) -> str:
+        """What figures call the dictionary: the last part of where it came from."""
+        return Path(self.about.dictionary).name
+
+    def headline(self) -> pd.DataFrame:
+        """The few numbers to look at first, over text positions: columns measure, value, unit."""
+        rows = self.summary[self.summary["positions"] == "text"].set_index("metric")
+        value = rows["value"]
+        shown = [("FVU", "fvu", "fraction of variance")]
+        if value["outlier_tokens"]:
+            tokens = f"{value['outlier_tokens']:.0f} of {rows.loc['outlier_tokens', 'n']:.0f} tokens"
+            held = f"{tokens} with massive activations, which hold {value['outlier_share']:.0%} of the variance"
+            shown.append((f"FVU without {held}", "fvu_without_outliers", "fraction of variance"))
+        shown += [
+            ("L0", "l0", "features per token"), ("ΔCE", "delta_ce", "nats per token"), ("KL", "kl", "nats per token"),
+        ]  # fmt: skip
+        if "positional_share" in value:
+            tested = rows.loc["positional_share", "n"]
+            shown.append((f"positional, of {tested:.0f} features tested", "positional_share", "fraction of features"))
+            shown.append(("the same in shifted windows", "positional_share_null", "fraction of features"))
+        return pd.DataFrame(
+            [(name, value[metric], unit) for name, metric, unit in shown if metric in value],
+            columns=["measure", "value", "unit"],
+        )
 
     def __repr__(self) -> str:
-        values = self.summary[self.summary["positions"] == "text"].set_index("metric")["value"]
-        shown = {"FVU": "fvu", "L0": "l0", "ΔCE": "delta_ce", "KL": "kl", "positional": "positional_share"}
-        numbers = ", ".join(f"{name} {values[metric]:.3g}" for name, metric in shown.items() if metric in values)
         a = self.about
-        return f"<PositionProfile of {a.dictionary}, layer {a.layer} of {a.model}, {a.windows} x {a.length}: {numbers}>"
+        lines = [f"{r.measure:<60} {r.value:.3g} {r.unit}" for r in self.headline().itertuples()]
+        where = f"layer {a.layer} of {a.model}, {a.windows} windows of {a.length} tokens"
+        return "\n".join([f"PositionProfile of {a.dictionary}, {where}", *lines])
+
+    def _repr_html_(self) -> str:
+        title = html.escape(self.__repr__().partition("\n")[0])
+        return f"<p>{title}</p>{self.headline().to_html(index=False, float_format='{:.3g}'.format, border=0)}"
 
 
 def profile(
@@ -201,20 +240,25 @@ def profile(
         raise ProfileError(f"{model.name} is an encoder and predicts no next token: pass fidelity=0")
     cut = _windows(text, model, windows, length, seed)
     tokens, block = torch.as_tensor(cut.tokens), torch.as_tensor(cut.document)
+    step = tqdm(total=4, unit="step", leave=False)  # under it, each step has a bar of its own where it has parts
+    step.set_description("profile: language model")
     x = _residual_stream(model, tokens, layer)
-
+    _next(step, "reconstruction")
     statistics = input_statistics(x)
     dictionaries = {KEY: sae.float().cpu()}
     parts = [reconstruction_tables(dictionaries, x, block, cut.documents, statistics.mean_square_norm**-0.5)]
+    _next(step, f"splice into the model, {fidelity} windows" if fidelity else "no splice")
     if fidelity:
         parts.append(fidelity_tables(model, tokens[:fidelity], layer, dictionaries, statistics.mean))
         sae.cpu()  # splicing moves it to the model's device
     tables = join(*parts)
+    _next(step, f"position test, {permutations} permutations")
     found = profiles.profile(
         dictionaries, x, torch.zeros(len(x), dtype=torch.long), 1,
         {"position": profiles.position_labelling(*tokens.shape)},
         permutations=permutations, lags=min(32, length - 2), tokens=tokens, seed=seed,
     )[KEY]  # fmt: skip
+    step.close()
     features, share = _features(sae, found)
     summary = pd.concat([_own_rows(tables["summary"]), share], ignore_index=True)
     firings = found.firings_TK / found.windows
@@ -223,6 +267,11 @@ def profile(
         about, summary, _own_rows(tables["positions"]), features,
         pd.DataFrame(firings, index=pd.RangeIndex(1, length, name="position")), _null_band(found),
     )  # fmt: skip
+
+
+def _next(step: tqdm, name: str) -> None:
+    step.update()
+    step.set_description(f"profile: {name}")
 
 
 def _warn_of_another_model(trained_on: str, name: str) -> None:
@@ -235,8 +284,9 @@ def _warn_of_another_model(trained_on: str, name: str) -> None:
 
 def _layer_of(sae: SAE | Dictionary) -> Layer:
     if not sae.config.layer:
-        hook = getattr(sae.config, "hook", "")
-        raise ProfileError(f"the dictionary does not say which layer it reads{hook and f' (hook {hook})'}: pass layer=")
+        if hook := getattr(sae.config, "hook", ""):
+            raise ProfileError(f"the dictionary reads {hook}, which is not the residual stream after a block")
+        raise ProfileError("the dictionary does not say which layer it reads: pass layer= (--layer on a command line)")
     return int(sae.config.layer) if sae.config.layer.isdecimal() else sae.config.layer
 
 
@@ -296,6 +346,8 @@ def _features(sae: SAE | Dictionary, found: profiles.Profile) -> tuple[pd.DataFr
             "token_share": found.token_share_K,
         }
     )
+    if not sae.config.masked:
+        features = features.drop(columns="mask_run")
     eligible = int(position.eligible_K.sum())
     share = pd.DataFrame(
         [

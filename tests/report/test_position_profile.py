@@ -122,8 +122,35 @@ def test_paths_names_and_files_do_as_well_as_objects(model, documents, tmp_path)
     found = lens.profile(tmp_path / "dictionary", "random:gemma-3-tiny", str(tmp_path / "text.txt"), **options)
     assert found.about.layer == "1"
     assert "kl" not in set(found.positions["metric"])
-    with pytest.raises(FigureError, match="kl"):
+    with pytest.raises(FigureError, match="kl was not measured of dictionary; profile with fidelity of 1 or more"):
         found.plot_positions("kl")
+
+
+def test_the_headline_counts_tokens_of_massive_activation_and_leaves_them_out(model, documents):
+    found = profile(identity(model), model, documents, **OPTIONS)
+    plain = found.headline().set_index("measure")["unit"]
+    assert [name.split(",")[0] for name in plain.index] == ["FVU", "L0", "ΔCE", "KL", "positional", "the same in shifted windows"]
+    rows = found.summary["positions"].eq("text")
+    with_outliers = found.summary.assign(
+        value=found.summary["value"].mask(rows & found.summary["metric"].eq("outlier_tokens"), 3)
+    )
+    told = dataclasses.replace(found, summary=with_outliers)
+    assert told.headline()["measure"][1].startswith("FVU without 3 of 1984 tokens with massive activations")
+    assert "massive activations" in repr(told) and "massive activations" in told._repr_html_()
+
+
+def test_profiles_are_drawn_side_by_side_under_their_names(model, documents):
+    a = profile(identity(model), model, documents, **OPTIONS)
+    b = dataclasses.replace(a, about=dataclasses.replace(a.about, dictionary="models/mine"))
+    plot = a.plot_positions("l0", others=[b])
+    assert "mine" in plot.alt and "claim" not in plot.caption and "seed" not in plot.caption
+    with pytest.raises(FigureError, match="two profiles have one name"):
+        a.plot_positions("l0", others=[a])
+
+
+def test_text_in_place_of_a_path_is_told_apart(model):
+    with pytest.raises(ValueError, match=r"text of 12 characters where a path or a name is expected: pass \[text\]"):
+        profile(identity(model), model, "first\nsecond", **OPTIONS)
 
 
 def test_the_same_call_gives_the_same_profile(model, documents):

@@ -23,13 +23,14 @@ REFERENCE = "standard"
 GROUPED_FROM, GROUPS_PER_OCTAVE = 16, 8  # positions from here on are averaged in groups, else the log axis is all noise
 
 
-def per_position_error(positions: pd.DataFrame, *, metric: str = "mse", bos: bool = False) -> Plot:
+def per_position_error(positions: pd.DataFrame, *, metric: str = "mse", bos: bool = False, claim: bool = True) -> Plot:
     """A panel per layer with a line per variant; below, each variant against `standard`, paired by seed.
 
     Args:
         positions: the `positions` table; ablations are left out.
         metric: one of `METRICS`.
         bos: show position 0 too; the y axis is then logarithmic and the lower panels are left out.
+        claim: shade the positions that the paper calls early, and say what seeds the means are of.
 
     Raises:
         FigureError: the table has no such metric.
@@ -67,7 +68,8 @@ def per_position_error(positions: pd.DataFrame, *, metric: str = "mse", bos: boo
                 ax.set_ylabel("relative\nto standard")
         for ax in grid.each():
             style.position_axis(ax, last, 0 if bos else 1)
-            ax.axvspan(1, early, color="#f3f2ec", zorder=0, linewidth=0)
+            if claim:
+                ax.axvspan(1, early, color="#f3f2ec", zorder=0, linewidth=0)
         for ax in grid.bottom():
             ax.set_xlabel("position t (log scale)")
         figure.align_ylabels()
@@ -76,8 +78,9 @@ def per_position_error(positions: pd.DataFrame, *, metric: str = "mse", bos: boo
     caption = (
         f"Means over {data.count(int(rows['n'].max()))} held-out windows{', BOS included' if bos else ''}"
         + ("" if relative.empty else "; below, relative to the standard dictionary of the same seed")
-        + f". Positions 1 to {early}, shaded, are the early ones of the claim; those above {GROUPED_FROM} are averaged "
-        f"in groups, {GROUPS_PER_OCTAVE} to an octave. {data.seeds_phrase(rows)}"
+        + (f". Positions 1 to {early}, shaded, are the early ones of the claim" if claim else "")
+        + f". Positions above {GROUPED_FROM} are averaged in groups, {GROUPS_PER_OCTAVE} to an octave."
+        + (f" {data.seeds_phrase(rows)}" if claim else "")
     )
     return Plot(figure, title, caption, _alt(title, rows, layers, variants, early, bos))
 
