@@ -166,7 +166,10 @@ def _trend_power(table: pd.DataFrame, n_seeds: int) -> list[dict]:
     rows = table[(table["layers"] == max(calibration.LAYERS)) & (table["seeds"] <= max(n_seeds, table["seeds"].min()))]
     rows = rows[rows["seeds"] == rows["seeds"].max()]
     worst = rows.groupby(["width_first", "width_last"])["rate"].min()
-    return [{"first": int(a), "last": int(b), "rate": float(rate)} for (a, b), rate in worst.items() if a != b]
+    seeds = int(rows["seeds"].max())
+    return [
+        {"first": int(a), "last": int(b), "rate": float(rate), "seeds": seeds} for (a, b), rate in worst.items() if a != b
+    ]
 
 
 def _found(table: pd.DataFrame) -> list[dict]:

@@ -210,7 +210,8 @@ def test_what_calibration_found_is_read_from_its_tables(study):
     assert found["flat_called_positional"] == {"shifts": 0.05, "free": 0.4}
     assert found["lowest_power"] == 0.9  # flat features are not among those that should be found
     assert [row["planted"] for row in found["widths"]] == [16, 40, 64]
-    assert found["trend"] == [{"first": 16, "last": 20, "rate": 0.3}, {"first": 16, "last": 64, "rate": 1.0}]
+    trend = {"first": 16, "seeds": 3}
+    assert found["trend"] == [{**trend, "last": 20, "rate": 0.3}, {**trend, "last": 64, "rate": 1.0}]
     steps = [row["steps"] for row in found["training"]]
     assert steps == [300, 1000, 5000] and found["training"][-1]["masks"] > found["training"][0]["masks"]
 

@@ -47,7 +47,7 @@ def mask_agreement(summary: pd.DataFrame) -> Plot:
     layers = style.layers_in_order(ours["layer"])
     with style.house_style():
         panels = [not pairs.empty, not effects.empty]
-        figure = style.new_figure(0.4 + 5.2 * sum(panels))
+        figure = style.new_figure(0.4 + 4.6 * sum(panels))
         axes = list(figure.subplots(sum(panels), 1, sharex=True, squeeze=False)[:, 0])
         found, rises = pd.DataFrame(), pd.DataFrame()
         for ax in axes[: panels[0]]:

@@ -28,7 +28,7 @@ def positional_share(summary: pd.DataFrame) -> Plot:
     looks = {name: style.look(name) for name in VARIANTS if name in set(rows["variant"])}
     alt = ["Dot plot of the share of features that pass the position test, by layer."]
     with style.house_style():
-        figure = style.new_figure(1.4 + 4.4 * len(tests))
+        figure = style.new_figure(1.4 + 3.4 * len(tests))
         axes = figure.subplots(len(tests), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
         parts = []
         for ax, name in zip(axes, tests, strict=True):
