@@ -79,7 +79,12 @@ function kernel(P, bandwidth) {
   return weights;
 }
 
-/** What a search looks through, in lower case: of every feature the tokens it peaks on or promotes, and all the rest. */
+/** Text as a search compares it: in lower case, with the signs that the page shows for line breaks and spaces. */
+function comparable(text) {
+  return text.toLowerCase().replaceAll("\n", "↵").replaceAll(" ", "·");
+}
+
+/** What a search looks through: of every feature the tokens that it peaks on or promotes, and all the rest. */
 function searchable(facts, layer) {
   layer.words ??= Array.from({ length: layer.features }, (_, k) => {
     const contexts = contextsOf(facts, layer, k);
@@ -88,8 +93,8 @@ function searchable(facts, layer) {
     const peaks = contexts.map(({ window, peak }) => facts.words[at(facts.arrays.tokens, window, peak)]);
     const around = contexts.map(({ window, peak }) => textAround(facts, window, peak));
     return {
-      own: [...peaks, ...promoted].join("\n").toLowerCase(),
-      rest: [...suppressed, ...around].join("\n").toLowerCase(),
+      own: [...peaks, ...promoted].map(comparable).join("\n"),
+      rest: [...suppressed, ...around].map(comparable).join("\n"),
     };
   });
   return layer.words;

@@ -79,19 +79,16 @@ function inWords(c) {
 /** The chart, drawn for the width it has and again when that changes. */
 function profileChart(facts, layer, k, axis, axisChoice) {
   const c = curves(facts, layer, k);
-  const readout = h("p", { class: "readout" });
+  const reading = (t) =>
+    `t = ${t}: on in ${percent(c.raw[t - 1])} of windows, smoothed ${percent(c.smooth[t - 1])}, ` +
+    `null ${number(100 * c.low[t - 1], 2)} to ${percent(c.high[t - 1], 2)}` +
+    (c.mask ? `, mask ${number(c.mask[t - 1], 2)}` : "");
+  const longest = c.raw.map((_, i) => reading(i + 1)).reduce((a, b) => (b.length > a.length ? b : a));
+  const read = h("span");
+  const readout = h("p", { class: "readout" }, read, h("span", { class: "room" }, longest));
   const rest = "Point at a position to read its values.";
   const holder = h("div", { class: "chart" });
   let drawn = 0;
-
-  function read(t) {
-    readout.textContent =
-      t === null
-        ? rest
-        : `t = ${t}: fires in ${percent(c.raw[t - 1])} of windows, smoothed ${percent(c.smooth[t - 1])}, ` +
-          `null ${percent(c.low[t - 1], 2)} to ${percent(c.high[t - 1], 2)}` +
-          (c.mask ? `, mask ${number(c.mask[t - 1], 2)} of its largest` : "");
-  }
 
   function draw(width) {
     const plot = width < 480 ? 150 : 180;
@@ -108,7 +105,7 @@ function profileChart(facts, layer, k, axis, axisChoice) {
       let t = 1;
       for (let u = 1; u < facts.T; u++) if (Math.abs(x(u) - px) < Math.abs(x(t) - px)) t = u;
       fill(cross, { x1: x(t), x2: x(t), visibility: "visible" }, []);
-      read(t);
+      read.textContent = reading(t);
     };
     const left_axis = ticks(top).map((v) => [
       svg("line", { class: "grid", x1: left, x2: right, y1: y(v), y2: y(v) }),
@@ -136,7 +133,7 @@ function profileChart(facts, layer, k, axis, axisChoice) {
           onpointerdown: moved,
           onpointerleave: () => {
             cross.setAttribute("visibility", "hidden");
-            read(null);
+            read.textContent = rest;
           },
         },
         svg("title", { id: "chart-title" }, `Position profile of feature ${k}`),
@@ -158,7 +155,7 @@ function profileChart(facts, layer, k, axis, axisChoice) {
     const width = Math.floor(entry.contentRect.width);
     if (width && width !== drawn) draw((drawn = width));
   }).observe(holder);
-  read(null);
+  read.textContent = rest;
   const keys = [
     ["raw", "firing rate at each position"],
     ["smooth", `smoothed (Gaussian, sd ${facts.bandwidth})`],
@@ -190,12 +187,12 @@ function sparkline(layer, k) {
   const stride = Math.max(1, Math.floor(values.length / 42));
   let path = "";
   for (let i = 0; i < values.length; i += stride) {
-    const [x, y] = [(i / (values.length - 1)) * 90 + 1, 20 - (values[i] / top) * 18];
+    const [x, y] = [(i / (values.length - 1)) * 78 + 1, 20 - (values[i] / top) * 18];
     path += `${i ? "L" : "M"}${x.toFixed(1)} ${y.toFixed(1)}`;
   }
   return svg(
     "svg",
-    { class: "spark", width: 92, height: 22, viewBox: "0 0 92 22", "aria-hidden": "true" },
+    { class: "spark", width: 80, height: 22, viewBox: "0 0 80 22", "aria-hidden": "true" },
     svg("path", { d: path }),
   );
 }

@@ -5,13 +5,13 @@ const COLUMNS = [
   { key: "profile", label: "Profile", long: "smoothed firing rate over positions, each scaled to its own largest" },
   {
     key: "density",
-    label: "Fires",
+    label: "Fires, %",
     long: "share of held-out text tokens on which it fires",
-    show: (v) => percent(v, 2),
+    show: (v) => number(100 * v, 2),
   },
   {
     key: "information",
-    label: "U",
+    label: "Info",
     long: "position information: share of the entropy of firing that position explains, chance subtracted",
     show: (v) => fixed(v, 3),
   },
@@ -21,7 +21,12 @@ const COLUMNS = [
     long: "full width at half maximum of the smoothed profile, in positions",
     show: (v) => number(v, 3),
   },
-  { key: "cluster", label: "Cl.", long: "cluster of the position profile", show: (v) => (v < 0 ? "–" : String(v)) },
+  {
+    key: "cluster",
+    label: "Cluster",
+    long: "cluster of the position profile",
+    show: (v) => (v < 0 ? "–" : String(v)),
+  },
   {
     key: "shared_with_seeds",
     label: "Seeds",
@@ -31,7 +36,7 @@ const COLUMNS = [
 ];
 const RANGES = [
   { key: "density", label: "Fires, %", factor: 100 },
-  { key: "information", label: "U", factor: 1 },
+  { key: "information", label: "Info", factor: 1 },
   { key: "fwhm", label: "Span", factor: 1 },
 ];
 const BATCH = 120; // rows made at a time: more follow when the end of the list is near
@@ -48,15 +53,17 @@ function value(layer, key, k) {
 
 /**
  * Features that pass the search and the filters, in the order of the sort; what has no value comes last. Those that
- * peak on the words searched for, or promote them, come first: the words around a peak hold almost anything.
+ * peak on the words searched for, or promote them, come first: the words around a peak hold almost anything. `own` is
+ * how many they are, null if no words are searched for.
  */
 function chosenFeatures(facts, layer, { query, filters, sort }) {
-  const wanted = query.trim().toLowerCase();
-  const words = wanted && !/^\d+$/.test(wanted) ? searchable(facts, layer) : null;
+  const asked = Number(/^(?:feature)?\s*#?\s*(\d+)$/i.exec(query.trim())?.[1] ?? NaN);
+  const wanted = comparable(query.trim());
+  const words = wanted && !(asked < layer.features) ? searchable(facts, layer) : null;
   const isOwn = (k) => words !== null && words[k].own.includes(wanted);
   const isFound = (k) => {
     if (!wanted) return true;
-    return words ? isOwn(k) || words[k].rest.includes(wanted) : String(k) === wanted;
+    return words ? isOwn(k) || words[k].rest.includes(wanted) : k === asked;
   };
   const found = [];
   for (let k = 0; k < layer.features; k++) if (isFound(k) && passes(layer, filters, k)) found.push(k);
@@ -67,7 +74,7 @@ function chosenFeatures(facts, layer, { query, filters, sort }) {
     if (x === null || y === null) return (x === null) - (y === null) || a - b;
     return sign * (x - y) || a - b;
   });
-  return { found, own: found.filter(isOwn).length };
+  return { found, own: words && found.filter(isOwn).length };
 }
 
 function passes(layer, filters, k) {
@@ -92,7 +99,13 @@ function featureList(app) {
   const body = h("tbody");
   const status = h("p", { class: "count", role: "status" });
   const end = h("div", { class: "end" });
+  const unsearch = h("button", { type: "button", class: "quiet", onclick: unfind }, "Clear search");
+  const [onIt, elsewhere] = facts.causal
+    ? ["Peaking on it or promoting it", "More, with it nearby or suppressed"]
+    : ["Peaking on it", "More, with it nearby"];
   let order = [];
+  let own = null; // how many of the order are on what is searched for
+  let made = 0; // how many of the order have a row
 
   function row(k) {
     const cells = COLUMNS.map(({ key, show }) => {
@@ -108,22 +121,49 @@ function featureList(app) {
   }
 
   function more() {
-    const from = body.childElementCount;
-    body.append(...order.slice(from, from + BATCH).map(row));
+    for (const k of order.slice(made, made + BATCH)) {
+      if (own && made === 0) body.append(heading(onIt, own));
+      if (made === own) body.append(heading(elsewhere, order.length - own));
+      body.append(row(k));
+      made++;
+    }
   }
 
   function refresh() {
-    const { found, own } = chosenFeatures(facts, layer, state);
-    order = found;
+    ({ found: order, own } = chosenFeatures(facts, layer, state));
     body.replaceChildren();
+    made = 0;
     more();
     mark();
-    const all = `${count(layer.features)} features`;
-    status.textContent = order.length === layer.features ? all : `${count(order.length)} of ${all}`;
-    if (own) status.textContent += `, first the ${count(own)} on or for it`;
+    const query = state.query.trim();
+    status.textContent = howMany(query);
+    unsearch.hidden = order.length > 0 || !query;
     heads.forEach(({ key, cell }) =>
       cell.setAttribute("aria-sort", state.sort.key !== key ? "none" : state.sort.down ? "descending" : "ascending"),
     );
+  }
+
+  function howMany(query) {
+    const all = `${count(layer.features)} features`;
+    if (order.length) return order.length === layer.features ? all : `${count(order.length)} of ${all}`;
+    if (!query) return "nothing passes the filters";
+    return `nothing matches “${query}”${isFiltered(state) ? " and passes the filters" : ""}`;
+  }
+
+  function heading(text, n) {
+    return h("tr", { class: "heading" }, h("td", { colspan: COLUMNS.length }, text, h("span", null, ` ${count(n)}`)));
+  }
+
+  function find() {
+    state.query = search.value;
+    refresh();
+    app.keepAddress();
+  }
+
+  function unfind() {
+    search.value = "";
+    find();
+    search.focus();
   }
 
   const heads = COLUMNS.filter(({ key }) => key !== "profile").map(({ key, label, long }) => {
@@ -147,10 +187,7 @@ function featureList(app) {
     autocomplete: "off",
     spellcheck: "false",
     "aria-label": "Search features by number, logit-lens token or text of their contexts",
-    oninput: (event) => {
-      state.query = event.target.value;
-      refresh();
-    },
+    oninput: find,
   });
   new IntersectionObserver(
     (entries) => {
@@ -162,7 +199,7 @@ function featureList(app) {
   const element = h(
     "section",
     { class: "list", "aria-label": "Features" },
-    h("div", { class: "finder" }, search, status, filterPanel(app, refresh)),
+    h("div", { class: "finder" }, search, status, unsearch, filterPanel(app, refresh)),
     h(
       "div",
       { class: "rows" },
@@ -182,7 +219,7 @@ function featureList(app) {
     const here = order.indexOf(state.feature);
     const next = order[here < 0 ? 0 : Math.min(order.length - 1, Math.max(0, here + step))];
     if (next === undefined) return;
-    while (body.childElementCount <= order.indexOf(next)) more();
+    while (made <= order.indexOf(next)) more();
     app.show(next);
     focus();
   }
@@ -257,6 +294,7 @@ function filterPanel(app, refresh) {
     state.filters = structuredClone(NO_FILTERS);
     state.query = "";
     app.render();
+    app.keepAddress();
   };
   return h(
     "details",

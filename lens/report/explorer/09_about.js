@@ -39,7 +39,7 @@ function glossary(facts) {
         "encoder divided by it, is the same feature, so only its shape means something.",
     ],
     [
-      "U",
+      "Info (U)",
       "Position information: how much of the entropy of firing is explained by the position (in bins 1, 2–3, 4–7, " +
         "…), minus the mean of the same when windows are rotated. The test's p counts how many rotations give as much; " +
         "beyond all of them it is the tail of a gamma distribution with their mean and variance. “Depends on " +
@@ -62,7 +62,8 @@ function glossary(facts) {
     ],
     [
       "Colour of a token",
-      `The activation over the feature's strongest one in the held-out text, in ${facts.levels} steps.`,
+      `The activation over the feature's strongest one in the held-out text, in ${facts.levels} steps. ` +
+        "Whatever is on is underlined, so that weak activations show too.",
     ],
   ].filter(Boolean);
 }

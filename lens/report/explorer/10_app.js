@@ -15,31 +15,63 @@ const state = {
   sort: { key: "information", down: true },
   axis: "linear",
 };
-const app = { state, facts: null, layer: null, list: null, address, go, open, show, close, render, renderCard };
+const app = {
+  state,
+  facts: null,
+  layer: null,
+  list: null,
+  address,
+  keepAddress,
+  go,
+  open,
+  show,
+  close,
+  render,
+  renderCard,
+};
 let opened = false; // whether the card covers the list, where there is room for only one of them
 
-/** The address of a place in the page: what is not named stays as it is. */
+/** The address of a place in the page, for a link: what is not named stays as it is, and so does the search. */
 function address(change = {}) {
   const { study, layer, view, feature } = { ...state, ...change };
   return `#/${[study, layer, view, feature ?? ""].map(encodeURIComponent).join("/")}`;
 }
 
+/** The same with what is searched for, as the browser shows it. */
+function fullAddress(change) {
+  const query = state.query.trim();
+  return address(change) + (query && `/${encodeURIComponent(query)}`);
+}
+
+/** Have the browser's address say what is shown. */
+function keepAddress() {
+  if (fullAddress() !== location.hash) history.replaceState(null, "", fullAddress());
+}
+
+/** What the address asks for; a layer that there is not leaves no feature either. */
 function readAddress() {
-  const [, study, layer, view, feature] = location.hash.split("/").map(decodeURIComponent);
-  if (!location.hash.startsWith("#/") || !studies.has(study)) return {};
+  let parts = [];
+  try {
+    parts = location.hash.split("/").map(decodeURIComponent);
+  } catch {} // a broken escape
+  const [start, study, layer, view, feature, query] = parts;
+  if (start !== "#" || !studies.has(study)) return {};
+  const known = studies.get(study).layers.has(layer);
   return {
     study,
-    layer: studies.get(study).layers.has(layer) ? layer : null,
-    view: view in VIEWS ? view : "features",
-    feature: /^\d+$/.test(feature ?? "") ? Number(feature) : null,
+    layer: known ? layer : null,
+    view: Object.hasOwn(VIEWS, view ?? "") ? view : "features",
+    feature: known && /^\d+$/.test(feature ?? "") ? Number(feature) : null,
+    query: query ?? state.query,
   };
 }
 
-/** Show what the address says. */
-function follow() {
+/** Show what the address says, and correct it where it asks for what there is not. */
+async function follow() {
   const place = readAddress();
   opened = (place.feature ?? null) !== null;
-  return go(place, { history: false });
+  await go(place, { history: false });
+  keepAddress();
 }
 
 /** Change what is shown; other layers have other features, so the choice of one does not outlive its layer. */
@@ -57,8 +89,8 @@ async function go(change, { history: remember = true } = {}) {
   }
   app.layer = await openLayer(study, state.layer);
   if (state.feature !== null && state.feature >= app.layer.features) state.feature = null;
-  if (remember && address() !== location.hash) history.pushState(null, "", address());
-  if (!moved && before.view === state.view && app.list) {
+  if (remember && fullAddress() !== location.hash) history.pushState(null, "", fullAddress());
+  if (!moved && before.view === state.view && before.query === state.query && app.list) {
     app.list.mark();
     renderCard();
     return;
@@ -79,7 +111,7 @@ function middleLayer(study) {
 /** Show a feature's card beside the list, and leave the focus where it is. */
 function show(k) {
   state.feature = k;
-  history.replaceState(null, "", address());
+  keepAddress();
   app.list.mark();
   renderCard();
 }
@@ -94,7 +126,7 @@ function open(k) {
 
 /** Back to the list; where the card had covered it, the address is the list's again. */
 function close() {
-  if (app.list && !app.list.element.checkVisibility()) history.replaceState(null, "", address({ feature: null }));
+  if (app.list && !app.list.element.checkVisibility()) history.replaceState(null, "", fullAddress({ feature: null }));
   opened = false;
   document.body.classList.remove("opened");
   app.list?.focus();
@@ -103,7 +135,7 @@ function close() {
 function renderCard() {
   document.body.classList.toggle("opened", opened);
   keepingFocus(() => document.querySelector(".card").replaceWith(featureCard(app)));
-  nameTab();
+  nameFeature();
 }
 
 function render() {
@@ -115,7 +147,7 @@ function render() {
   const view = byId("view");
   if (state.view !== "features") {
     view.replaceChildren({ text: textView, clusters: clusterView, about: aboutView }[state.view](app));
-    nameTab();
+    nameFeature();
     return;
   }
   app.list = featureList(app);
@@ -125,9 +157,11 @@ function render() {
   renderCard();
 }
 
-function nameTab() {
+/** The feature in the title of the tab and in the links to the other views. */
+function nameFeature() {
   const feature = state.feature === null ? "" : `Feature ${state.feature}, `;
   document.title = `${feature}${layerName(state.layer)} – TemporalLens explorer (${state.study})`;
+  for (const link of byId("views").children) link.href = address({ view: link.dataset.view });
 }
 
 function renderTop() {
@@ -149,7 +183,7 @@ function renderTop() {
   const option = (name) => h("option", { value: name, selected: name === state.study }, name);
   byId("choose").replaceChildren(
     studies.size === 1
-      ? h("span", { class: "study" }, state.study)
+      ? h("span", { class: "study" }, "Study ", h("b", null, state.study))
       : h(
           "label",
           { class: "study" },
@@ -164,7 +198,7 @@ function renderTop() {
   );
   byId("views").replaceChildren(
     ...Object.entries(VIEWS).map(([view, label]) =>
-      h("a", { href: address({ view }), "aria-current": view === state.view ? "page" : null }, label),
+      h("a", { "data-view": view, "aria-current": view === state.view ? "page" : null }, label),
     ),
   );
 }

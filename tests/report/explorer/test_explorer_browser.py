@@ -72,19 +72,84 @@ def test_opens_on_the_middle_layer_in_time(opened):
 
 def test_search_by_number_token_and_text(opened):
     page = opened()
-    page.fill("#search", "7")
-    assert rows(page) == [7]
+    for text in ("7", "#7", "feature 7", "Feature 7 "):
+        page.fill("#search", text)
+        assert rows(page) == [7]
     page.fill("#search", "window.hacked = true</script>")
-    assert len(rows(page)) > 5 and "on or for it" in page.locator(".count").inner_text()
-    page.fill("#search", "nothing of the kind")
-    assert rows(page) == [] and page.locator(".count").inner_text() == "0 of 24 features"
+    assert len(rows(page)) > 5
     page.fill("#search", "")
     assert len(rows(page)) == synthetic.D
 
 
+def test_search_takes_tokens_as_the_card_shows_them(opened):
+    page = opened("#/tiny/1/features/0")
+    shown = page.locator(".lens .word").all_inner_texts()
+    assert {"·king", "↵"} <= set(shown)
+    for word in set(shown):
+        page.fill("#search", word)
+        assert page.locator(".heading").first.inner_text().startswith("Peaking on it or promoting it")
+    page.fill("#search", "·ing")
+    assert rows(page) == []
+    page.fill("#search", " ing ")
+    assert len(rows(page)) > 0
+
+
+def test_search_tells_strong_matches_from_the_rest(opened):
+    page = opened()
+    page.fill("#search", "·queen")
+    lines = "[...document.querySelectorAll('.list tbody tr')].map((row) => row.dataset.row ?? row.innerText)"
+    blocks = page.evaluate(lines)
+    first, second = (i for i, text in enumerate(blocks) if not text.isdigit())
+    assert first == 0 and blocks[0] == f"Peaking on it or promoting it {second - 1}"
+    assert blocks[second] == f"More, with it nearby or suppressed {len(blocks) - second - 1}"
+    promoting = {k for k in range(synthetic.D) if (synthetic.WORDS.index(" queen") - k) % len(synthetic.WORDS) < 4}
+    assert promoting <= set(rows(page)[: second - 1])
+    page.keyboard.press("Enter")
+    for _ in range(second - 1):
+        page.keyboard.press("j")
+    assert page.locator("tr.current").get_attribute("data-row") == blocks[second + 1]
+
+
+def test_search_without_a_match_says_so_and_is_cleared(opened):
+    page = opened()
+    clear = page.get_by_role("button", name="Clear search")
+    assert clear.count() == 0
+    page.fill("#search", "nothing of the kind")
+    assert rows(page) == []
+    assert page.locator(".count[role=status]").inner_text() == "nothing matches “nothing of the kind”"
+    clear.click()
+    assert len(rows(page)) == synthetic.D and clear.count() == 0
+    assert page.evaluate("document.activeElement.id") == "search"
+
+
+def test_search_is_in_the_address(opened):
+    page = opened()
+    page.fill("#search", "·king / 100 %")
+    page.fill("#search", "·sword")
+    found = rows(page)
+    page.locator(f"[data-row='{found[1]}']").click()
+    page.get_by_role("link", name="Text", exact=True).click()
+    page.locator("#text-title").wait_for()
+    page.reload()
+    page.get_by_role("link", name="Its card").click()
+    page.locator(f"#card-title:has-text('Feature {found[1]} ')").wait_for()
+    assert page.locator("#search").input_value() == "·sword" and rows(page) == found
+
+
+@pytest.mark.parametrize(
+    "wrong", ["tiny/1/features/999", "tiny/99/features/3", "tiny/1/constructor/", "other/1/text/3", "%E0%A4%A", "tiny"]
+)
+def test_address_is_corrected(opened, wrong):
+    page = opened(f"#/{wrong}")
+    page.locator("#card-title").wait_for()
+    first = rows(page)[0]
+    assert page.locator("#card-title").inner_text().startswith(f"Feature {first} ")
+    page.wait_for_url(f"**#/tiny/1/features/{first}")
+
+
 def test_sort_and_filter(opened):
     page = opened()
-    page.get_by_role("button", name="Fires", exact=True).click()
+    page.get_by_role("button", name="Fires, %", exact=True).click()
     assert page.locator("th.density").get_attribute("aria-sort") == "descending"
     shown = page.evaluate("[...document.querySelectorAll('td.density')].map((d) => parseFloat(d.textContent))")
     assert shown == sorted(shown, reverse=True) and len(shown) == synthetic.D
@@ -110,6 +175,18 @@ def test_card_holds_what_it_promises(opened):
     assert card.locator("mark.peak").count() == 9 and "Never fires here." in card.inner_text()
     card.get_by_role("button", name="whole window").first.click()
     assert card.locator(".bucket li").first.locator(".token").count() == synthetic.T
+
+
+@pytest.mark.parametrize("viewport", [WIDE, PHONE])
+def test_reading_the_chart_moves_nothing(opened, viewport):
+    page = opened("#/tiny/1/features/0", viewport=viewport)
+    below, chart = page.locator(".pair"), page.locator(".profile svg")
+    before = below.bounding_box()
+    for share in (0.2, 0.5, 0.9):
+        box = chart.bounding_box()
+        page.mouse.move(box["x"] + share * box["width"], box["y"] + 50)
+        assert page.locator(".readout").inner_text().startswith("t = ")
+        assert below.bounding_box() == before
 
 
 def test_hostile_text_is_text(opened):
