@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from lens.config import ROOT, ConfigError, Study
 
@@ -48,7 +49,9 @@ def _parser() -> argparse.ArgumentParser:
     command("claims", _claims, "decide every claim from the tables and write claims.json")
     command("paper", _paper, "typeset the paper from claims.json, tables and figures")
     command("pages", _pages, "write the executed notebooks as HTML pages")
-    command("explore", _explore, "write the explorer: every feature of a study in one HTML file")
+    sub = command("explore", _explore, "write the explorer: every feature of a study in one HTML file")
+    sub.add_argument("--beside", nargs="+", default=[], metavar="STUDY", help="more studies in the same file; needs --out")
+    sub.add_argument("--out", help="the file (default: explorer.html among the study's results)")
     command("index", _index, "write the front page of a study: paper, claims, explorer, notebooks, figures")
     command("readme", _readme, "renew the claims table in README.md from a study")
     command("verify", _verify, "compare committed results with dvc.lock and name the files that differ")
@@ -135,7 +138,12 @@ def _explore(arguments: argparse.Namespace) -> None:
     from lens.report.explorer import page
     from lens.report.guard import unmoved
 
-    study = Study.load(arguments.study)
+    if arguments.beside and not arguments.out:
+        raise ConfigError("several studies make a page of their own: name its file with --out")
+    study, *others = map(Study.load, (arguments.study, *arguments.beside))
+    if arguments.out:
+        print(os.path.relpath(page.build([study, *others], Path(arguments.out))))
+        return
     with unmoved("explorer", study):
         print(os.path.relpath(page.build(study)))
 

@@ -17,6 +17,8 @@ PROFILE = ["profile", "{folder}", "random:gemma-3-tiny", "{text}", "--out", "{ou
         ([*PROFILE], "a dictionary has one of sae.safetensors"),
         ([*PROFILE[:3], "{out}/missing.txt", *PROFILE[4:]], "no text file"),
         ([*PROFILE[:1], "", *PROFILE[2:]], "an empty source"),
+        ([*PROFILE[:5], "{text}", *PROFILE[6:]], "text.txt is a file: name a folder"),
+        (["explore", "--beside", "smoke"], "name its file with --out"),
     ],
 )
 def test_mistakes_are_answered_in_one_line(tmp_path, words, message):
