@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     command("paper", _paper, "typeset the paper from claims.json, tables and figures")
     command("pages", _pages, "write the executed notebooks as HTML pages")
     sub = command("explore", _explore, "write the explorer: every feature of a study in one HTML file")
-    sub.add_argument("--beside", nargs="+", default=[], metavar="STUDY", help="more studies in the same file; needs --out")
+    sub.add_argument("--beside", nargs="+", default=[], metavar="STUDY", help="more studies in one file; needs --out")
     sub.add_argument("--out", help="the file (default: explorer.html among the study's results)")
     command("index", _index, "write the front page of a study: paper, claims, explorer, notebooks, figures")
     command("readme", _readme, "renew the claims table in README.md from a study")

@@ -167,9 +167,8 @@ def _trend_power(table: pd.DataFrame, n_seeds: int) -> list[dict]:
     rows = rows[rows["seeds"] == rows["seeds"].max()]
     worst = rows.groupby(["width_first", "width_last"])["rate"].min()
     seeds = int(rows["seeds"].max())
-    return [
-        {"first": int(a), "last": int(b), "rate": float(rate), "seeds": seeds} for (a, b), rate in worst.items() if a != b
-    ]
+    worst = worst[[first != last for first, last in worst.index]]
+    return [{"first": int(a), "last": int(b), "rate": float(rate), "seeds": seeds} for (a, b), rate in worst.items()]
 
 
 def _found(table: pd.DataFrame) -> list[dict]:
