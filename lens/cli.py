@@ -53,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--beside", nargs="+", default=[], metavar="STUDY", help="more studies in one file; needs --out")
     sub.add_argument("--out", help="the file (default: explorer.html among the study's results)")
     command("index", _index, "write the front page of a study: paper, claims, explorer, notebooks, figures")
-    command("readme", _readme, "renew the claims table in README.md from a study")
+    command("readme", _readme, "renew README.md: the claims table from a study, the table across models from all")
     command("verify", _verify, "compare committed results with dvc.lock and name the files that differ")
     command("times", _times, "show what each stage took and where the results are")
     command("docs", _docs, "write the page of the public API and the front page of the documentation", study=False)
@@ -158,9 +158,10 @@ def _index(arguments: argparse.Namespace) -> None:
 
 
 def _readme(arguments: argparse.Namespace) -> None:
-    from lens.report import readme
+    from lens.report import across, readme
 
     readme.refresh(Study.load(arguments.study).name)
+    across.refresh()
 
 
 def _verify(arguments: argparse.Namespace) -> int:

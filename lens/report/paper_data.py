@@ -11,7 +11,7 @@ import pandas as pd
 from lens.config import Study
 from lens.measure import stats
 from lens.measure.spans import WIDTH_FIRINGS
-from lens.report import calibration, tables
+from lens.report import across, calibration, tables
 from lens.report.figures.style import look
 from lens.sae.presets import train_config
 
@@ -63,6 +63,7 @@ def contents(study: Study) -> dict:
             "compute": _compute(study),
             "calibration": _calibration(study),
             "splice": _splice(study),
+            "across": _across(study),
         }
     )
 
@@ -217,6 +218,21 @@ def _splice(study: Study) -> dict:
     table = table[starts < starts.max()]
     own = table[table["own"]].groupby("layer")["size"].sum() / table.groupby("layer")["size"].sum()
     return {layer: {"own": own[layer], "first": first[layer]} for layer in first.index}
+
+
+def _across(study: Study) -> list[dict]:
+    """This study and, after it, every other one: model, size and the readings of `across.READINGS`."""
+    others = across.read()
+    table = pd.concat([across.rows(study), others[others["study"] != study.name]])
+    out = []
+    for name, rows in table.groupby("study", sort=False):
+        model = rows["model"].iloc[0]
+        known = MODELS.get(model.removeprefix("random:"), ModelFacts(model))
+        head = {"study": name, "model": known.name, "random": model.startswith("random:"), "positions": known.positions}
+        size = {key: str(rows[key].iloc[0]) for key in ("layers", "steps", "seeds")}
+        readings = rows.set_index("quantity")[["estimate", "low", "high"]].to_dict("index")
+        out.append({**head, **size, "readings": readings})
+    return out
 
 
 def _figures(study: Study) -> dict:

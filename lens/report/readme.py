@@ -21,7 +21,7 @@ def refresh(study: str = "quick") -> None:
     """
     path = ROOT / "README.md"
     text = path.read_text(encoding="utf-8")
-    fresh = _spliced(text, render(_document(study)))
+    fresh = spliced(text, START, END, render(_document(study)))
     if fresh != text:
         path.write_text(fresh, encoding="utf-8")
 
@@ -30,7 +30,7 @@ def is_fresh() -> bool:
     """Whether the README shows what the `claims.json` of the study that it names says."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     named = re.search(rf"{START}\s*Study `([\w-]+)`", text)
-    return named is not None and _spliced(text, render(_document(named[1]))) == text
+    return named is not None and spliced(text, START, END, render(_document(named[1]))) == text
 
 
 def render(document: dict) -> str:
@@ -109,8 +109,13 @@ def _document(study: str) -> dict:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def _spliced(text: str, block: str) -> str:
-    if text.count(START) != 1 or text.count(END) != 1 or text.index(START) > text.index(END):
-        raise ConfigError(f"README.md needs exactly one {START} and, after it, one {END}")
-    before, _, rest = text.partition(START)
-    return f"{before}{START}\n{block}\n{END}{rest.partition(END)[2]}"
+def spliced(text: str, start: str, end: str, block: str) -> str:
+    """README's text with the block between two markers replaced.
+
+    Raises:
+        ConfigError: the text lacks the markers, or has them more than once or in the wrong order.
+    """
+    if text.count(start) != 1 or text.count(end) != 1 or text.index(start) > text.index(end):
+        raise ConfigError(f"README.md needs exactly one {start} and, after it, one {end}")
+    before, _, rest = text.partition(start)
+    return f"{before}{start}\n{block}\n{end}{rest.partition(end)[2]}"

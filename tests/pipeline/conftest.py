@@ -14,7 +14,7 @@ import pytest
 from lens.config import ROOT
 
 NOT_COPIED = {".git", "artifacts", "scratch", "dvc.lock", "config.local", "cache", "tmp"}
-MACHINE = "benchmarks"  # of results, only timings belong to the sources: a claim reads them
+SOURCES = {"benchmarks", "across_models.csv"}  # of results, what belongs to no study: a claim and the paper read them
 SMOKE = "studies/smoke/dvc.yaml"
 
 
@@ -71,7 +71,7 @@ def copy_sources(root: Path) -> Project:
         ignore=lambda folder, names: {
             name for name in names
             if name in NOT_COPIED or name.startswith(".venv") or name.endswith("cache") or name == "__pycache__"
-            or (Path(folder) == ROOT / "results" and name != MACHINE)
+            or (Path(folder) == ROOT / "results" and name not in SOURCES)
         },
     )  # fmt: skip
     return Project(root)

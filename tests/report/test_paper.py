@@ -8,7 +8,7 @@ import pytest
 
 from lens import config
 from lens.config import Study
-from lens.report import claims, paper, tables
+from lens.report import across, claims, paper, tables
 from lens.report.figures.gallery import drawn, reader
 from lens.report.figures.plot import save
 from lens.report.paper import PaperError
@@ -127,6 +127,23 @@ def test_what_the_paper_may_ask_for_is_what_the_study_measured(study):
     assert content["compute"]["minutes"] == pytest.approx(2 * 61.5 / 60)
     assert content["study"]["stand_in"] and content["study"]["model"]["name"] == "Gemma-3-270M"
     json.dumps(content, allow_nan=False)
+
+
+def test_other_models_stand_beside_the_study_once_there_are_any(study):
+    alone = paper.build(study).read_bytes()
+    others = [
+        across.rows(study).assign(study="minilm", model="all-minilm-l6-v2"),
+        across.rows(study).assign(study="random-gemma", model="random:gemma-3-270m", estimate=float("nan")),
+        across.rows(study).assign(estimate=7.0),  # this study as it was when the table was written
+    ]
+    pd.concat(others).to_csv(across.path(), index=False)
+    entries = paper.contents(study)["across"]
+    assert [(e["study"], e["random"], e["positions"]) for e in entries] == [
+        ("quick", False, "inferred"), ("minilm", False, "learned"), ("random-gemma", True, "inferred"),
+    ]  # fmt: skip
+    assert entries[1]["readings"] == entries[0]["readings"] and entries[0]["readings"]["positional"]["estimate"] != 7.0
+    assert entries[2]["readings"]["positional"]["estimate"] is None
+    assert paper.build(study).read_bytes() != alone
 
 
 def test_a_changed_estimate_changes_the_paper(study):
