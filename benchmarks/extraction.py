@@ -12,14 +12,16 @@ import numpy as np
 import torch
 
 from benchmarks.rounds import Race, race
+from lens.activations import language_model
 from lens.activations.corpus import Windows
 from lens.activations.extract import BATCH_WINDOWS, extract
 from lens.activations.language_model import LanguageModel
 from lens.config import ROOT
 
 MODEL, LAYERS, LENGTH = "gemma-3-270m", (3, 8, 13), 128
-OURS, USUAL, BARE = "ours, written to the store", "output_hidden_states=True", "bare forward to layer 13"
-BATCHES = {OURS: 4, USUAL: 1, BARE: 4}  # per round
+OURS, BARE = "ours, written to the store", "bare forward to layer 13"
+USUAL, AS_OPENED = "output_hidden_states=True, bf16", "output_hidden_states=True, float32"
+BATCHES = {OURS: 4, USUAL: 1, AS_OPENED: 1, BARE: 4}  # per round
 
 
 def random_windows(model: LanguageModel, n: int) -> Windows:
@@ -47,10 +49,15 @@ class Ours:
 
 
 class Usual:
-    """What a notebook does: the causal language model with `output_hidden_states=True`, head included; nothing kept."""
+    """What a notebook does: the causal language model with `output_hidden_states=True`, head included; nothing kept.
 
-    def __init__(self, model: LanguageModel):
-        self.model = model.model
+    Where no precision is named, `AutoModelForCausalLM.from_pretrained(..., gguf_file=...)` opens these weights in
+    float32.
+    """
+
+    def __init__(self, model: LanguageModel, dtype: torch.dtype):
+        opened = model if model.model.dtype == dtype else language_model.load(MODEL, device="cpu", dtype=dtype)
+        self.model = opened.model
         self.ids = _batch(model)
 
     @torch.inference_mode()
@@ -94,7 +101,12 @@ def scratch_folder() -> tempfile.TemporaryDirectory:
 
 
 def measure(model: LanguageModel, rounds: int) -> Race:
-    contenders = {OURS: Ours(model), USUAL: Usual(model), BARE: BareForward(model)}
+    contenders = {
+        OURS: Ours(model),
+        USUAL: Usual(model, torch.bfloat16),
+        AS_OPENED: Usual(model, torch.float32),
+        BARE: BareForward(model),
+    }
     for contender in contenders.values():  # warm
         contender.run(2)
     return race(contenders, BATCH_WINDOWS * LENGTH, BATCHES, rounds)
