@@ -124,14 +124,6 @@ def test_a_clone_without_artifacts_rebuilds_the_report_from_committed_tables(clo
     assert clone.lens("verify").endswith("large outputs not on this machine\n")
 
 
-def test_a_study_without_ablations_is_reported_like_any_other(copy):
-    copy.edit("studies/smoke/params.yaml", "ablations:\n  layers: [1]", "ablations:\n  layers: []")
-    shutil.rmtree(copy.root / "results" / "smoke" / "tables" / "ablations")
-    assert set(copy.repro()) == set(REPORT)
-    claims = json.loads((copy.root / "results" / "smoke" / "claims.json").read_text())["claims"]
-    assert "not measured in this study" in json.dumps(next(c for c in claims if c["id"] == "C23"))
-
-
 def test_results_of_another_layer_are_refused(copy):
     tables = copy.root / "results" / "smoke" / "tables" / "measures"
     shutil.copytree(tables / "layer_1", tables / "layer_9")
