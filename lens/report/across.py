@@ -95,9 +95,13 @@ def markdown(table: pd.DataFrame) -> str:
         cells += [f"{first['steps']} × {first['seeds']}", _percent(values.loc["positional"])]
         cells += [_percent(values.loc["positional_standard"]), _percent(values.loc["mask_shuffled"])]
         cells += [_interval(values.loc["weights_difficulty"], 1, 2), _percent(values.loc["early_advantage"])]
-        cells += [", ".join(f"{values.loc[f'span_{at}', 'estimate']:.0f}" for at in ("shallow", "middle", "deep"))]
+        cells += [", ".join(_whole(values.loc[f"span_{at}", "estimate"]) for at in ("shallow", "middle", "deep"))]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def _whole(x: float) -> str:
+    return "n/a" if pd.isna(x) else f"{x:.0f}"
 
 
 def _percent(row: pd.Series) -> str:
