@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from lens import config
-from lens.config import Study
+from lens.config import ConfigError, Study
 from lens.report.readme import spliced
 
 READINGS = {
@@ -38,20 +38,32 @@ def path() -> Path:
 
 
 def collect() -> pd.DataFrame:
-    """One row per study that has been judged and quantity of `READINGS`, from the studies' own `claims.json`."""
+    """One row per study that has been judged and quantity of `READINGS`, from the studies' own `claims.json`.
+
+    Raises:
+        ConfigError: results lie there of a study whose parameters do not.
+    """
     judged = [p.parent.name for p in sorted((config.ROOT / "results").glob("*/claims.json"))]
-    found = [rows(Study.load(name)) for name in judged if name != NOT_A_MODEL]
+    found = [rows(_load(name)) for name in judged if name != NOT_A_MODEL]
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=list(COLUMNS))
 
 
+def _load(name: str) -> Study:
+    try:
+        return Study.load(name)
+    except ConfigError as error:
+        advice = f"move results/{name} out of results/, or bring the study's parameters back"
+        raise ConfigError(f"results/{name}/claims.json: {error}; {advice}") from None
+
+
 def rows(study: Study) -> pd.DataFrame:
-    """The rows of one study; a quantity that it has not measured has no estimate."""
+    """The rows of one study; a quantity that it has not measured, or a claim that it lacks, has no estimate."""
     claims = {c["id"]: c for c in json.loads((study.results / "claims.json").read_text(encoding="utf-8"))["claims"]}
     facts = (study.name, study.model, ", ".join(map(str, study.main)), study.training.steps, len(study.seeds))
     lines = []
     for quantity, (claim, name) in READINGS.items():
-        readings = claims[claim]["readings"] + claims[claim]["controls"]
-        found = next((r for r in readings if r["name"] == name), {})
+        judged = claims.get(claim, {"readings": [], "controls": []})
+        found = next((r for r in judged["readings"] + judged["controls"] if r["name"] == name), {})
         lines.append((*facts, quantity, *(found.get(key) for key in ("estimate", "low", "high"))))
     return pd.DataFrame(lines, columns=list(COLUMNS)).astype({"estimate": float, "low": float, "high": float})
 

@@ -70,7 +70,8 @@ def estimate_text(claim: dict) -> str:
     text = _number(first["estimate"])
     if claim["rule"]["kind"] == "tolerance":
         return f"off by {text}"
-    return text if first["low"] is None else f"{text} [{_number(first['low'])}, {_number(first['high'])}]"
+    sampled = first["low"] is not None and first["low"] != first["high"]  # a count has an interval of no width
+    return f"{text} [{_number(first['low'])}, {_number(first['high'])}]" if sampled else text
 
 
 def _row(claim: dict, study: str) -> str:
@@ -94,7 +95,7 @@ def _value(value: float | list | str | None) -> str:
 
 
 def _number(x: float | None) -> str:
-    return "n/a" if x is None else f"{x:.3g}"
+    return "n/a" if x is None else re.sub("^-", "−", f"{x:.3g}")
 
 
 def _cell(text: str) -> str:

@@ -11,7 +11,7 @@ from IPython.display import HTML, Image, Markdown, display
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from lens.report.figures.plot import Plot
-from lens.report.figures.style import house_style
+from lens.report.figures.style import house_style, layers_in_order
 
 DPI = 110  # legible on a screen; the files under figures/ are for print
 
@@ -26,11 +26,14 @@ def show(plot: Plot) -> None:
 
 
 def seed_means(table: pd.DataFrame, metrics: list[str], *, positions: str = "text") -> pd.DataFrame:
-    """One row per layer and variant, one column per metric of the `summary` table: mean over seeds (min to max)."""
+    """One row per layer and variant, one column per metric of the `summary` table: mean over seeds (min to max).
+
+    Layers stand from the embedding upwards.
+    """
     rows = table[(table["positions"] == positions) & table["metric"].isin(metrics)]
     grouped = rows.groupby(["layer", "variant", "metric"], sort=True)["value"]
     text = grouped.agg(lambda v: f"{v.mean():.4g}" + (f" ({v.min():.4g} to {v.max():.4g})" if len(v) > 1 else ""))
-    wide = text.unstack("metric")
+    wide = text.unstack("metric").reindex(layers_in_order(rows["layer"]), level="layer")
     return wide[[m for m in metrics if m in wide.columns]].fillna("")
 
 

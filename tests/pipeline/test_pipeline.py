@@ -124,6 +124,15 @@ def test_a_clone_without_artifacts_rebuilds_the_report_from_committed_tables(clo
     assert clone.lens("verify").endswith("large outputs not on this machine\n")
 
 
+def test_a_study_without_ablations_is_reported_like_any_other(copy):
+    copy.edit("studies/smoke/params.yaml", "ablations:\n  layers: [1]", "ablations:\n  layers: []")
+    shutil.rmtree(copy.root / "results" / "smoke" / "tables" / "ablations")
+    assert set(REPORT) <= set(copy.repro())
+    claims = json.loads((copy.root / "results" / "smoke" / "claims.json").read_text())["claims"]
+    tuning = next(claim for claim in claims if claim["id"] == "C23")
+    assert tuning["status"] == "not measured in this study" and tuning["reason"]
+
+
 def test_results_of_another_layer_are_refused(copy):
     tables = copy.root / "results" / "smoke" / "tables" / "measures"
     shutil.copytree(tables / "layer_1", tables / "layer_9")

@@ -69,6 +69,21 @@ def test_what_is_written_is_fresh_until_a_result_changes(project):
     assert not across.is_fresh()
 
 
+def test_a_claim_that_a_study_lacks_has_no_estimate(project):
+    path = project / "results" / "minilm" / "claims.json"
+    document = json.loads(path.read_text())
+    document["claims"] = [claim for claim in document["claims"] if claim["id"] != "C01"]
+    path.write_text(json.dumps(document))
+    missing = across.collect().query("study == 'minilm' and estimate != estimate")
+    assert missing["quantity"].tolist() == ["early_advantage"]
+
+
+def test_results_of_a_study_that_is_no_more_are_named_with_what_to_do(project):
+    shutil.rmtree(project / "studies" / "minilm")
+    with pytest.raises(ConfigError, match="results/minilm/claims.json: .*move results/minilm out of results/"):
+        across.refresh()
+
+
 def test_a_table_without_a_place_in_readme_is_refused(project):
     (project / "README.md").write_text("no markers")
     with pytest.raises(ConfigError, match="models:start"):

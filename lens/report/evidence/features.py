@@ -212,7 +212,12 @@ def masks(data: Measured) -> Evidence:
         ),
         controls=_controls(data, "mask shuffled", "fvu_rise_shuffled", (SHUFFLED,)),
         differences=_differences(data, "fvu_rise_shuffled", (SHUFFLED,)),
-        context=_pairs(data),
+        context=(
+            *_pairs(data),
+            _of_pairs(
+                data, f"correlation of matched masks between seeds, {SHUFFLED}", SHUFFLED, "seed_mask_correlation"
+            ),
+        ),
         measures=measures(METHOD),
         control_measures=for_controls((SHUFFLED,), measures),
         null=0.0,

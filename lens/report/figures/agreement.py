@@ -15,9 +15,10 @@ TITLES = {
     (False, True): "What masks do",
 }
 """by the panels that there are: agreement, effects"""
-VARIANT = "temporallens"
+VARIANT, CONTROL = "temporallens", "shuffled_positions"
 PAIRS = {
     "seed_mask_correlation": Look("masks, matched", "#0072b2", "-", "o"),
+    "control": Look("masks, matched, positions shuffled in training", "#333333", "-", "s"),
     "seed_mask_correlation_null": Look("masks, random pairs", "#7fb3d5", "-", "P"),
     "seed_profile_correlation": Look("profiles, matched", "#d55e00", "-", "^"),
     "seed_profile_correlation_null": Look("profiles, random pairs", "#e9a06b", "-", "v"),
@@ -34,13 +35,16 @@ def mask_agreement(summary: pd.DataFrame) -> Plot:
     """Above: correlation of masks and of profiles between seeds. Below: rise of the FVU when masks are changed.
 
     Args:
-        summary: the `summary` table; rows of TemporalLens.
+        summary: the `summary` table; rows of TemporalLens and of the control trained on shuffled positions.
 
     Raises:
         FigureError: neither is in the table.
     """
     ours = summary[summary["variant"] == VARIANT]
     pairs = ours[ours["metric"].isin(PAIRS)].assign(series=lambda t: t["metric"])
+    control = summary[(summary["variant"] == CONTROL) & (summary["metric"] == "seed_mask_correlation")]
+    if not pairs.empty and not control.empty:
+        pairs = pd.concat([pairs, control.assign(series="control")], ignore_index=True)
     effects = ours[ours["metric"].isin(EFFECTS)].assign(series=lambda t: t["metric"])
     if pairs.empty and effects.empty:
         raise FigureError("mask_agreement: the summary has neither pairs of seeds nor changed masks of TemporalLens")
@@ -56,7 +60,7 @@ def mask_agreement(summary: pd.DataFrame) -> Plot:
             dots.nothing(ax, layers, found, "too few\nshared features")
             ax.axhline(0, color="#777777", linewidth=0.8, zorder=1)
             ax.set_ylabel("correlation\nbetween seeds")
-            dots.panel_legend(ax, list(PAIRS.values()))
+            dots.panel_legend(ax, [look for name, look in PAIRS.items() if name in set(found["series"])])
         for ax in axes[panels[0] :]:
             rises = dots.dot_panel(ax, effects, layers, EFFECTS)
             dots.frame(ax, rises, [0])
@@ -68,8 +72,9 @@ def mask_agreement(summary: pd.DataFrame) -> Plot:
         figure.align_ylabels()
     agreement = (
         "Correlation over positions between seeds, of features that two seeds share (at least 20 of them, or nothing "
-        "is said) and of random pairs of those. Masks that correlate no more than random pairs are noise; profiles "
-        "show that the features are the same."
+        "is said) and of random pairs of those. Masks that correlate no more than random pairs are noise, and those of "
+        "a dictionary trained on shuffled positions have no position to agree on; profiles show that the features are "
+        "the same."
         if panels[0]
         else "No two seeds share as many as 20 features, so nothing is said of the agreement of their masks."
     )

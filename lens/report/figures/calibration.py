@@ -110,7 +110,7 @@ def _steps(ax: Axes, curves: pd.DataFrame, variants: list[str], label: str, idea
     ax.set_xlim(ticks[0] / 1.25, ticks[-1] * 1.25)
     ax.xaxis.set_major_locator(FixedLocator(ticks))
     ax.xaxis.set_minor_locator(NullLocator())
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x / 1000:g}k" if x >= 1000 else f"{x:g}"))
     style.frame([ax], curves, show=ideal)
     low, high = ax.get_ylim()
     if ideal == 1:  # no share and no correlation exceeds it

@@ -211,10 +211,10 @@ def _ratio_axis(ax: Axes, found: pd.DataFrame) -> None:
     sides = ([-0.95, -0.9, -0.8, -0.7, -0.6, -0.5, -0.4, -0.3, -0.2, -0.1, -0.05, -0.02, -0.01, -0.005],
              [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 3, 5, 10, 20, 50, 100])  # fmt: skip
     ticks = [0.0]
-    for side in (sides[0][::-1], sides[1]):  # outwards from 0, none nearer to the last than an eighth of the axis
+    for side in (sides[0][::-1], sides[1]):  # outwards from 0, none nearer to the last than a fifth of the axis
         last = 0.0
         for tick in side:
-            if abs(np.log1p(tick) - last) > (high - low) / 8 and low <= np.log1p(tick) <= high:
+            if abs(np.log1p(tick) - last) > (high - low) / 5 and low <= np.log1p(tick) <= high:
                 ticks.append(tick)
                 last = np.log1p(tick)
     ax.xaxis.set_major_locator(FixedLocator(sorted(ticks)))

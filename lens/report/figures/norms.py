@@ -7,39 +7,42 @@ from collections.abc import Mapping
 import numpy as np
 
 from lens.report.figures import style
+from lens.report.figures.panels import lines_of, panels
 from lens.report.figures.plot import Plot
 
 TITLE = "Norm of the residual stream by position"
 
 
 def norms_by_position(norms: Mapping[int | str, np.ndarray]) -> Plot:
-    """Median norm and its 5th to 95th percentile at each position, one panel per layer.
+    """Median norm and its 5th to 95th percentile at each position over the layer's median, one panel per layer.
 
     Args:
         norms: by layer, ||x|| of held-out windows [n, T], in the model's own units.
     """
-    layers = list(norms)
+    layers = [str(layer) for layer in norms]
     with style.house_style():
-        figure = style.new_figure(5.6)
-        axes = figure.subplots(1, len(layers), squeeze=False)[0]
-        for ax, layer in zip(axes, layers, strict=True):
-            low, median, high = np.percentile(norms[layer], (5, 50, 95), axis=0)
+        figure = style.new_figure(0.6 + 4.6 * lines_of(layers))
+        grid = panels(figure, layers)
+        told = []
+        for ax, layer, norm in zip(grid.axes[0], layers, norms.values(), strict=True):
+            typical = np.median(norm[:, 1:])
+            low, median, high = np.percentile(norm / typical, (5, 50, 95), axis=0)
             t = np.arange(len(median))
             ax.fill_between(t[1:], low[1:], high[1:], color="#0072b2", alpha=0.22, linewidth=0)
             ax.plot(t[1:], median[1:], color="#0072b2")
             ax.plot([0], median[:1], marker="D", color="#222222", linestyle="none")
-            ax.set_yscale("log")
             style.position_axis(ax, int(t[-1]), first=0)
-            ax.set_title(style.layer_name(str(layer)))
-            ax.set_xlabel("position")
-        axes[0].set_ylabel("norm ‖x‖")
-    ratios = {layer: np.median(n[:, 0]) / np.median(n[:, 1:]) for layer, n in norms.items()}
-    text = "; ".join(f"{style.layer_name(str(layer))}: {ratio:.3g} times" for layer, ratio in ratios.items())
-    n = len(next(iter(norms.values())))
+            told.append(f"{style.layer_name(layer)}: {typical:,.4g}, BOS {median[0]:.3g} times that")
+        style.plain_log_axis(grid.axes[0, 0])
+        for ax in grid.bottom():
+            ax.set_xlabel("position t (log scale)")
+        for ax in grid.left(0):
+            ax.set_ylabel("norm ‖x‖ over the\nlayer's median")
+    text, n = "; ".join(told), len(next(iter(norms.values())))
     return Plot(
         figure,
         TITLE,
-        f"Median and 5th to 95th percentile over {n:,} held-out windows; the diamond is BOS. Norm of BOS over the "
-        f"median norm of text positions: {text}.",
-        f"Line plots of vector norm against position on logarithmic axes. BOS over text, by layer: {text}.",
+        f"Median and 5th to 95th percentile over {n:,} held-out windows, as multiples of the median norm of text "
+        f"positions of the layer; the diamond is BOS. Median norms in the model's own units: {text}.",
+        f"Line plots of vector norm against position on logarithmic axes. Median norm of text by layer: {text}.",
     )

@@ -41,7 +41,7 @@ def splice_matrix(splice: pd.DataFrame) -> Plot:
             image = ax.imshow(matrix, cmap=style.COLORMAP, norm=norm, aspect="auto")
             for (i, j), value in np.ndenumerate(matrix):
                 ink = "#111111" if norm(value) > 0.6 else "#ffffff"
-                ax.text(j, i, _cell(value, highest), ha="center", va="center", color=ink, fontsize=6.8)
+                ax.text(j, i, _cell(value), ha="center", va="center", color=ink, fontsize=6.8)
             ax.grid(False)
             own, later = np.diag(matrix), matrix[np.triu_indices(len(matrix), 1)]
             said.append(
@@ -72,6 +72,6 @@ def splice_matrix(splice: pd.DataFrame) -> Plot:
     return Plot(figure, TITLE, caption, " ".join(said))
 
 
-def _cell(value: float, highest: float) -> str:
-    """As many decimals as the largest value needs; a zero that is exact is written 0."""
-    return "0" if value == 0 else style.signed(value, ".2f" if highest >= 1 else ".3f")
+def _cell(value: float) -> str:
+    """Two decimals, which fit a cell; a zero that is exact is written 0."""
+    return "0" if value == 0 else style.signed(value, ".2f")

@@ -79,7 +79,7 @@ def _courses(figure: SubFigure, courses: pd.DataFrame, layers: list[str]) -> Non
             _edges(np.log2(1 + steps)), _edges(t.astype(float)), weight, norm=norm, cmap=style.COLORMAP, rasterized=True
         )
         style.position_axis(ax, int(t[-1]), axis="y")
-        ticks = [s for s in (0, 10, 100, 1000, 10_000, 100_000) if s < 0.7 * steps[-1]] + [steps[-1]]
+        ticks = [s for s in (0, 10, 100, 1000, 10_000, 100_000) if s < 0.15 * steps[-1]] + [steps[-1]]
         ax.set_xticks(np.log2(1 + np.array(ticks)), [f"{s:,}" for s in ticks])
         ax.grid(False)
     for ax in grid.bottom():
