@@ -75,8 +75,9 @@ def handle(look: Look) -> Line2D:
 def panel_legend(ax: Axes, looks: Sequence[Look]) -> None:
     """The series of one panel, above it."""
     ax.legend(
-        handles=[handle(look) for look in looks], loc="lower left", bbox_to_anchor=(0, 1), ncols=4 if len(looks) < 5 else 3, fontsize=7.5,
-        columnspacing=1.4, handlelength=1.2, handletextpad=0.3, borderpad=0.1, borderaxespad=0.2,
+        handles=[handle(look) for look in looks], loc="lower left", bbox_to_anchor=(0, 1),
+        ncols=4 if len(looks) < 5 else 3, fontsize=7.5, columnspacing=1.4, handlelength=1.2, handletextpad=0.3,
+        borderpad=0.1, borderaxespad=0.2,
     )  # fmt: skip
 
 
