@@ -38,9 +38,13 @@ def _weights(claims: Claims) -> str:
 
 def _masks(claims: Claims) -> str:
     moved, static = claims["C20"], claims["C12"]
-    agree, control = (_named(moved, f"{AGREEMENT}{end}") for end in ("", ", shuffled_positions"))
-    known = agree and control
-    recur = f", and masks of one feature correlate at {agree} between seeds, there at {control}" if known else ""
+    recur = ""
+    agree, control = _named(moved, AGREEMENT), _named(moved, f"{AGREEMENT}, shuffled_positions")
+    if agree and control:
+        recur = f", and masks of one feature correlate at {agree} between seeds, there at {control}"
+        own, other = (_named(moved, f"{AGREEMENT}, own order{end}") for end in ("", ", shuffled_positions"))
+        if own and other:
+            recur += f" (at {own} and {other} between seeds that do not share the order of the data)"
     return (
         f"**Masks**: moving them to other positions raises the unexplained variance by {_percent(moved)}, in a "
         f"dictionary trained on shuffled positions by {_percent(moved, 'shuffled_positions')}{recur} "
@@ -83,7 +87,8 @@ def _verdict(*claims: dict) -> str:
 def _named(claim: dict, name: str) -> str | None:
     """A reading by its name, to two decimals; None where it was not measured."""
     found = next((r for r in claim["readings"] + claim["context"] if r["name"] == name), {"estimate": None})
-    return None if found["estimate"] is None else f"{found['estimate']:.2f}".replace("-", "−")
+    x = found["estimate"]
+    return None if x is None else f"{x:.2f}".replace("-", "−") if round(x, 2) else "0.00"
 
 
 def _control(claim: dict, variant: str) -> dict:

@@ -182,3 +182,17 @@ def test_non_inferiority_is_tested_against_its_margin():
     worse = judged(planted("C34", token_share_positional=0.24), "C34")  # a loss of 0.06, above the margin of 0.05
     better = judged(planted("C34"), "C34")
     assert better["p"] < 0.001 < 0.5 < worse["p"]
+
+
+def test_agreement_without_the_shared_order_stands_beside_that_of_masks_and_decides_nothing():
+    shared = {(v, metric): own for metric, (own, _) in PLANTED["C20"].items() for v in ALL}
+    name = "correlation of matched masks between seeds"
+    before = judged(made(shared), "C20")
+    for found in (f"{name}, own order", f"{name}, own order, {SHUFFLED}"):
+        assert reading(before, found, "context")["estimate"] is None
+    own = {(METHOD, "own_order_mask_correlation"): 0.6, (SHUFFLED, "own_order_mask_correlation"): 0.01}
+    entry = judged(made(shared | own), "C20")
+    assert reading(entry, f"{name}, own order", "context")["estimate"] == pytest.approx(0.6, abs=1e-3)
+    assert reading(entry, f"{name}, own order, {SHUFFLED}", "context")["estimate"] == pytest.approx(0.01, abs=1e-3)
+    for key in ("verdict", "attributable", "measures", "reason"):
+        assert entry[key] == before[key]

@@ -15,6 +15,7 @@ from lens.report.figures.clusters import profile_clusters
 from lens.report.figures.data import main_layers, main_variants, over_seeds, pick
 from lens.report.figures.forest import changes, early_late, early_late_forest
 from lens.report.figures.masks import centre_of_mass, mask_heat_map, neighbour_correlation
+from lens.report.figures.norms import norms_by_position
 from lens.report.figures.positional import positional_share
 from lens.report.figures.positions import per_position_error
 from lens.report.figures.probing import probing_accuracy
@@ -306,7 +307,7 @@ def test_profiles_are_drawn_in_the_order_of_the_leaves():
 
 def test_the_splice_matrix_prints_its_numbers():
     plot = splice_matrix(tables()["splice"])
-    assert drawn_texts(plot)[:8] == ["0.400", "0.080", "0.016", "0.003", "0", "0.400", "0.080", "0.016"]
+    assert drawn_texts(plot)[:8] == ["0.40", "0.08", "0.02", "0.00", "0", "0.40", "0.08", "0.02"]
 
 
 def test_probes_are_averaged_over_tasks_and_those_on_all_features_stand_at_the_right():
@@ -353,3 +354,17 @@ def test_a_study_without_a_table_is_told_which_figures_are_left_out_and_why(monk
     few.pop("positions")
     with pytest.raises(ConfigError, match="no table 'positions'"):  # what every study has is never passed over
         gallery.drawn(read, read)
+
+
+def test_norms_of_many_layers_are_multiples_of_each_layers_own_and_take_two_lines():
+    sizes = {"embedding": 26.0, **{k: 1e4 * k for k in range(1, 7)}}
+    norms = {layer: np.full((5, 16), size) for layer, size in sizes.items()}
+    for norm in norms.values():
+        norm[:, 0] *= 12
+    plot = norms_by_position(norms)
+    axes = plot.figure.axes
+    assert len(axes) == 7 and len({round(ax.get_position().y0, 2) for ax in axes}) == 2
+    assert all(ax.lines[0].get_ydata() == pytest.approx(np.ones(15)) for ax in axes)
+    assert all(ax.lines[1].get_ydata() == pytest.approx([12]) for ax in axes)
+    assert {ax.get_yscale() for ax in axes} == {"log"}
+    assert "embedding: 26.0, BOS 12 times that" in plot.caption and "layer 6: 60,000" in plot.caption

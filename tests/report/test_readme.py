@@ -5,7 +5,7 @@ import json
 import pytest
 
 from lens.config import ROOT, ConfigError
-from lens.report import readme
+from lens.report import in_short, readme
 from lens.report.readme import END, START, estimate_text, is_fresh, refresh, render
 
 
@@ -75,9 +75,9 @@ def test_the_answer_comes_first_with_its_control():
     document = json.loads(json.dumps(DOCUMENT))
     document["claims"][0]["controls"] = [{"name": "raw, standard", "estimate": -0.02, "low": None, "high": None}]
     first = next(row for row in render(document).splitlines() if row.startswith("- "))
-    assert first.startswith("- **Early positions** are reconstructed better by 8.5 % [8.3, 8.7]; the paper says 15 %.")
+    assert first.startswith("- **Early positions** have an error 8.5 % [8.3, 8.7] lower than late ones")
     assert "In the standard dictionary it is −2.0 %, trained on shuffled positions n/a." in first
-    assert first.endswith("(C01: partly; due to the method: no.)")
+    assert first.endswith("(C01: partly, due to the method: no.)")
 
 
 def test_text_cannot_break_the_table():
@@ -127,3 +127,21 @@ def test_this_readme_shows_the_committed_results():
     if not (ROOT / "results" / "quick" / "claims.json").exists():
         pytest.skip("NOT CHECKED: results/quick/claims.json is absent; run `dvc repro` to make it")
     assert is_fresh(), "README.md is stale: run `python -m lens readme`"
+
+
+def test_masks_are_answered_with_their_agreement_once_it_is_known():
+    name = "correlation of matched masks between seeds"
+    known = [{"name": n, "estimate": x, "low": None, "high": None}
+             for n, x in ((name, 0.633), (f"{name}, shuffled_positions", 0.531), (f"{name}, own order", 0.6),
+                          (f"{name}, own order, shuffled_positions", -0.004))]  # fmt: skip
+    base = {"controls": [], "verdict": "reproduced", "attributable": "no"}
+    moved = {"name": "mask shuffled", "estimate": 0.03, "low": 0.02, "high": 0.04}
+
+    def answer(*more):
+        claims = [{"id": "C20", "readings": [moved], "context": list(more), **base},
+                  {"id": "C12", "readings": [moved], "context": [], **base}]  # fmt: skip
+        return next(s for s in in_short.sentences({"claims": claims}) if "Masks" in s)
+
+    assert "correlate" not in answer()
+    assert "correlate at 0.63 between seeds, there at 0.53 (C20: reproduced, due to the method: no.)" in answer(*known[:2])
+    assert "(at 0.60 and 0.00 between seeds that do not share the order of the data)" in answer(*known)

@@ -32,7 +32,7 @@ def norms_by_position(norms: Mapping[int | str, np.ndarray]) -> Plot:
             ax.plot(t[1:], median[1:], color="#0072b2")
             ax.plot([0], median[:1], marker="D", color="#222222", linestyle="none")
             style.position_axis(ax, int(t[-1]), first=0)
-            told.append(f"{style.layer_name(layer)}: {typical:,.4g}, BOS {median[0]:.3g} times that")
+            told.append(f"{style.layer_name(layer)}: {typical:,.{0 if typical >= 100 else 1}f}, BOS {median[0]:.3g} times that")
         style.plain_log_axis(grid.axes[0, 0])
         for ax in grid.bottom():
             ax.set_xlabel("position t (log scale)")
