@@ -23,6 +23,7 @@ def norms_by_position(norms: Mapping[int | str, np.ndarray]) -> Plot:
     with style.house_style():
         figure = style.new_figure(0.6 + 4.6 * lines_of(layers))
         grid = panels(figure, layers)
+        grid.axes[0, 0].set_yscale("log")
         told = []
         for ax, layer, norm in zip(grid.axes[0], layers, norms.values(), strict=True):
             typical = np.median(norm[:, 1:])
@@ -32,7 +33,8 @@ def norms_by_position(norms: Mapping[int | str, np.ndarray]) -> Plot:
             ax.plot(t[1:], median[1:], color="#0072b2")
             ax.plot([0], median[:1], marker="D", color="#222222", linestyle="none")
             style.position_axis(ax, int(t[-1]), first=0)
-            told.append(f"{style.layer_name(layer)}: {typical:,.{0 if typical >= 100 else 1}f}, BOS {median[0]:.3g} times that")
+            size = f"{typical:,.{0 if typical >= 100 else 1}f}"
+            told.append(f"{style.layer_name(layer)}: {size}, BOS {median[0]:.3g} times that")
         style.plain_log_axis(grid.axes[0, 0])
         for ax in grid.bottom():
             ax.set_xlabel("position t (log scale)")

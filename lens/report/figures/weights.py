@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import SubFigure
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from lens.report.figures import data, style
@@ -128,7 +129,7 @@ def _scatter(ax: Axes, dots: pd.DataFrame, heading: str) -> None:
     first = dots.loc[dots["position"].idxmin()]
     ax.annotate(
         f"t = {first['position']:.0f}", (first["error"], first["weight"]), xytext=(5, -1),
-        textcoords="offset points", fontsize=7.5, va="top",
+        textcoords="offset points", fontsize=7.5, va="top", path_effects=[withStroke(linewidth=2, foreground="white")],
     )  # fmt: skip
     r, rho = _correlations(dots)
     ax.set_title(f"{heading}r = {style.signed(r)}, ρ = {style.signed(rho)}", fontweight="normal")
