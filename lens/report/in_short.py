@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 Claims = Mapping[str, dict]  # by id
+NOTHING = {"estimate": None}
 AGREEMENT = "correlation of matched masks between seeds"
 
 
@@ -36,15 +37,28 @@ def _weights(claims: Claims) -> str:
     )
 
 
+def _gain(claims: Claims) -> str:
+    standard, shuffled = (
+        next(
+            (c for c in claims["C16"]["context"] if c["name"] == f"FVU of the method over that of {name} - 1"), NOTHING
+        )
+        for name in ("the standard dictionary", "the control on shuffled positions")
+    )
+    return (
+        f"**Reconstruction**: against the standard dictionary the unexplained variance differs by {_shown(standard)}, "
+        f"against the control trained on shuffled positions, which lacks position alone, by {_shown(shuffled)}."
+    )
+
+
 def _masks(claims: Claims) -> str:
     moved, static = claims["C20"], claims["C12"]
-    recur = ""
-    agree, control = _named(moved, AGREEMENT), _named(moved, f"{AGREEMENT}, shuffled_positions")
+    recur, names = "", (AGREEMENT, f"{AGREEMENT}, shuffled_positions")
+    agree, control = (_named(moved, name) for name in names)
     if agree and control:
         recur = f", and masks of one feature correlate at {agree} between seeds, there at {control}"
-        own, other = (_named(moved, f"{AGREEMENT}, own order{end}") for end in ("", ", shuffled_positions"))
+        own, other = (_named(moved, name.replace(AGREEMENT, f"{AGREEMENT}, own windows")) for name in names)
         if own and other:
-            recur += f" (at {own} and {other} between seeds that do not share the order of the data)"
+            recur += f" (at {own} and {other} between seeds that share no training windows)"
     return (
         f"**Masks**: moving them to other positions raises the unexplained variance by {_percent(moved)}, in a "
         f"dictionary trained on shuffled positions by {_percent(moved, 'shuffled_positions')}{recur} "
@@ -73,6 +87,7 @@ def _position(claims: Claims) -> str:
 WRITERS: tuple[tuple[Callable[[Claims], str], tuple[str, ...]], ...] = (
     (_early, ("C01",)),
     (_weights, ("C13",)),
+    (_gain, ("C16",)),
     (_masks, ("C20", "C12")),
     (_spans, ("C05", "C06", "C07")),
     (_position, ("C19",)),
@@ -86,19 +101,22 @@ def _verdict(*claims: dict) -> str:
 
 def _named(claim: dict, name: str) -> str | None:
     """A reading by its name, to two decimals; None where it was not measured."""
-    found = next((r for r in claim["readings"] + claim["context"] if r["name"] == name), {"estimate": None})
+    found = next((r for r in claim["readings"] + claim["context"] if r["name"] == name), NOTHING)
     x = found["estimate"]
     return None if x is None else f"{x:.2f}".replace("-", "−") if round(x, 2) else "0.00"
 
 
 def _control(claim: dict, variant: str) -> dict:
     """The control of the deciding reading in a variant."""
-    return next((c for c in claim["controls"] if c["name"].endswith(f", {variant}")), {"estimate": None})
+    return next((c for c in claim["controls"] if c["name"].endswith(f", {variant}")), NOTHING)
 
 
 def _percent(claim: dict, variant: str | None = None) -> str:
     """The deciding reading, or its control in a variant, in per cent, with its interval if it has one."""
-    r = _control(claim, variant) if variant else claim["readings"][0]
+    return _shown(_control(claim, variant) if variant else claim["readings"][0])
+
+
+def _shown(r: dict) -> str:
     if r["estimate"] is None:
         return "n/a"
     text = f"{_number(100 * r['estimate'])} %"

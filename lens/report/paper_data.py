@@ -6,6 +6,7 @@ import json
 import math
 from dataclasses import asdict, dataclass
 
+import numpy as np
 import pandas as pd
 
 from lens.config import Study
@@ -64,6 +65,7 @@ def contents(study: Study) -> dict:
             "calibration": _calibration(study),
             "splice": _splice(study),
             "across": _across(study),
+            "stretches": _stretches(study),
         }
     )
 
@@ -218,6 +220,25 @@ def _splice(study: Study) -> dict:
     table = table[starts < starts.max()]
     own = table[table["own"]].groupby("layer")["size"].sum() / table.groupby("layer")["size"].sum()
     return {layer: {"own": own[layer], "first": first[layer]} for layer in first.index}
+
+
+def _stretches(study: Study) -> list[dict]:
+    """Of each main layer's positional features (`temporallens`, first seed): the share whose stretch at half maximum
+    (`lens.measure.spans.fwhm`) reaches an end of the window, `at_end`, and the median width of the others, `interior`;
+    empty if a layer has no such features."""
+    table, found = tables.read(study, "profiles"), []
+    table = table[(table["variant"] == "temporallens") & (table["seed"] == min(study.seeds))]
+    for layer in map(str, study.main):
+        a_KP = table[table["layer"] == layer].filter(regex=r"^p\d+$").dropna(axis=1).to_numpy()
+        if not len(a_KP):
+            return []
+        t, peaks = np.arange(a_KP.shape[1]), a_KP.argmax(1)[:, None]
+        below = a_KP < (a_KP.max(1) + a_KP.min(1))[:, None] / 2
+        left, right = np.where(below & (t < peaks), t, -1).max(1), np.where(below & (t > peaks), t, len(t)).min(1)
+        at_end = (left < 0) | (right == len(t))
+        interior = float(np.median((right - left - 1)[~at_end])) if not at_end.all() else math.nan
+        found.append({"layer": layer, "at_end": float(at_end.mean()), "interior": interior})
+    return found
 
 
 def _across(study: Study) -> list[dict]:

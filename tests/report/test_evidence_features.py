@@ -184,15 +184,18 @@ def test_non_inferiority_is_tested_against_its_margin():
     assert better["p"] < 0.001 < 0.5 < worse["p"]
 
 
-def test_agreement_without_the_shared_order_stands_beside_that_of_masks_and_decides_nothing():
+def test_agreement_without_shared_data_stands_beside_that_of_masks_and_decides_nothing():
     shared = {(v, metric): own for metric, (own, _) in PLANTED["C20"].items() for v in ALL}
     name = "correlation of matched masks between seeds"
     before = judged(made(shared), "C20")
-    for found in (f"{name}, own order", f"{name}, own order, {SHUFFLED}"):
-        assert reading(before, found, "context")["estimate"] is None
-    own = {(METHOD, "own_order_mask_correlation"): 0.6, (SHUFFLED, "own_order_mask_correlation"): 0.01}
+    own = {
+        (METHOD, "own_order_mask_correlation"): 0.6, (SHUFFLED, "own_order_mask_correlation"): 0.01,
+        (METHOD, "own_windows_mask_correlation"): 0.1, (METHOD, "own_windows_mask_correlation_next"): 0.09,
+    }  # fmt: skip
     entry = judged(made(shared | own), "C20")
-    assert reading(entry, f"{name}, own order", "context")["estimate"] == pytest.approx(0.6, abs=1e-3)
-    assert reading(entry, f"{name}, own order, {SHUFFLED}", "context")["estimate"] == pytest.approx(0.01, abs=1e-3)
+    found = {"own order": 0.6, f"own order, {SHUFFLED}": 0.01, "own windows": 0.1, "own windows, next position": 0.09}
+    for end, value in found.items():
+        assert reading(before, f"{name}, {end}", "context")["estimate"] is None
+        assert reading(entry, f"{name}, {end}", "context")["estimate"] == pytest.approx(value, abs=1e-3)
     for key in ("verdict", "attributable", "measures", "reason"):
         assert entry[key] == before[key]

@@ -8,7 +8,7 @@ import pytest
 
 from lens import config
 from lens.config import Study
-from lens.report import across, claims, paper, tables
+from lens.report import across, claims, paper, paper_data, tables
 from lens.report.figures.gallery import drawn, reader
 from lens.report.figures.plot import save
 from lens.report.paper import PaperError
@@ -257,3 +257,13 @@ def test_every_verdict_can_be_put_into_words(study, verdict, attributable):
 
     edit_claims(study, all_alike)
     assert paper.build(study).is_file()
+
+
+def test_stretches_that_reach_an_end_of_the_window_are_told_from_those_inside(study, monkeypatch):
+    """Bumps of width 3 inside the window and at its end, a ramp; a feature of another seed does not count."""
+    inside, at_end, ramp = [0, 0, 1, 1, 1, 0, 0, 0], [0, 0, 0, 0, 0, 1, 1, 1], [7, 6, 5, 4, 3, 2, 1, 0]
+    rows = [("8", 0, inside), ("8", 0, at_end), ("8", 0, ramp), ("8", 0, inside), ("8", 1, ramp)]
+    table = pd.DataFrame([(layer, "temporallens", seed, *p) for layer, seed, p in rows])
+    table.columns = ["layer", "variant", "seed", *(f"p{t:03d}" for t in range(1, 9))]
+    monkeypatch.setattr(tables, "read", lambda study, name: table)
+    assert paper_data._stretches(study) == [{"layer": "8", "at_end": 0.5, "interior": 3.0}]

@@ -132,8 +132,8 @@ def test_this_readme_shows_the_committed_results():
 def test_masks_are_answered_with_their_agreement_once_it_is_known():
     name = "correlation of matched masks between seeds"
     known = [{"name": n, "estimate": x, "low": None, "high": None}
-             for n, x in ((name, 0.633), (f"{name}, shuffled_positions", 0.531), (f"{name}, own order", 0.6),
-                          (f"{name}, own order, shuffled_positions", -0.004))]  # fmt: skip
+             for n, x in ((name, 0.633), (f"{name}, shuffled_positions", 0.531), (f"{name}, own windows", 0.6),
+                          (f"{name}, own windows, shuffled_positions", -0.004))]  # fmt: skip
     base = {"controls": [], "verdict": "reproduced", "attributable": "no"}
     moved = {"name": "mask shuffled", "estimate": 0.03, "low": 0.02, "high": 0.04}
 
@@ -144,4 +144,4 @@ def test_masks_are_answered_with_their_agreement_once_it_is_known():
 
     assert "correlate" not in answer()
     assert "correlate at 0.63 between seeds, there at 0.53 (C20: reproduced, due to the method: no.)" in answer(*known[:2])
-    assert "(at 0.60 and 0.00 between seeds that do not share the order of the data)" in answer(*known)
+    assert "(at 0.60 and 0.00 between seeds that share no training windows)" in answer(*known)

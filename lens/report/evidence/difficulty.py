@@ -76,11 +76,25 @@ def other_error(data: Measured) -> Evidence:
         deviation = np.broadcast_to(data.curve(INPUT, "sq_deviation", data.text), error.shape)
         return _reading("Pearson of the input's squared deviation and the same error", deviation, error, _same_seed)
 
+    def shared(name: str, x: Callable[[range], np.ndarray], y: Callable[[range], np.ndarray], at: range) -> Reading:
+        return attempt(name, lambda: _reading(name, x(at), y(at), _other_seeds))
+
+    def error(variant: str) -> Callable[[range], np.ndarray]:
+        return lambda at: data.curve(variant, "mse", at)
+
+    def weights(at: range) -> np.ndarray:
+        return _weights(data, METHOD, at)
+
     return Evidence(
         _readings(data, curves, _other_seeds),
         controls={SHUFFLED: attempt(f"Pearson, {SHUFFLED}", control)},
         differences={beyond: attempt(beyond, difference)},
-        context=(attempt("Pearson of the input's squared deviation and the same error", input_deviation),),
+        context=(
+            attempt("Pearson of the input's squared deviation and the same error", input_deviation),
+            shared("Pearson of the method's error and the same error", error(METHOD), error("standard"), data.text),
+            shared("Pearson, late positions", weights, error("standard"), data.late),
+            shared("Pearson of the weights of two seeds, late positions", weights, weights, data.late),
+        ),
     )
 
 

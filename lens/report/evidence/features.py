@@ -50,9 +50,20 @@ def _of_pairs_measure(data: Measured, variant: str, metric: str) -> Measure:
     return UNKNOWN if found.interval is None else measure(found)
 
 
-def _own_order(data: Measured, name: str, variant: str, metric: str) -> Reading:
-    """A measure over pairs of seeds that were trained, for this alone, each with an order of the data of its own."""
-    return attempt(name, lambda: _of_pairs(data.ablated(), name, variant, metric))
+def _own_data(data: Measured, kind: str) -> tuple[Reading, ...]:
+    """Agreement of masks between seeds that were trained, for this alone, on data of their own (see
+    `lens.report.own_data`): the method, its control, and the method's masks at neighbouring positions."""
+    own = kind.replace("_", " ")
+    readings = {
+        f"{MASKS_AGREE}, {own}": (METHOD, "mask_correlation"),
+        f"{MASKS_AGREE}, {own}, {SHUFFLED}": (SHUFFLED, "mask_correlation"),
+        f"{MASKS_AGREE}, {own}, next position": (METHOD, "mask_correlation_next"),
+        f"features shared by a pair of seeds, {own}": (METHOD, "pairs"),
+    }
+    return tuple(
+        attempt(name, lambda name=name, at=at: _of_pairs(data.ablated(), name, at[0], f"{kind}_{at[1]}"))
+        for name, at in readings.items()
+    )
 
 
 def _pairs(data: Measured) -> tuple[Reading, ...]:
@@ -196,8 +207,8 @@ def positional(data: Measured) -> Evidence:
 def masks(data: Measured) -> Evidence:
     """C20: what is lost when a feature's mask is moved to other positions, and do seeds agree on masks?
 
-    Seeds share the order of the batches, and the masks of the control agree for that reason alone. Agreement without
-    the shared order stands beside it; it was measured after the rule was registered and decides nothing.
+    Seeds share windows and the order of the batches, and masks can agree for that reason alone. Agreement between seeds
+    that do not share them stands beside it; it was measured after the rule was registered and decides nothing.
     """
 
     def measures(variant: str) -> Measures:
@@ -225,9 +236,8 @@ def masks(data: Measured) -> Evidence:
         context=(
             *_pairs(data),
             _of_pairs(data, f"{MASKS_AGREE}, {SHUFFLED}", SHUFFLED, "seed_mask_correlation"),
-            _own_order(data, f"{MASKS_AGREE}, own order", METHOD, "own_order_mask_correlation"),
-            _own_order(data, f"{MASKS_AGREE}, own order, {SHUFFLED}", SHUFFLED, "own_order_mask_correlation"),
-            _own_order(data, "features shared by a pair of seeds, own order", METHOD, "own_order_pairs"),
+            *_own_data(data, "own_order"),
+            *_own_data(data, "own_windows"),
         ),
         measures=measures(METHOD),
         control_measures=for_controls((SHUFFLED,), measures),

@@ -28,6 +28,7 @@ class Scale(NamedTuple):
 SCALES = {
     "plain": Scale(float, float),
     "fraction": Scale(float, lambda x: float(np.clip(x, 0, 1))),
+    "rank correlation": Scale(float, lambda r: float(np.clip(r, -1, 1))),  # of seeds, where -1 and 1 occur
     "growth": Scale(lambda growth: float(np.log1p(growth)), lambda log_ratio: float(np.expm1(log_ratio))),
     "reduction": Scale(lambda delta: float(np.log1p(-delta)), lambda log_ratio: float(-np.expm1(log_ratio))),
     "correlation": Scale(lambda r: float(np.arctanh(r)), lambda z: float(np.tanh(z))),

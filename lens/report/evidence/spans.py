@@ -162,7 +162,7 @@ def _slopes(spans_LS: np.ndarray) -> np.ndarray:
 
 def _trend(name: str, spans_LS: np.ndarray) -> Reading:
     """Rank correlation of the span with depth, interval over seeds; p is Page's, one-sided towards wider."""
-    reading = over_seeds(name, _slopes(spans_LS), "plain", "rank correlation with depth; p of Page's test")
+    reading = over_seeds(name, _slopes(spans_LS), "rank correlation", "rank correlation with depth; p of Page's test")
     return dataclasses.replace(reading, p=float(page_trend_test(spans_LS.T).pvalue))
 
 
