@@ -193,7 +193,8 @@ def test_agreement_without_shared_data_stands_beside_that_of_masks_and_decides_n
         (METHOD, "own_windows_mask_correlation"): 0.1, (METHOD, "own_windows_mask_correlation_next"): 0.09,
     }  # fmt: skip
     entry = judged(made(shared | own), "C20")
-    found = {"own order": 0.6, f"own order, {SHUFFLED}": 0.01, "own windows": 0.1, "own windows, next position": 0.09}
+    found = {"own order": 0.6, f"own order, {SHUFFLED}": 0.01, "own windows": 0.1, "own windows, next position": 0.09,
+             f"own order, {METHOD} - {SHUFFLED}": 0.59}  # fmt: skip
     for end, value in found.items():
         assert reading(before, f"{name}, {end}", "context")["estimate"] is None
         assert reading(entry, f"{name}, {end}", "context")["estimate"] == pytest.approx(value, abs=1e-3)

@@ -53,17 +53,24 @@ def _of_pairs_measure(data: Measured, variant: str, metric: str) -> Measure:
 def _own_data(data: Measured, kind: str) -> tuple[Reading, ...]:
     """Agreement of masks between seeds that were trained, for this alone, on data of their own (see
     `lens.report.own_data`): the method, its control, and the method's masks at neighbouring positions."""
-    own = kind.replace("_", " ")
+    own, metric = kind.replace("_", " "), f"{kind}_mask_correlation"
+    beyond = f"{MASKS_AGREE}, {own}, {METHOD} - {SHUFFLED}"
+
+    def difference() -> Reading:
+        values_LS = [data.ablated().value(variant, metric) for variant in (METHOD, SHUFFLED)]
+        return over_seeds(beyond, (values_LS[0] - values_LS[1]).mean(axis=0), "plain")
+
     readings = {
         f"{MASKS_AGREE}, {own}": (METHOD, "mask_correlation"),
         f"{MASKS_AGREE}, {own}, {SHUFFLED}": (SHUFFLED, "mask_correlation"),
         f"{MASKS_AGREE}, {own}, next position": (METHOD, "mask_correlation_next"),
         f"features shared by a pair of seeds, {own}": (METHOD, "pairs"),
     }
-    return tuple(
+    found = (
         attempt(name, lambda name=name, at=at: _of_pairs(data.ablated(), name, at[0], f"{kind}_{at[1]}"))
         for name, at in readings.items()
     )
+    return (*found, attempt(beyond, difference))
 
 
 def _pairs(data: Measured) -> tuple[Reading, ...]:
