@@ -39,12 +39,14 @@ def render(document: dict) -> str:
     claims = document["claims"]
     counts = Counter(claim["verdict"] for claim in claims)
     tally = ", ".join(f"{counts[word]} {word}" for word in WORDS if counts[word])
+    by_method = [claim["id"] for claim in claims if claim["attributable"] == "yes"]
+    due = f"Due to the method by their controls: {', '.join(by_method) or 'none'}."
     lines = [
         f"Study `{document['study']}`. {_cell(document['scope'])}",
         "",
         *(f"- {sentence}" for sentence in in_short.sentences(document)),
         "",
-        f"Of {len(claims)} claims: {tally}.",
+        f"Of {len(claims)} claims: {tally}. {due}",
         "",
         "| | claim | paper | ours [95 % interval] | verdict | due to the method? |",
         "|---|---|---|---|---|---|",

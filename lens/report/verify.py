@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
+from lens import digests
 from lens.config import ROOT, ConfigError, Study
 
 
@@ -24,9 +25,13 @@ class Verification:
     """one line per output that is altered or missing"""
     absent: tuple[str, ...]
     """large outputs under artifacts/ that are not on this machine"""
+    outdated: tuple[str, ...] = ()
+    """notebooks and modules whose code is not the one that made the recorded outputs"""
 
     def text(self) -> str:
         lines = [f"DIFFERS  {line}" for line in self.differing]
+        if self.outdated:
+            lines.append(f"made by other code than this, and run again by `dvc repro`: {', '.join(self.outdated)}")
         lines.append(
             f"study {self.study}: {len(self.agreeing)} outputs as recorded, {len(self.differing)} differ, "
             f"{len(self.absent)} large outputs not on this machine"
@@ -58,7 +63,13 @@ def compare(study: Study) -> Verification:
                 agreeing.append(out["path"])
             else:
                 differing.append(f"{out['path']} is not what stage {stage} wrote{_changed_files(path)}")
-    return Verification(study.name, tuple(agreeing), tuple(differing), tuple(absent))
+    return Verification(study.name, tuple(agreeing), tuple(differing), tuple(absent), tuple(_outdated(study)))
+
+
+def _outdated(study: Study) -> list[str]:
+    """Entries of `lens.digests` whose recorded digest is not that of the code here."""
+    recorded = {path.stem: json.loads(path.read_text()) for path in (study.results / "digests").glob("*.json")}
+    return [name for name in digests.ENTRIES if name in recorded and recorded[name] != digests.entry(name)]
 
 
 def _in_study(stage: str, study: Study) -> bool:

@@ -151,6 +151,14 @@ def test_verify_names_an_altered_file(copy):
     assert "2 differ" in output
 
 
+def test_verify_names_what_other_code_has_made(copy):
+    assert "other code" not in copy.lens("verify")
+    copy.edit("lens/report/figures/style.py", "PAGE_WIDTH = ", "PAGE_WIDTH = 1.01 * ")
+    told = next(line for line in copy.lens("verify").splitlines() if "other code" in line)
+    assert "05_figures" in told
+    assert "04_analysis" not in told  # it draws, and decides nothing by it
+
+
 def test_times_lists_stages_and_results(made):
     output = made.lens("times")
     assert "02_train_layer_2" in output and "results/smoke/paper.pdf" in output and "not made yet" not in output

@@ -64,7 +64,8 @@ def test_the_table_has_one_row_per_claim_and_counts_them():
         sum(row.startswith((f"| {c['id']} ", f"| [{c['id']}]")) for row in rows) == 1 for c in DOCUMENT["claims"]
     )
     assert (
-        "Of 6 claims: 1 partly, 1 inconclusive, 2 implemented, 1 not measured in this study, 1 not testable here."
+        "Of 6 claims: 1 partly, 1 inconclusive, 2 implemented, 1 not measured in this study, 1 not testable here. "
+        "Due to the method by their controls: none."
         in rows
     )
     assert DOCUMENT["scope"] in text
@@ -75,7 +76,7 @@ def test_the_answer_comes_first_with_its_control():
     document = json.loads(json.dumps(DOCUMENT))
     document["claims"][0]["controls"] = [{"name": "raw, standard", "estimate": -0.02, "low": None, "high": None}]
     first = next(row for row in render(document).splitlines() if row.startswith("- "))
-    assert first.startswith("- **Early positions** have an error 8.5 % [8.3, 8.7] lower than late ones")
+    assert first.startswith("- **Early positions**: the advantage, one minus the ratio of their error to that of late ones, is 8.5 % [8.3, 8.7]; ")
     assert "In the standard dictionary it is −2.0 %, trained on shuffled positions n/a." in first
     assert first.endswith("(C01: partly, due to the method: no.)")
 
