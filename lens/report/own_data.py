@@ -2,8 +2,8 @@
 
 All other runs of a layer share their windows and one order of batches. What the masks of two seeds owe to these they
 have in common, and need no position for it: masks trained on shuffled positions agree by the shared order alone. Here
-every seed has an order of its own, and then windows of its own as well: at a position it sees tokens that no other seed
-sees there.
+every seed has an order of its own, and then windows of its own as well: at a position it sees other tokens than the
+other seeds.
 """
 
 from __future__ import annotations
