@@ -28,12 +28,13 @@ def show(plot: Plot) -> None:
 def seed_means(table: pd.DataFrame, metrics: list[str], *, positions: str = "text") -> pd.DataFrame:
     """One row per layer and variant, one column per metric of the `summary` table: mean over seeds (min to max).
 
-    Layers stand from the embedding upwards.
+    Layers stand from the embedding upwards. Empty where none of the metrics was measured.
     """
     rows = table[(table["positions"] == positions) & table["metric"].isin(metrics)]
     grouped = rows.groupby(["layer", "variant", "metric"], sort=True)["value"]
     text = grouped.agg(lambda v: f"{v.mean():.4g}" + (f" ({v.min():.4g} to {v.max():.4g})" if len(v) > 1 else ""))
-    wide = text.unstack("metric").reindex(layers_in_order(rows["layer"]), level="layer")
+    wide, order = text.unstack("metric"), layers_in_order(rows["layer"])
+    wide = wide.loc[sorted(wide.index, key=lambda row: (order.index(row[0]), row[1]))]
     return wide[[m for m in metrics if m in wide.columns]].fillna("")
 
 

@@ -3,11 +3,13 @@
 import dataclasses
 import json
 
+import pandas as pd
 import pytest
 
 from lens import config
 from lens.config import Study
 from lens.report import overview
+from lens.report.show import seed_means
 
 
 def claim(name, verdict, status="measured", **evidence):
@@ -44,3 +46,13 @@ def test_text_of_the_paper_is_shown_as_text(page):
 
 def test_what_was_measured_comes_first(page):
     assert page.index("C02") < page.index(">C01<")
+
+
+def test_means_over_seeds_stand_by_layer_and_are_empty_where_nothing_was_measured():
+    rows = [(layer, "standard", seed, "text", "fvu", value) for layer in ("13", "3", "embedding")
+            for seed, value in ((0, 0.25), (1, 0.75))]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["layer", "variant", "seed", "positions", "metric", "value"])
+    means = seed_means(table, ["fvu", "l0"])
+    assert means.index.tolist() == [("embedding", "standard"), ("3", "standard"), ("13", "standard")]
+    assert means["fvu"].tolist() == ["0.5 (0.25 to 0.75)"] * 3 and means.columns.tolist() == ["fvu"]
+    assert seed_means(table, ["l0"]).empty
