@@ -56,10 +56,7 @@ def render(document: dict) -> str:
     if rest:
         lines += ["", f"<details><summary>The other {len(rest)} claims</summary>", ""]
         lines += ["| | claim | paper | verdict | reason |", "|---|---|---|---|---|"]
-        lines += [
-            f"| {c['id']} | {_cell(c['title'])} | {_value(c['paper_value'])} | {c['verdict']} | {_cell(c['reason'])} |"
-            for c in rest
-        ]
+        lines += [_unmeasured(claim, document["study"]) for claim in rest]
         lines += ["", "</details>"]
     return "\n".join(lines)
 
@@ -83,6 +80,14 @@ def _row(claim: dict, study: str) -> str:
     title, paper, ours = map(_cell, cells)
     measured = _cell(claim["quantity"])
     return f"| {name} | {title}<br><sub>{measured}</sub> | {paper} | {ours} | {verdict} | {claim['attributable']} |"
+
+
+def _unmeasured(claim: dict, study: str) -> str:
+    name = _linked(claim["id"], claim["evidence"]["notebook_file"], study)
+    verdict = _linked(claim["verdict"], claim["evidence"]["figure_file"], study)
+    return (
+        f"| {name} | {_cell(claim['title'])} | {_value(claim['paper_value'])} | {verdict} | {_cell(claim['reason'])} |"
+    )
 
 
 def _linked(text: str, path: str | None, study: str) -> str:
