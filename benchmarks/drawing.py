@@ -20,9 +20,10 @@ from benchmarks.rounds import race, rounded
 from benchmarks.setting import D_IN, TOKENS, WINDOWS
 from lens.activations.extract import extract
 from lens.activations.language_model import LanguageModel
+from lens.activations.layers import Layer
+from lens.activations.statistics import input_statistics
 from lens.activations.store import open_layer
-from lens.config import Layer
-from lens.sae.train import input_statistics, window_order
+from lens.training.train import window_order
 
 STORE_WINDOWS, LAYER, STEPS = 2048, 8, 1000  # of the quick study, for one dictionary
 STORE_MB = STORE_WINDOWS * LENGTH * D_IN * 2 / 1e6  # bf16

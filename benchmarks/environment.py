@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 
-from lens.config import ROOT
+from lens import checkout
 
-FOLDER = ROOT / ".venv-bench"
+FOLDER = checkout.root() / ".venv-bench"
 REQUIREMENTS = Path(__file__).with_name("requirements-peers.txt")
 
 

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 
 from benchmarks.rounds import Race, race
+from lens import checkout
 from lens.activations import language_model
 from lens.activations.corpus import Windows
 from lens.activations.extract import BATCH_WINDOWS, extract
 from lens.activations.language_model import LanguageModel
-from lens.config import ROOT
 
 MODEL, LAYERS, LENGTH = "gemma-3-270m", (3, 8, 13), 128
 OURS, BARE = "ours, written to the store", "bare forward to layer 13"
@@ -95,7 +95,7 @@ def _batch(model: LanguageModel) -> torch.Tensor:
 
 def scratch_folder() -> tempfile.TemporaryDirectory:
     """A folder on the disk that stores are written to; in the pool, which is safe to delete should a run be killed."""
-    pool = ROOT / "artifacts" / "pool"
+    pool = checkout.root() / "artifacts" / "pool"
     pool.mkdir(parents=True, exist_ok=True)
     return tempfile.TemporaryDirectory(prefix="benchmark-", dir=pool)
 

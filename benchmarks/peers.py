@@ -27,8 +27,15 @@ class DictionaryLearning:
         from dictionary_learning.trainers.standard import StandardTrainer
 
         self.trainer = StandardTrainer(
-            steps=ENDLESS, activation_dim=D_IN, dict_size=D_SAE, layer=0, lm_name="none", lr=3e-4, l1_penalty=0.04,
-            device="cpu", seed=0,
+            steps=ENDLESS,
+            activation_dim=D_IN,
+            dict_size=D_SAE,
+            layer=0,
+            lm_name="none",
+            lr=3e-4,
+            l1_penalty=0.04,
+            device="cpu",
+            seed=0,
         )
         self.data = cycle(x.flatten(0, 1) for x in batches())
         self.done = 0
@@ -73,8 +80,12 @@ class Sparsify:
         self.data = _Clocked(batches())
         self.folder = tempfile.TemporaryDirectory()
         config = TrainConfig(
-            SparseCoderConfig(num_latents=D_SAE), batch_size=WINDOWS, hookpoints=["layer"], log_to_wandb=False,
-            save_every=ENDLESS, save_dir=self.folder.name,
+            SparseCoderConfig(num_latents=D_SAE),
+            batch_size=WINDOWS,
+            hookpoints=["layer"],
+            log_to_wandb=False,
+            save_every=ENDLESS,
+            save_dir=self.folder.name,
         )
         self.trainer = Trainer(config, _Windows(0), _Replay(self.data))
 

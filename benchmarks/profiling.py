@@ -13,9 +13,9 @@ from benchmarks.rounds import Race, race
 from benchmarks.setting import D_SAE
 from lens.activations import corpus
 from lens.activations.language_model import LanguageModel
+from lens.dictionaries.model import SAE, SAEConfig
 from lens.measure.fidelity import LOGIT_ROWS
-from lens.report.position_profile import BATCH_WINDOWS, profile
-from lens.sae.model import SAE, SAEConfig
+from lens.profiling.position_profile import BATCH_WINDOWS, profile
 
 LAYER, WINDOWS, FIDELITY, TEXT = 8, 256, 16, "tiny-shakespeare"  # the defaults of `lens.profile`
 SPLICED = 5  # untouched; the dictionary with BOS kept and without; zero and mean ablation

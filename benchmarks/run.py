@@ -11,10 +11,10 @@ import os
 
 from benchmarks import cost, drawing, environment, extraction, machine, profiling, report, training
 from benchmarks.setting import use_all_cores
+from lens import checkout
 from lens.activations import language_model
-from lens.config import ROOT
 
-RESULTS = ROOT / "results" / "benchmarks"
+RESULTS = checkout.root() / "results" / "benchmarks"
 
 
 def main() -> None:
@@ -44,7 +44,7 @@ def main() -> None:
             found = with_model[part].measure(model, arguments.rounds)
         report.write(RESULTS, part, this | {"versions": this["versions"] | peers}, found)
     print("\n" + report.text(RESULTS))
-    print(f"written to {RESULTS.relative_to(ROOT)}/")
+    print(f"written to {RESULTS.relative_to(checkout.root())}/")
 
 
 if __name__ == "__main__":

@@ -16,11 +16,11 @@ from benchmarks import environment
 from benchmarks.baselines import BareProducts, PlainLoop
 from benchmarks.rounds import Race, race, steps_for
 from benchmarks.setting import D_IN, D_SAE, POSITIONS, TOKENS, batches
-from lens.config import ROOT
-from lens.sae.model import SAE, SAEConfig
-from lens.sae.presets import train_config
-from lens.sae.run import Run
-from lens.sae.step import Workspace
+from lens import checkout
+from lens.dictionaries.model import SAE, SAEConfig
+from lens.training.presets import train_config
+from lens.training.run import Run
+from lens.training.step import Workspace
 
 BARE, PLAIN = "five bare bf16 products", "plain PyTorch loop"
 OURS, OURS_PLAIN = "ours: TemporalLens", "ours: standard SAE"
@@ -35,8 +35,13 @@ class Ours:
     def __init__(self, variant: str, positions: int = POSITIONS):
         config = train_config("paper", variant, ENDLESS)
         sae_config = SAEConfig(
-            d_in=D_IN, d_sae=D_SAE, n_positions=positions + 1, masked=config.masks != "none", tau=config.tau_end,
-            input_scale=1.0, variant=variant,
+            d_in=D_IN,
+            d_sae=D_SAE,
+            n_positions=positions + 1,
+            masked=config.masks != "none",
+            tau=config.tau_end,
+            input_scale=1.0,
+            variant=variant,
         )
         self.training = Run(config, SAE.initialise(sae_config, torch.zeros(D_IN), seed=0), Workspace())
         self.data = cycle(batches(positions + 1))
@@ -55,7 +60,11 @@ class Peer:
         self.name, self.log = name, log
         self.process = subprocess.Popen(
             [environment.python(), "-m", "benchmarks.worker", name],
-            cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log.open("w"), text=True,
+            cwd=checkout.root(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log.open("w"),
+            text=True,
         )
         self.versions = self._answer()["versions"]
 

@@ -1,6 +1,6 @@
 """One peer, driven over standard input: `{"steps": 20}` in, `{"seconds": 0.9}` out, one JSON object a line.
 
-    .venv-bench/bin/python -m benchmarks.worker sae-lens
+.venv-bench/bin/python -m benchmarks.worker sae-lens
 """
 
 from __future__ import annotations

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import sys
+import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
-from lens.config import ROOT, ConfigError, Study
+from lens import checkout
+from lens.errors import ConfigError
+from lens.study.params import Study
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -46,17 +50,12 @@ def _parser() -> argparse.ArgumentParser:
         help="the notebook's parameters; `run 02_train --help` lists them",
     )  # fmt: skip
     command("digest", _digest, "write the semantic digests of the code that each stage runs")
-    command("claims", _claims, "decide every claim from the tables and write claims.json")
-    command("paper", _paper, "typeset the paper from claims.json, tables and figures")
     command("pages", _pages, "write the executed notebooks as HTML pages")
     sub = command("explore", _explore, "write the explorer: every feature of a study in one HTML file")
     sub.add_argument("--beside", nargs="+", default=[], metavar="STUDY", help="more studies in one file; needs --out")
     sub.add_argument("--out", help="the file (default: explorer.html among the study's results)")
-    command("index", _index, "write the front page of a study: paper, claims, explorer, notebooks, figures")
-    command("readme", _readme, "renew README.md: the claims table from a study, the table across models from all")
     command("verify", _verify, "compare committed results with dvc.lock and name the files that differ")
     command("times", _times, "show what each stage took and where the results are")
-    command("docs", _docs, "write the page of the public API and the front page of the documentation", study=False)
     sub = command("profile", _profile, "profile any dictionary by position on a text", study=False)
     sub.add_argument("dictionary", help="a folder, a file or a hub id, of any format that `lens.load` reads")
     sub.add_argument("model", help="a language model by name or folder")
@@ -67,15 +66,25 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--length", type=int, help="tokens of a window, BOS included (default: 128, or the dictionary's)")
     sub.add_argument("--fidelity", type=int, default=16, help="windows that it is spliced into (default: 16; 0: none)")
     sub.add_argument("--seed", type=int, default=0, help="draws windows and permutations (default: 0)")
+    for module in _contributed():
+        module.register(command)
     return parser
 
 
+def _contributed() -> list:
+    """Modules of the checkout that add commands, as its pyproject.toml names them; none in an installed library."""
+    if not checkout.inside():
+        return []
+    settings = tomllib.loads((checkout.root() / "pyproject.toml").read_text(encoding="utf-8"))
+    return [importlib.import_module(name) for name in settings["tool"]["temporallens"]["commands"]]
+
+
 def _run(arguments: argparse.Namespace) -> None:
-    from lens.report import notebooks, runner
+    from lens.study import notebooks, runner
 
     if {"-h", "--help"} & set(arguments.parameters):
         path = notebooks.notebook_path(arguments.notebook)
-        print(f"parameters of {path.relative_to(ROOT)}:")
+        print(f"parameters of {path.relative_to(checkout.root())}:")
         for p in notebooks.parameters(path).values():
             print(f"  --{p.name:<12}{p.annotation:<10}{p.help}  (in Jupyter: {p.default!r})")
         return
@@ -101,33 +110,15 @@ def _pairs(words: Sequence[str]) -> dict[str, str]:
 
 
 def _digest(arguments: argparse.Namespace) -> None:
-    from lens import digests
+    from lens.study import digests
 
     paths = digests.write(Study.load(arguments.study).results / "digests")
-    print(f"{len(paths)} digests in {paths[0].parent.relative_to(ROOT)}")
-
-
-def _claims(arguments: argparse.Namespace) -> None:
-    from lens.report import claims
-    from lens.report.guard import unmoved
-
-    study = Study.load(arguments.study)
-    with unmoved("claims", study):
-        claims.build(study)
-
-
-def _paper(arguments: argparse.Namespace) -> None:
-    from lens.report import paper
-    from lens.report.guard import unmoved
-
-    study = Study.load(arguments.study)
-    with unmoved("paper", study):
-        paper.build(study)
+    print(f"{len(paths)} digests in {paths[0].parent.relative_to(checkout.root())}")
 
 
 def _pages(arguments: argparse.Namespace) -> None:
-    from lens.report import pages
-    from lens.report.guard import unmoved
+    from lens.study import pages
+    from lens.study.guard import unmoved
 
     study = Study.load(arguments.study)
     with unmoved("pages", study):
@@ -135,8 +126,8 @@ def _pages(arguments: argparse.Namespace) -> None:
 
 
 def _explore(arguments: argparse.Namespace) -> None:
-    from lens.report.explorer import page
-    from lens.report.guard import unmoved
+    from lens.explorer import page
+    from lens.study.guard import unmoved
 
     if arguments.beside and not arguments.out:
         raise ConfigError("several studies make a page of their own: name its file with --out")
@@ -148,24 +139,8 @@ def _explore(arguments: argparse.Namespace) -> None:
         print(os.path.relpath(page.build(study)))
 
 
-def _index(arguments: argparse.Namespace) -> None:
-    from lens.report import index
-    from lens.report.guard import unmoved
-
-    study = Study.load(arguments.study)
-    with unmoved("index", study):
-        index.build(study)
-
-
-def _readme(arguments: argparse.Namespace) -> None:
-    from lens.report import across, readme
-
-    readme.refresh(Study.load(arguments.study).name)
-    across.refresh()
-
-
 def _verify(arguments: argparse.Namespace) -> int:
-    from lens.report import verify
+    from lens.study import verify
 
     report = verify.compare(Study.load(arguments.study))
     print(report.text())
@@ -173,20 +148,13 @@ def _verify(arguments: argparse.Namespace) -> int:
 
 
 def _times(arguments: argparse.Namespace) -> None:
-    from lens.report import times
+    from lens.study import times
 
     print(times.text(Study.load(arguments.study)))
 
 
-def _docs(arguments: argparse.Namespace) -> None:
-    from lens.report import docs
-
-    for path in docs.build():
-        print(path.relative_to(ROOT))
-
-
 def _profile(arguments: argparse.Namespace) -> None:
-    from lens.report.position_profile import ProfileError, profile
+    from lens.profiling.position_profile import ProfileError, profile
 
     if os.path.isfile(arguments.out):
         raise ProfileError(f"--out {arguments.out} is a file: name a folder")

@@ -19,8 +19,9 @@ from tqdm import tqdm
 from lens.activations import corpus, language_model
 from lens.activations.corpus import Windows
 from lens.activations.language_model import LanguageModel
+from lens.activations.layers import Layer
 from lens.activations.store import GrowingFile, digest, layer_folder, link_folders, write_json
-from lens.config import Layer, Study
+from lens.study.params import Study
 
 BATCH_WINDOWS = 16  # windows per forward pass; part of the result, since batch shape decides the rounding of bf16
 

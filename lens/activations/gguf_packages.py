@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import importlib.util
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,9 +17,15 @@ from filelock import FileLock
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 from transformers.utils import logging
 
-from lens.config import ROOT
+from lens import checkout
 
-PREPARED = ROOT / "artifacts" / "models"
+
+def prepared() -> Path:
+    """Where dequantised models are kept: among the artifacts of a checkout, else in the user's cache."""
+    if checkout.inside():
+        return checkout.root() / "artifacts" / "models"
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "temporallens" / "models"
 
 
 @dataclass(frozen=True)
@@ -65,14 +72,14 @@ RECIPES = {
 }
 
 
-def prepare(name: str, recipe: Recipe | None = None, folder: Path = PREPARED) -> Path:
+def prepare(name: str, recipe: Recipe | None = None, folder: Path | None = None) -> Path:
     """The folder of a model as bf16 safetensors and tokenizer, made from its package on first use.
 
     Raises:
         ModuleNotFoundError: a package of the model is not installed.
         ValueError: a GGUF part or a prepared file is truncated or altered; the message names both digests.
     """
-    recipe = recipe or RECIPES[name]
+    recipe, folder = recipe or RECIPES[name], folder or prepared()
     target, unfinished = folder / name, folder / f"{name}.unfinished"
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / f"{name}.lock"):

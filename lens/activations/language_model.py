@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from lens.activations import gguf_packages, random_models
-from lens.config import EMBEDDING, Layer, suggest
+from lens.activations.layers import EMBEDDING, Layer
+from lens.errors import suggest
 
 
 class _Reached(Exception):
@@ -234,9 +235,7 @@ def _open(name: str, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTok
         return AutoModelForCausalLM.from_pretrained(name, dtype=dtype), AutoTokenizer.from_pretrained(name)
 
 
-def _open_encoder(
-    name: str, encoder: Encoder, dtype: torch.dtype
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def _open_encoder(name: str, encoder: Encoder, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     spec = importlib.util.find_spec(encoder.package)
     if spec is None:
         raise ModuleNotFoundError(f"language model {name!r} needs the package {encoder.package}: {encoder.install}")

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from lens.activations.language_model import LanguageModel
-from lens.config import Layer
-from lens.sae.dictionary import Dictionary
-from lens.sae.model import SAE
+from lens.activations.layers import Layer
+from lens.dictionaries.dictionary import Dictionary
+from lens.dictionaries.model import SAE
 
 Replace = Callable[[Tensor], Tensor]  # residual stream [B, T, d] -> what takes its place
 LOGIT_ROWS = 256  # positions whose logits exist at a time: 256 x 262,144 x 4 bytes = 268 MB for Gemma-3

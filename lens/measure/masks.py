@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lens.dictionaries.model import SAE, position_mask
 from lens.measure.reconstruction import CHUNK
-from lens.sae.model import SAE, position_mask
 
 LEARNED = "learned"
 KINDS = ("mean", "shuffled", "hard", "gauge_hard")

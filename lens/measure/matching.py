@@ -79,7 +79,9 @@ def match(W_dec_a: np.ndarray, W_enc_a: np.ndarray, W_dec_b: np.ndarray, W_enc_b
     """
     k, d = W_dec_a.shape
     for name, weights, shape in (
-        ("W_enc_a", W_enc_a, (d, k)), ("W_dec_b", W_dec_b, (k, d)), ("W_enc_b", W_enc_b, (d, k)),
+        ("W_enc_a", W_enc_a, (d, k)),
+        ("W_dec_b", W_dec_b, (k, d)),
+        ("W_enc_b", W_enc_b, (d, k)),
     ):
         if weights.shape != shape:
             raise ValueError(f"{name} has shape {weights.shape}, W_dec_a {(k, d)} asks for {shape}")

@@ -17,7 +17,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
-from lens.sae.model import SAE, SAEConfig
+from lens.dictionaries.model import SAE, SAEConfig
 
 K_VALUES = (1, 2, 5, 10, 20, 50)
 CHUNK = 32  # windows held in fp32 at a time

@@ -18,8 +18,8 @@ from torch import Tensor
 from torch.nn.functional import embedding_bag
 from tqdm import tqdm
 
-from lens.sae.dictionary import Dictionary
-from lens.sae.model import SAE
+from lens.dictionaries.dictionary import Dictionary
+from lens.dictionaries.model import SAE
 
 CHUNK = 32  # windows held in fp32 at a time
 PERMUTATIONS = 299  # of the labels

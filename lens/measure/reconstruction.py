@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lens.sae.dictionary import Dictionary
-from lens.sae.model import SAE
+from lens.dictionaries.dictionary import Dictionary
+from lens.dictionaries.model import SAE
 
 CHUNK = 32  # windows held in fp32 at a time
 OUTLIER = 10  # norm of a token, over the median norm of text tokens, above which its activation counts as massive

@@ -10,7 +10,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from lens.sae.model import SAE, SAEConfig
+from lens.dictionaries.model import SAE, SAEConfig
 
 WIDTHS = (16, 40, 64)  # positions; the paper's spans of a shallow, a middle (32 to 48) and a deep layer
 DENSITIES = (0.005, 0.1)

@@ -65,8 +65,15 @@ def test_interrupted_extraction_goes_on_where_it_stopped(model, both, tmp_path):
         extract(model, both, [1, 2], tmp_path / "b", tmp_path / "pool-b", window_rule=RULE, forward=interrupted)
     assert not (tmp_path / "b").exists()
     first = len(calls) - 1
-    extract(model, both, [1, 2], tmp_path / "b", tmp_path / "pool-b", window_rule=RULE,
-            forward=lambda b, ls: calls.append(b) or model.residual_stream(b, ls))
+    extract(
+        model,
+        both,
+        [1, 2],
+        tmp_path / "b",
+        tmp_path / "pool-b",
+        window_rule=RULE,
+        forward=lambda b, ls: calls.append(b) or model.residual_stream(b, ls),
+    )
     assert len(calls) == first + 1 + (8 - first)  # 4 batches a split; none that was written is computed again
     assert files(tmp_path / "a") == files(tmp_path / "b")
 
@@ -75,8 +82,15 @@ def test_one_more_layer_extracts_only_that_layer_and_leaves_the_others_alone(mod
     extract(model, both, [1], tmp_path / "a", tmp_path / "pool", window_rule=RULE)
     before = files(tmp_path / "a")
     asked = []
-    extract(model, both, [1, 3], tmp_path / "a", tmp_path / "pool", window_rule=RULE,
-            forward=lambda b, ls: asked.append(tuple(ls)) or model.residual_stream(b, ls))
+    extract(
+        model,
+        both,
+        [1, 3],
+        tmp_path / "a",
+        tmp_path / "pool",
+        window_rule=RULE,
+        forward=lambda b, ls: asked.append(tuple(ls)) or model.residual_stream(b, ls),
+    )
     assert set(asked) == {(3,)}
     after = files(tmp_path / "a")
     assert all(after[name] == content for name, content in before.items())

@@ -250,8 +250,11 @@ def check_encoder(model, tokens):
     assert all(torch.equal(caught[layer], hidden) for layer, hidden in zip(layers, reported, strict=True))
     assert not model.causal
     assert model.bos_id == model.tokenizer.cls_token_id
-    for ask in (lambda: model.spliced(tokens, 0, None), lambda: model.spliced_each(tokens, 0, [None]),
-                lambda: model.logits(caught[0])):
+    for ask in (
+        lambda: model.spliced(tokens, 0, None),
+        lambda: model.spliced_each(tokens, 0, [None]),
+        lambda: model.logits(caught[0]),
+    ):
         with pytest.raises(ValueError, match="all-minilm-l6-v2 is an encoder: .* set windows.fidelity to 0"):
             ask()
 
@@ -370,7 +373,7 @@ def test_a_missing_package_says_how_to_install_it(tmp_path):
 
 
 @pytest.mark.skipif(
-    not Path(gguf_packages.PREPARED / "gemma-3-270m").exists(), reason="gemma-3-270m is not prepared on this machine"
+    not Path(gguf_packages.prepared() / "gemma-3-270m").exists(), reason="gemma-3-270m is not prepared on this machine"
 )
 def test_gemma_3_270m_reads_english_and_has_its_attention_sink():
     model = load("gemma-3-270m", device="cpu")

@@ -3,8 +3,8 @@ import pytest
 import torch
 
 from lens.activations import language_model
+from lens.dictionaries.model import SAE, SAEConfig
 from lens.measure.fidelity import ce_recovered, constant, dictionary, keep_bos, only, splice, splice_matrix
-from lens.sae.model import SAE, SAEConfig
 
 
 @pytest.fixture(scope="module")
@@ -61,8 +61,10 @@ def test_kl_matches_the_definition(model, tokens):
 def test_a_dictionary_that_returns_its_input_costs_nothing(model, tokens):
     d = model.d_model
     weights = {  # relu(x) - relu(-x) = x
-        "W_enc": torch.cat([torch.eye(d), -torch.eye(d)], 1), "b_enc": torch.zeros(2 * d),
-        "W_dec": torch.cat([torch.eye(d), -torch.eye(d)], 0), "b_dec": torch.zeros(d),
+        "W_enc": torch.cat([torch.eye(d), -torch.eye(d)], 1),
+        "b_enc": torch.zeros(2 * d),
+        "W_dec": torch.cat([torch.eye(d), -torch.eye(d)], 0),
+        "b_dec": torch.zeros(d),
     }
     sae = SAE(SAEConfig(d, 2 * d, 10, False, 1.0, 1.0), weights)
     result = splice(model, tokens, 1, {"sae": dictionary(sae)})

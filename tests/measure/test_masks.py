@@ -5,9 +5,9 @@ import pytest
 import torch
 from scipy import stats
 
+from lens.dictionaries.model import SAE, SAEConfig
 from lens.measure.masks import KINDS, fvu_rise, intervention, mask_profile_correlation
 from lens.measure.reconstruction import CHUNK, reconstruct
-from lens.sae.model import SAE, SAEConfig
 
 T, D, K = 9, 6, 12
 
@@ -83,8 +83,13 @@ def with_mask(sae, mask):
 def test_rise_is_that_of_the_intervened_dictionaries(sae, activations):
     effects = fvu_rise(sae, activations, KINDS, generator(2))
     block = torch.zeros(len(activations), dtype=torch.long)
-    errors = {kind: reconstruct(s, activations, block, 1, 0.7).sq_error[0]
-              for kind, s in {"learned": sae, **{k: with_mask(sae, intervention(sae.mask(), k, generator(2))) for k in KINDS}}.items()}
+    errors = {
+        kind: reconstruct(s, activations, block, 1, 0.7).sq_error[0]
+        for kind, s in {
+            "learned": sae,
+            **{k: with_mask(sae, intervention(sae.mask(), k, generator(2))) for k in KINDS},
+        }.items()
+    }
     assert list(effects.sq_error) == ["learned", *KINDS]
     for kind, expected in errors.items():
         np.testing.assert_allclose(effects.sq_error[kind], expected, rtol=1e-5)
@@ -105,7 +110,10 @@ def test_masks_that_are_needed_are_missed():
     x[:, :, 0] = 1
     x[:, 5:, 1] = 1
     weights = {
-        "W_enc": torch.zeros(D, 2), "b_enc": torch.ones(2), "W_dec": torch.eye(2, D), "b_dec": torch.zeros(D),
+        "W_enc": torch.zeros(D, 2),
+        "b_enc": torch.ones(2),
+        "W_dec": torch.eye(2, D),
+        "b_dec": torch.zeros(D),
         "pos_logits": torch.tensor([[1.0, -1.0]] * 5 + [[1.0, 1.0]] * 4) * 1e3,
     }
     effects = fvu_rise(SAE(SAEConfig(D, 2, T, True, 0.1, 1.0), weights), x + 1e-3, KINDS, generator(1))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from lens.dictionaries.model import SAEConfig
 from lens.measure.probing import (
     K_VALUES,
     MIN_EXAMPLES,
@@ -20,7 +21,6 @@ from lens.measure.probing import (
     top_coordinates,
     zero_dictionary,
 )
-from lens.sae.model import SAEConfig
 
 CONFIG = SAEConfig(d_in=16, d_sae=64, n_positions=8, masked=True, tau=1.0, input_scale=0.25)
 N = 400

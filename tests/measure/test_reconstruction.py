@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
+from lens.dictionaries.model import SAE, SAEConfig
 from lens.measure.reconstruction import buckets, fvu, input_moments, position_share, reconstruct, token_measures
-from lens.sae.model import SAE, SAEConfig
 
 
 def identity_sae(d: int, T: int, gain: float = 1.0, bias: float = 0.0) -> SAE:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from lens.dictionaries.model import init_pos_logits, position_mask
 from lens.measure.profiles import position_labelling, profile
 from lens.measure.spans import (
     above_half,
@@ -21,7 +22,6 @@ from lens.measure.spans import (
     smooth,
     spans,
 )
-from lens.sae.model import init_pos_logits, position_mask
 
 P = 127
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from lens.config import ROOT
+from lens import checkout
 
 NOT_COPIED = {".git", "artifacts", "scratch", "dvc.lock", "config.local", "cache", "tmp"}
 SOURCES = {"benchmarks", "across_models.csv"}  # of results, what belongs to no study: a claim and the paper read them
@@ -67,11 +67,11 @@ class Project:
 def copy_sources(root: Path) -> Project:
     """The project as a fresh download has it: no results, no artifacts, no git."""
     shutil.copytree(
-        ROOT, root, symlinks=True,
+        checkout.root(), root, symlinks=True,
         ignore=lambda folder, names: {
             name for name in names
             if name in NOT_COPIED or name.startswith(".venv") or name.endswith("cache") or name == "__pycache__"
-            or (Path(folder) == ROOT / "results" and name not in SOURCES)
+            or (Path(folder) == checkout.root() / "results" and name not in SOURCES)
         },
     )  # fmt: skip
     return Project(root)

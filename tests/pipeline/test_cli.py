@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from lens.config import ROOT
+from lens import checkout
 
 PROFILE = ["profile", "{folder}", "random:gemma-3-tiny", "{text}", "--out", "{out}", "--layer", "1"]
 
@@ -25,7 +25,7 @@ def test_mistakes_are_answered_in_one_line(tmp_path, words, message):
     (tmp_path / "text.txt").write_text("some words\n" * 50)
     places = {"folder": tmp_path, "text": tmp_path / "text.txt", "out": tmp_path / "out"}
     command = [sys.executable, "-m", "lens", *(word.format(**places) for word in words)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=checkout.root(), capture_output=True, text=True)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert message in done.stderr.splitlines()[-1]

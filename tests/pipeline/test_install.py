@@ -8,19 +8,21 @@ import tomllib
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from lens.config import ROOT
+from lens import checkout
 
 
 def locked() -> dict[str, str]:
     """Version of each package in the lock."""
-    lines = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if not line.startswith("#")]
+    lines = [
+        line for line in (checkout.root() / "requirements.txt").read_text().splitlines() if not line.startswith("#")
+    ]
     pins = [re.fullmatch(r"([A-Za-z0-9._-]+)==([A-Za-z0-9.]+)", line) for line in lines]
     assert all(pins), "every line is name==version: no local tag, no address, no path"
     return {canonicalize_name(pin[1]): pin[2] for pin in pins}
 
 
 def test_the_lock_lies_within_the_ranges():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    project = tomllib.loads((checkout.root() / "pyproject.toml").read_text())
     versions = locked()
     for text in [*project["project"]["dependencies"], *project["dependency-groups"]["dev"]]:
         requirement = Requirement(text)
@@ -29,7 +31,7 @@ def test_the_lock_lies_within_the_ranges():
 
 def test_make_says_so_when_there_is_no_python(tmp_path):
     for name in ("Makefile", "requirements.txt", "requirements-no-deps.txt"):
-        shutil.copy(ROOT / name, tmp_path)
+        shutil.copy(checkout.root() / name, tmp_path)
     run = subprocess.run(["make", "test", "PYTHON=no-such-python"], cwd=tmp_path, capture_output=True, text=True)
     assert run.returncode != 0
     assert "'no-such-python' is not Python 3.11 or later" in run.stdout
@@ -37,10 +39,10 @@ def test_make_says_so_when_there_is_no_python(tmp_path):
 
 
 def test_make_names_the_studies_when_none_is_given():
-    run = subprocess.run(["make", "--dry-run", "study"], cwd=ROOT, capture_output=True, text=True)
-    assert all(path.parent.name in run.stdout for path in ROOT.glob("studies/*/params.yaml"))
+    run = subprocess.run(["make", "--dry-run", "study"], cwd=checkout.root(), capture_output=True, text=True)
+    assert all(path.parent.name in run.stdout for path in checkout.root().glob("studies/*/params.yaml"))
 
 
 def test_continuous_integration_runs_what_the_readme_names():
-    commands = [line for line in (ROOT / ".ci" / "run").read_text().splitlines() if line.startswith("make ")]
-    assert commands and all(command in (ROOT / "README.md").read_text() for command in commands)
+    commands = [line for line in (checkout.root() / ".ci" / "run").read_text().splitlines() if line.startswith("make ")]
+    assert commands and all(command in (checkout.root() / "README.md").read_text() for command in commands)

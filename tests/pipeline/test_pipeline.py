@@ -8,7 +8,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from lens.config import ROOT
+from lens import checkout
 
 SMOKE = "studies/smoke/dvc.yaml"
 
@@ -165,9 +165,9 @@ def test_times_lists_stages_and_results(made):
 
 
 def test_every_study_is_a_pipeline_of_its_own():
-    for params in ROOT.glob("studies/*/params.yaml"):
+    for params in checkout.root().glob("studies/*/params.yaml"):
         link = params.with_name("dvc.yaml")
-        assert link.is_symlink() and link.resolve() == ROOT / "dvc.yaml"
+        assert link.is_symlink() and link.resolve() == checkout.root() / "dvc.yaml"
         text = params.read_text()
         assert (
             f"study: {params.parent.name}\n" in text

@@ -7,14 +7,14 @@ import sys
 
 import pytest
 
+from lens import checkout
 from lens.activations import corpus
-from lens.config import ROOT
-from lens.report.position_profile import PositionProfile
+from lens.profiling.position_profile import PositionProfile
 
 
 @pytest.fixture(scope="module")
 def section():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    readme = (checkout.root() / "README.md").read_text(encoding="utf-8")
     return readme.partition("## On your own model")[2].partition("\n## ")[0]
 
 
@@ -32,7 +32,11 @@ def block(section: str, language: str, start: str) -> str:
 
 def run(command, **environment):
     done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT), **environment}
+        command,
+        cwd=checkout.root(),
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(checkout.root()), **environment},
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     return done.stdout
@@ -43,7 +47,23 @@ def test_the_papermill_line(section, folder):
     out = folder / "out"
     for name, place in (("mine.txt", folder / "mine.txt"), ("scratch/mine.ipynb", folder / "mine.ipynb")):
         line = line.replace(name, str(place))
-    small = ["-p", "windows", "64", "-p", "steps", "30", "-p", "held_out", "40", "-p", "fidelity", "1", "-p", "out", out]
+    small = [
+        "-p",
+        "windows",
+        "64",
+        "-p",
+        "steps",
+        "30",
+        "-p",
+        "held_out",
+        "40",
+        "-p",
+        "fidelity",
+        "1",
+        "-p",
+        "out",
+        out,
+    ]
     run([sys.executable, "-m", *line.split(), *map(str, small)])
     assert (folder / "mine.ipynb").is_file()
     found = PositionProfile.read(out / "profile_temporallens")
@@ -73,6 +93,6 @@ def test_the_command_line(section, folder):
     assert "PositionProfile of" in shown
     assert PositionProfile.read(folder / "profile").about.length == 16
     nothing = [sys.executable, "-m", "lens", "profile", str(folder), *words[1:], *options]
-    missing = subprocess.run(nothing, cwd=ROOT, capture_output=True, text=True)
+    missing = subprocess.run(nothing, cwd=checkout.root(), capture_output=True, text=True)
     assert missing.returncode == 1
     assert missing.stderr.startswith("error: ") and missing.stderr.count("\n") < 3

@@ -1,0 +1,7 @@
+"""How a layer is named."""
+
+from __future__ import annotations
+
+Layer = int | str
+"""a block index from 0, for the residual stream after that block, or `EMBEDDING`, for the input of block 0"""
+EMBEDDING = "embedding"

@@ -1,0 +1,36 @@
+"""The checkout of the project that this library lies in, for those parts that run its pipeline.
+
+The library works without one: nothing here is called when `lens` is imported, or to fit, load or profile a dictionary.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from lens.errors import ConfigError
+
+
+@cache
+def root() -> Path:
+    """The top of the project: the nearest folder above this file that holds `dvc.yaml` and `lens/`.
+
+    Raises:
+        ConfigError: the library is installed outside a checkout, which has no studies.
+    """
+    for folder in Path(__file__).resolve().parents:
+        if (folder / "dvc.yaml").exists() and (folder / "lens").is_dir():
+            return folder
+    raise ConfigError(
+        "studies live in a checkout of the project, and this copy of lens is installed outside one: clone the project, "
+        "or use fit, load and profile, which need no study"
+    )
+
+
+def inside() -> bool:
+    """Whether this library lies in a checkout."""
+    try:
+        root()
+    except ConfigError:
+        return False
+    return True

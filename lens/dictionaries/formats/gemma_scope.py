@@ -1,0 +1,63 @@
+"""Gemma Scope: `params.npz` of a JumpReLU dictionary (Lieberum et al. 2024, arXiv 2408.05147)."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from lens.dictionaries.dictionary import Dictionary, DictionaryConfig
+from lens.dictionaries.formats.files import pick
+from lens.errors import DictionaryError
+
+WEIGHTS = "params.npz"
+_NAMES = ("W_enc", "W_dec", "b_enc", "b_dec", "threshold")
+_RELEASE = re.compile(r"gemma-scope-(\d+b)-(pt|it)-(\w+)")  # google/gemma-scope-2b-pt-res
+_HOOKS = {"res": "blocks.{}.hook_resid_post", "mlp": "blocks.{}.hook_mlp_out", "att": "blocks.{}.attn.hook_z"}
+
+
+def read(path: Path) -> Dictionary:
+    """Read `params.npz`, or the folder that holds it.
+
+    The file says nothing about the model: model, hook and layer are those of the folders it lies in, such as
+    `gemma-scope-2b-pt-res/layer_12/width_16k/average_l0_82`, and empty without these.
+
+    Raises:
+        DictionaryError: the file is not an archive of plain arrays, they are not those of a JumpReLU dictionary or do
+            not fit each other, or the folders are those of transcoders or of the embedding.
+    """
+    file = path / WEIGHTS if path.is_dir() else path
+    try:
+        with np.load(file, allow_pickle=False) as archive:
+            weights = {name: torch.from_numpy(np.asarray(archive[name])) for name in archive.files}
+    except (ValueError, AttributeError, TypeError, EOFError, OSError, zipfile.BadZipFile) as error:
+        raise DictionaryError(f"{file.name} is not an archive of plain arrays: {error}; get it again") from None
+    weights = pick(weights, {name: name for name in _NAMES}, (), file.name)
+    if weights["W_enc"].ndim != 2:
+        raise DictionaryError(f"W_enc has shape {tuple(weights['W_enc'].shape)}, a matrix [d_in, d_sae] is needed")
+    d_in, d_sae = weights["W_enc"].shape
+    model, hook, layer = _place(file.absolute().parent)
+    config = DictionaryConfig(
+        d_in, d_sae, "jumprelu", model=model, hook=hook, layer=layer, variant="gemma_scope-jumprelu"
+    )
+    return Dictionary(config, weights)
+
+
+def _place(folder: Path) -> tuple[str, str, str]:
+    """Model, hook and layer, each empty where the names of the folders do not say; the innermost counts."""
+    names = folder.parts[::-1]
+    layer = next((name.removeprefix("layer_") for name in names if re.fullmatch(r"layer_\d+", name)), "")
+    release = next((found for name in names if (found := _RELEASE.search(name))), None)
+    if release is None:
+        return "", "", layer
+    size, tuned, site = release.groups()
+    if "embedding" in names or site not in _HOOKS:
+        raise DictionaryError(
+            f"{release[0]} ({'embedding' if 'embedding' in names else site}) reads something else than it writes, or "
+            f"in other units; known are the sites {', '.join(_HOOKS)} at a layer"
+        )
+    model = f"google/gemma-2-{size}{'-it' if tuned == 'it' else ''}"
+    return model, _HOOKS[site].format(layer) if layer else "", layer

@@ -1,0 +1,168 @@
+"""SAELens folders: `cfg.json` + `sae_weights.safetensors`, as version 6 writes them and as earlier versions did."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lens.activations.hooks import layer_name
+from lens.dictionaries.dictionary import Dictionary, DictionaryConfig
+from lens.dictionaries.formats.files import TEMPORALLENS, pick, read_json, read_safetensors, setting
+from lens.dictionaries.model import SAE, SAEConfig
+from lens.errors import DictionaryError
+
+CONFIG, WEIGHTS, SCALER = "cfg.json", "sae_weights.safetensors", "activation_scaler.json"
+RULES = {"standard": "relu", "topk": "topk", "jumprelu": "jumprelu", "gated": "gated"}
+_VECTORS = {"jumprelu": ("b_enc", "threshold"), "gated": ("b_gate", "r_mag", "b_mag")}
+_SETTINGS = {"d_in": int, "d_sae": int, "n_positions": int, "tau": float, "input_scale": float}
+_ORIGIN = {"model": str, "layer": str, "variant": str, "seed": int}
+_NORMALISATIONS = ("none", "expected_average_only_in", "constant_norm_rescale", "layer_norm")
+_DEFAULTS = {  # of a setting that a folder leaves out
+    "apply_b_dec_to_input": True,
+    "normalize_activations": "none",
+    "rescale_acts_by_decoder_norm": False,
+    "reshape_activations": "none",
+}
+_MIN_NORM = 1e-8  # of a decoder row, as in SAELens
+
+
+def read(folder: Path, norm_scaling_factor: float | None = None) -> SAE | Dictionary:
+    """Read a folder; one of the architecture `temporallens` becomes an `SAE` with its masks.
+
+    What SAELens keeps apart is folded into the weights: `rescale_acts_by_decoder_norm`, and the factor of
+    `expected_average_only_in`, by which inputs were multiplied in training. That factor is `norm_scaling_factor`, or
+    the one a training checkpoint stores; without either the weights are taken as they are, with a warning.
+
+    Raises:
+        DictionaryError: an architecture, normalisation or option is not known, files and settings do not fit each
+            other, or a factor is given for a dictionary that has none.
+    """
+    config = _nested(read_json(folder / CONFIG))
+    architecture, metadata = setting(config, "architecture", str, CONFIG), config["metadata"]
+    _check(config)
+    weights = read_safetensors(folder / WEIGHTS)
+    normalisation = config["normalize_activations"]
+    if norm_scaling_factor is not None and normalisation != "expected_average_only_in":
+        raise DictionaryError(
+            f"norm_scaling_factor = {norm_scaling_factor} given, {CONFIG} says {normalisation}: leave it out"
+        )
+    if architecture == TEMPORALLENS:
+        return _temporallens(config, weights)
+    d_in, d_sae = (setting(config, key, int, CONFIG) for key in ("d_in", "d_sae"))
+    names = ("W_enc", "W_dec", "b_dec", *_VECTORS.get(architecture, ("b_enc",)))
+    ones = {"scaling_factor"} if _is_ones(weights.get("scaling_factor")) else set()  # an option that was not in use
+    weights = pick(weights, {name: name for name in names}, ones, WEIGHTS)
+    hook = metadata.get("hook_name") or ""
+    dictionary = Dictionary(
+        DictionaryConfig(
+            d_in,
+            d_sae,
+            RULES[architecture],
+            k=setting(config, "k", int, CONFIG) if architecture == "topk" else None,
+            normalisation="none" if normalisation == "expected_average_only_in" else normalisation,
+            apply_b_dec_to_input=setting(config, "apply_b_dec_to_input", bool, CONFIG),
+            model=metadata.get("model_name") or "",
+            hook=hook,
+            layer=layer_name(hook),
+            variant=f"saelens-{architecture}",
+        ),
+        weights,
+    )
+    if normalisation == "expected_average_only_in":
+        _fold_scaling(dictionary, norm_scaling_factor, folder / SCALER)
+    if architecture == "topk" and setting(config, "rescale_acts_by_decoder_norm", bool, CONFIG):
+        _fold_decoder_norm(dictionary)
+    return dictionary
+
+
+def _nested(config: dict) -> dict:
+    """The configuration in the form of version 6; earlier versions had one flat object."""
+    if "metadata" in config:
+        setting(config, "metadata", dict, CONFIG)
+        return {**_DEFAULTS, **config}
+    old = {"hook_point": "hook_name", "activation_fn": "activation_fn_str"}
+    config = {old.get(key, key): value for key, value in config.items()}
+    activation = config.get("activation_fn_str", "relu")
+    if activation not in ("relu", "topk"):
+        raise DictionaryError(f"{CONFIG} says activation_fn_str {activation!r}; known are relu and topk")
+    hook = config.get("hook_name") or ""
+    norm = config.get("normalize_activations") or "none"
+    return {
+        **_DEFAULTS,
+        **config,
+        **({"k": (config.get("activation_fn_kwargs") or {}).get("k")} if activation == "topk" else {}),
+        "architecture": "topk" if activation == "topk" else config.get("architecture", "standard"),
+        "normalize_activations": "expected_average_only_in" if norm is True else norm,  # was once a bool
+        "reshape_activations": config.get("reshape_activations", "hook_z" if "hook_z" in hook else "none"),
+        "metadata": {"hook_name": hook, "model_name": config.get("model_name")},
+    }
+
+
+def _check(config: dict) -> None:
+    architecture = config["architecture"]
+    normalisation = setting(config, "normalize_activations", str, CONFIG)
+    if architecture not in (*RULES, TEMPORALLENS):
+        raise DictionaryError(
+            f"{CONFIG} says architecture {architecture!r}; known are {', '.join([*RULES, TEMPORALLENS])}. "
+            "A training checkpoint of SAELens becomes one of these with its save_inference_model"
+        )
+    known = ("none",) if architecture == TEMPORALLENS else _NORMALISATIONS
+    if normalisation not in known:
+        raise DictionaryError(
+            f"{CONFIG} says normalize_activations {normalisation!r}; known for {architecture} are {', '.join(known)}. "
+            "SAELens folds others into the weights when training ends"
+        )
+    if config["reshape_activations"] != "none":
+        raise DictionaryError(
+            f"{CONFIG} says reshape_activations {config['reshape_activations']!r}: its inputs are the heads of an "
+            "attention layer, not the residual stream"
+        )
+
+
+def _is_ones(value: Tensor | None) -> bool:
+    return value is not None and torch.equal(value, torch.ones_like(value))
+
+
+@torch.no_grad()
+def _fold_scaling(dictionary: Dictionary, factor: float | None, scaler: Path) -> None:
+    """Make weights for inputs times `factor` into weights for raw inputs, with the same features."""
+    if factor is None and scaler.is_file():
+        factor = read_json(scaler).get("scaling_factor")
+    if factor is None:
+        warnings.warn(
+            f"{CONFIG} says expected_average_only_in, and no factor is stored: the weights are taken to read raw "
+            "activations; pass norm_scaling_factor= if they were trained on scaled ones",
+            stacklevel=4,  # whoever called `load`
+        )
+        return
+    if not isinstance(factor, (int, float)) or not factor > 0:
+        raise DictionaryError(f"inputs are said to have been multiplied by {factor}: a positive factor is needed")
+    dictionary.W_enc *= factor
+    dictionary.W_dec /= factor
+    dictionary.b_dec /= factor
+
+
+@torch.no_grad()
+def _fold_decoder_norm(dictionary: Dictionary) -> None:
+    """Multiply features by the norms of their decoder rows, which become unit vectors; TopK selects by the product."""
+    norms = dictionary.W_dec.norm(dim=-1).clamp_min(_MIN_NORM)
+    dictionary.W_enc *= norms
+    dictionary.b_enc *= norms
+    dictionary.W_dec /= norms[:, None]
+
+
+def _temporallens(config: dict, weights: dict[str, Tensor]) -> SAE:
+    """The dictionary with masks that `lens.dictionaries.export` wrote, bit for bit."""
+    metadata = config["metadata"]
+    settings = {key: setting(config, key, kind, CONFIG) for key, kind in _SETTINGS.items()}
+    origin = setting(metadata, "origin", dict, f"metadata of {CONFIG}")
+    origin = {key: setting(origin, key, kind, f"origin of {CONFIG}") for key, kind in _ORIGIN.items()}
+    names = ("W_enc", "b_enc", "W_dec", "b_dec", "pos_logits")
+    weights = pick(weights, {name: name for name in names}, (), WEIGHTS)
+    try:
+        return SAE(SAEConfig(**settings, masked=True, **origin), weights)
+    except ValueError as error:
+        raise DictionaryError(str(error)) from None

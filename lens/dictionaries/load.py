@@ -1,0 +1,88 @@
+"""Open a dictionary, whoever trained it, from a folder or from the hub."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from lens.dictionaries.dictionary import Dictionary
+from lens.dictionaries.formats import dictionary_learning, gemma_scope, saelens, sparsify
+from lens.dictionaries.formats.files import read_json
+from lens.dictionaries.hub import fetch
+from lens.dictionaries.model import SAE
+from lens.errors import DictionaryError
+
+
+@dataclass(frozen=True)
+class _Format:
+    weights: str
+    """the file that tells the format"""
+    name: str
+    read: Callable[..., SAE | Dictionary]
+
+
+def _read_sae_safetensors(folder: Path) -> SAE | Dictionary:
+    """Two libraries share these file names; `n_positions` is in the settings of one of them only."""
+    return SAE.load(folder) if "n_positions" in read_json(folder / "cfg.json") else sparsify.read(folder)
+
+
+SHOWN = 8  # names in a message
+FORMATS = (
+    _Format("sae.safetensors", "this package, sparsify", _read_sae_safetensors),
+    _Format("sae_weights.safetensors", "SAELens", saelens.read),
+    _Format("ae.pt", "dictionary_learning", dictionary_learning.read),
+    _Format("params.npz", "Gemma Scope", gemma_scope.read),
+)
+
+
+def load(
+    source: str | Path, *, revision: str | None = None, norm_scaling_factor: float | None = None
+) -> SAE | Dictionary:
+    """A dictionary in any known format, in fp32 on the CPU: `SAE` if it has positions, else `Dictionary`.
+
+    Known formats are our own, SAELens, Gemma Scope, dictionary_learning and sparsify; what each holds is in
+    `lens.dictionaries.formats`. Nothing that a file says is run. `lens.dictionaries.compatible.check_fits` compares the
+    dictionary with a language model and layer.
+
+    Args:
+        source: folder (or `.npz` file); or `repo_id` or `repo_id:folder` on the hub.
+        revision: branch, tag or commit on the hub.
+        norm_scaling_factor: the number that inputs were multiplied by in training, for a SAELens dictionary with
+            `expected_average_only_in` whose folder does not say.
+
+    Raises:
+        ValueError: it cannot be fetched, its format is not known, or it is incomplete, altered, broken or of a kind
+            that cannot stand for a dictionary of the residual stream. The message names it and what to do.
+    """
+    path = fetch(source, revision)
+    found = _format(path)
+    options = {}
+    if norm_scaling_factor is not None:
+        if found.read is not saelens.read:
+            raise DictionaryError(f"{path}: norm_scaling_factor is an option of SAELens, this is from {found.name}")
+        options["norm_scaling_factor"] = norm_scaling_factor
+    try:
+        return found.read(path, **options)
+    except DictionaryError as error:
+        raise DictionaryError(f"{path}: {error}") from None
+
+
+def _format(path: Path) -> _Format:
+    if path.is_file():
+        if path.suffix == ".npz":
+            return FORMATS[-1]
+        raise DictionaryError(f"{path} is a file: give the folder it lies in")
+    found = [f for f in FORMATS if (path / f.weights).is_file()]
+    if len(found) == 1:
+        return found[0]
+    known = ", ".join(f"{f.weights} ({f.name})" for f in FORMATS)
+    if found:
+        raise DictionaryError(
+            f"{path} holds {' and '.join(f.weights for f in found)}: keep one dictionary a folder ({known})"
+        )
+    inside = sorted({f.parent for g in FORMATS for depth in ("*", "*/*") for f in path.glob(f"{depth}/{g.weights}")})
+    advice = f"; these folders in it do: {', '.join(map(str, inside[:SHOWN]))}" if inside else ""
+    names = sorted(p.name for p in path.iterdir())
+    held = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "") or "nothing"
+    raise DictionaryError(f"{path} holds {held}; a dictionary has one of {known}{advice}")

@@ -1,0 +1,105 @@
+"""A dictionary as SAEBench evaluates it (Karvonen et al. 2025, arXiv 2503.09532)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from torch import Tensor, nn
+
+from lens.activations.hooks import hook_name
+from lens.activations.layers import EMBEDDING
+from lens.dictionaries.model import SAE
+from lens.errors import DictionaryError
+
+
+@dataclass
+class SAEBenchConfig:
+    """The fields that SAEBench reads of a dictionary. Not frozen: its scripts write to `dtype` and `device`."""
+
+    model_name: str
+    d_in: int
+    d_sae: int
+    hook_layer: int
+    """the block to stop at"""
+    hook_name: str
+    context_size: int
+    """T; longer contexts are refused by `encode`"""
+    dtype: str = "float32"
+    device: str = "cpu"
+    architecture: str = "temporallens"
+    prepend_bos: bool = True
+    """position 0 is BOS"""
+    normalize_activations: str = "none"
+    apply_b_dec_to_input: bool = False
+    finetuning_scaling_factor: bool = False
+    activation_fn_str: str = "relu"
+    activation_fn_kwargs: dict = field(default_factory=dict)
+    hook_head_index: int | None = None
+    model_from_pretrained_kwargs: dict = field(default_factory=dict)
+    dataset_path: str = ""
+    dataset_trust_remote_code: bool = False
+    seqpos_slice: tuple = (None,)
+    training_tokens: int = -1
+    """not known"""
+    sae_lens_training_version: str | None = None
+    neuronpedia_id: str | None = None
+
+
+class SAEBenchAdapter(nn.Module):
+    """An `SAE` with the interface of SAEBench's `BaseSAE`; it does not need SAEBench.
+
+    Everything is in the units of raw activations, with unit decoder rows as SAEBench asks: features are those of the
+    `SAE` divided by `input_scale`, so that decode(f) = f W_dec + b_dec. The masks are no part of W_enc: measures that
+    read W_enc see the encoder without positions.
+
+    Core, sparse probing and the other evaluations that encode whole windows [B, T, d_in] work. Those that flatten them
+    first, as `test_sae` does, lose the positions and are refused, not answered with some other position's mask.
+
+    Raises:
+        DictionaryError: the dictionary does not say its model or layer.
+    """
+
+    def __init__(self, sae: SAE):
+        super().__init__()
+        config, scale = sae.config, sae.config.input_scale
+        if not config.model or not config.layer:
+            raise DictionaryError(
+                f"the dictionary says model {config.model!r}, layer {config.layer!r}; SAEBench needs both: set them in "
+                "its configuration"
+            )
+        b_enc, b_dec = sae.b_enc.detach() / scale, sae.b_dec.detach() / scale
+        self._sae = SAE(replace(config, input_scale=1.0), {**sae.state_dict(), "b_enc": b_enc, "b_dec": b_dec})
+        self.cfg = SAEBenchConfig(
+            config.model,
+            config.d_in,
+            config.d_sae,
+            hook_layer=0 if config.layer == EMBEDDING else int(config.layer),
+            hook_name=hook_name(config.layer),
+            context_size=config.n_positions,
+            dtype=str(self.dtype).removeprefix("torch."),
+            device=str(self.device),
+            architecture="temporallens" if config.masked else "standard",
+        )
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Features of whole windows, [B, T, d_in] -> [B, T, d_sae].
+
+        Raises:
+            PositionError: x is not a batch of windows, or they are longer than `cfg.context_size`.
+        """
+        return self._sae.encode(x)
+
+    def decode(self, features: Tensor) -> Tensor:
+        """f W_dec + b_dec, [..., d_sae] -> [..., d_in]."""
+        return self._sae.decode(features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Reconstruction of windows [B, T, d_in]."""
+        return self.decode(self.encode(x))
+
+    W_enc = property(lambda self: self._sae.W_enc, doc="[d_in, d_sae]")
+    b_enc = property(lambda self: self._sae.b_enc, doc="[d_sae]")
+    W_dec = property(lambda self: self._sae.W_dec, doc="[d_sae, d_in], unit rows")
+    b_dec = property(lambda self: self._sae.b_dec, doc="[d_in]")
+    device = property(lambda self: self._sae.W_dec.device)
+    dtype = property(lambda self: self._sae.W_dec.dtype)

@@ -1,0 +1,66 @@
+"""A dictionary of your own making, dressed as one of ours."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from lens.dictionaries.dictionary import DictionaryConfig
+from lens.errors import DictionaryError
+
+
+class Encodes(Protocol):
+    """What a dictionary must be able to do: a module of any library, or any object."""
+
+    def encode(self, x: Tensor) -> Tensor:
+        """[B, T, d_in] raw activations -> [B, T, d_sae] features, 0 where a feature is off."""
+
+    def decode(self, features: Tensor) -> Tensor:
+        """[B, T, d_sae] -> [B, T, d_in], in the units of the activations."""
+
+
+class Wrapped(nn.Module):
+    """Gives anything that encodes and decodes the configuration that measures read.
+
+    Args:
+        inner: whole windows [B, T, d_in] are given to its `encode`, first vector at position 0.
+        d_in: width of the residual stream; the number of features is found by encoding one zero vector.
+
+    Raises:
+        DictionaryError: it has no `encode` and `decode`, or they do not lead from this width back to it.
+    """
+
+    def __init__(self, inner: Encodes, d_in: int):
+        super().__init__()
+        name = type(inner).__name__
+        if not (callable(getattr(inner, "encode", None)) and callable(getattr(inner, "decode", None))):
+            raise DictionaryError(f"{name} is not a dictionary: it has no encode and decode")
+        self.inner = inner
+        first = next(inner.parameters(), None) if isinstance(inner, nn.Module) else None
+        try:
+            with torch.no_grad():
+                features = inner.encode(torch.zeros(1, 2, d_in, **({} if first is None else _kind(first))))
+                back = inner.decode(features)
+        except RuntimeError as error:
+            raise DictionaryError(f"{name} does not encode activations [B, T, {d_in}]: {error}") from error
+        if features.shape[:2] != (1, 2) or back.shape != (1, 2, d_in):
+            raise DictionaryError(
+                f"{name} makes {tuple(features.shape)} and then {tuple(back.shape)} of activations (1, 2, {d_in}); "
+                f"expected (1, 2, d_sae) and (1, 2, {d_in})"
+            )
+        self.config = DictionaryConfig(d_in=d_in, d_sae=features.shape[-1], rule="relu", variant=name)
+
+    def encode(self, x: Tensor, positions: Tensor | None = None) -> Tensor:
+        return self.inner.encode(x)
+
+    def decode(self, features: Tensor) -> Tensor:
+        return self.inner.decode(features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.decode(self.encode(x))
+
+
+def _kind(parameter: Tensor) -> dict:
+    return {"dtype": parameter.dtype, "device": parameter.device}

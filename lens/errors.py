@@ -1,0 +1,20 @@
+"""Errors that more than one room raises, and the hint that goes with a misspelt name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class ConfigError(ValueError):
+    """A parameter is unknown, missing, of the wrong type or out of range; the message names it."""
+
+
+class DictionaryError(ValueError):
+    """A dictionary cannot be read, written or used as asked; the message names both sides and what to do."""
+
+
+def suggest(word: str, names: Iterable[str]) -> str:
+    """` (did you mean 'x'?)` for the names that `word` resembles; empty where it resembles none."""
+    close = difflib.get_close_matches(word, list(names), n=2)
+    return f" (did you mean {' or '.join(map(repr, close))}?)" if close else ""

@@ -1,0 +1,166 @@
+"""What the page knows of one layer: a row of the tables, a profile, contexts and relatives for every feature."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.cluster import hierarchy
+from scipy.spatial.distance import squareform
+from torch import Tensor
+
+from lens.dictionaries.model import SAE
+from lens.errors import ConfigError
+from lens.explorer.contexts import Contexts, buckets, top_contexts
+from lens.explorer.pack import Part, plain, quantise
+from lens.measure.bands import null_band
+from lens.measure.clusters import MIN_FEATURES, correlation_distance, standardise
+from lens.measure.logit_lens import LogitLens
+from lens.measure.matching import match
+from lens.measure.profiles import CHUNK, position_labelling, profile
+from lens.measure.spans import smooth
+from lens.profiling.layer_features import FIRST
+
+COLUMNS = (
+    "density", "positional", "p", "information", "fwhm", "centre", "dwell", "token_share", "cluster",
+    "shared_with_seeds",
+)  # fmt: skip
+NUMBERS = (
+    "fvu", "l0", "silent_features", "eligible_features", "positional_features", "positional_share_1_null",
+    "clusters_favoured", "clusters_stable", "cluster_silhouette", "cluster_silhouette_best",
+)  # fmt: skip
+CONTEXTS = 3  # per bucket of positions
+PERMUTATIONS = 100  # of whole profiles, for the null band
+OTHER_DICTIONARY = 1e-3  # difference of two densities of one feature that no change of machine explains
+
+
+@dataclass(frozen=True)
+class LayerSource:
+    """Everything that the data of one layer is made from."""
+
+    name: str
+    dictionaries: Mapping[int, SAE]
+    """by seed; the first one is shown, the others hold its twins"""
+    activations: Tensor
+    """[n, T, d] held-out windows"""
+    document: Tensor
+    """[n] document of each window"""
+    features: pd.DataFrame
+    """rows of the table `features` of the dictionary shown, by feature"""
+    numbers: Mapping[str, float]
+    """the layer's values in the table `summary`, by metric"""
+    lens: LogitLens | None
+    """of the dictionary shown; None for a model that predicts no next token"""
+
+    @property
+    def shown(self) -> SAE:
+        return next(iter(self.dictionaries.values()))
+
+
+def describe(source: LayerSource, passages: Sequence[int]) -> tuple[Part, Contexts]:
+    """The layer's part of the page, and its contexts, whose windows the page must hold.
+
+    Numbers of the tables are taken from the tables. What these do not hold (profiles, bands, contexts, twins) is
+    measured here, in one pass for profiles and one for contexts.
+
+    Args:
+        passages: windows in which the activations of all features are kept.
+
+    Raises:
+        ConfigError: the table was measured on another dictionary.
+    """
+    sae, n = source.shown, len(source.activations)
+    T = source.activations.shape[1]
+    found = profile(
+        {0: sae}, source.activations, source.document, int(source.document.max()) + 1,
+        {FIRST: position_labelling(n, T)}, permutations=0, profile_permutations=PERMUTATIONS, lags=0,
+    )[0]  # fmt: skip
+    firings_PK = found.firings_TK
+    _check_same(source, firings_PK.sum(0) / (n * (T - 1)))
+    band = null_band(found.permuted_firings_RTK)
+    band_scale = max(1, min(32, int(65535 // max(band.max(), 1))))  # in 32nds of a firing, or as fine as 16 bits allow
+    contexts = top_contexts(_features(sae, source.activations), buckets(T), CONTEXTS)
+    with torch.no_grad():
+        passage_STK = sae.encode(source.activations[list(passages)].float())[:, 1:].numpy()
+    highest_K = contexts.activation_KBCT[..., 1:].max((1, 2, 3))
+    scaled = quantise(contexts.activation_KBCT[..., 1:], highest_K[:, None, None, None])
+    arrays = {
+        "firings": firings_PK.T,
+        "band": np.rint(band * band_scale).astype(int),
+        "highest": highest_K,
+        "context_count": contexts.count_KB,
+        "context_peak": contexts.peak_KBC,
+        "context_activation": scaled,
+        "passage_activation": quantise(passage_STK.transpose(0, 2, 1), highest_K[:, None]),
+    }
+    if sae.config.masked:
+        mask_PK = sae.mask().detach().float().numpy()[1:]
+        arrays["mask"] = np.rint(255 * mask_PK / mask_PK.max(0)).T.astype(np.uint8)
+    header = {
+        "layer": source.name,
+        "features": len(source.features),
+        "band_scale": band_scale,
+        "columns": {name: plain(source.features[name]) for name in COLUMNS},
+        "numbers": {name: plain([source.numbers[name]])[0] for name in NUMBERS if name in source.numbers},
+        "twins": _twins(source.dictionaries),
+        "clusters": _clusters(source.features, firings_PK),
+    }
+    return Part(header, arrays), contexts
+
+
+def _features(sae: SAE, activations: Tensor) -> Iterator[Tensor]:
+    with torch.no_grad():
+        for start in range(0, len(activations), CHUNK):
+            yield sae.encode(activations[start : start + CHUNK].float())
+
+
+def _check_same(source: LayerSource, density_K: np.ndarray) -> None:
+    """The numbers on a card come from tables, its curves from a dictionary: they must be of one and the same."""
+    table = source.features["density"].to_numpy()
+    if len(table) != len(density_K) or np.abs(table - density_K).max() > OTHER_DICTIONARY:
+        raise ConfigError(
+            f"the table `features` of layer {source.name} was measured on other dictionaries than those there are now; "
+            "measure them again (the stage 04_analysis)"
+        )
+
+
+def _twins(dictionaries: Mapping[int, SAE]) -> list[dict]:
+    """The match of every feature in each other seed: its number, cosines, and the correlation of the two masks."""
+    (_, shown), *others = dictionaries.items()
+    weights = {s: [w.detach().float().numpy() for w in (sae.W_dec, sae.W_enc)] for s, sae in dictionaries.items()}
+    rows = []
+    for seed, other in others:
+        pair = match(*weights[next(iter(dictionaries))], *weights[seed])
+        row = {
+            "seed": seed,
+            "feature": pair.permutation.tolist(),
+            "decoder": plain(pair.cos_dec, 3),
+            "encoder": plain(pair.cos_enc, 3),
+            "shared": plain(pair.shared),
+        }
+        if shown.config.masked and other.config.masked:
+            a, b = (standardise(sae.mask().detach().float().numpy()[1:]) for sae in (shown, other))
+            row["mask"] = plain((a * b[:, pair.permutation]).mean(0), 3)
+        rows.append(row)
+    return rows
+
+
+def _clusters(features: pd.DataFrame, firings_PK: np.ndarray) -> dict | None:
+    """The dendrogram behind the table's clusters: average linkage of 1 - r between smoothed profiles.
+
+    None where the table has no clusters. Rows of `merges` are the two things joined (features first, then earlier
+    joints) and the height of the joint; `leaves` is the order in which no branches cross.
+    """
+    chosen = np.flatnonzero(features["cluster"].to_numpy() >= 0)
+    if len(chosen) < MIN_FEATURES:
+        return None
+    distance = correlation_distance(smooth(firings_PK[:, chosen].astype(float)))
+    tree = hierarchy.linkage(squareform(distance, checks=False), "average")
+    return {
+        "members": chosen.tolist(),
+        "merges": [[int(a), int(b), round(float(h), 4)] for a, b, h, _ in tree],
+        "leaves": hierarchy.leaves_list(tree).tolist(),
+    }

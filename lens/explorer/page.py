@@ -1,0 +1,77 @@
+"""One HTML file from the data of one or several studies; needs nothing but a browser to be read.
+
+The page is written without a framework or a build step. It is a list, a card and three static views, each rebuilt whole
+from a small state; a library would replace one helper of twenty lines (01_dom.js) and bring code that a reader of the
+paper would have to trust. The scripts are joined in the order of their names and share one module's scope.
+
+Nothing from a corpus reaches HTML: all of it is in base64 text (see `pack`) and becomes text nodes. The content
+security policy allows the page's own script and style by digest and nothing else: the file can load and send nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from lens.explorer.data import StudyData, collect
+from lens.explorer.pack import Part, pack
+from lens.study.params import Study
+
+FOLDER = Path(__file__).parent
+
+
+def build(studies: Study | Sequence[Study], path: Path | None = None) -> Path:
+    """Write the explorer of one or several studies, complete or not at all; the same bytes for the same data.
+
+    Args:
+        path: None stands for `explorer.html` among the results of the (first) study.
+
+    Raises:
+        ConfigError, StoreError: tables, dictionaries or activations are missing; the message has the command.
+    """
+    studies = [studies] if isinstance(studies, Study) else list(studies)
+    path = path or studies[0].results / "explorer.html"
+    text = page([collect(study) for study in studies])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8", newline="\n")
+    temporary.replace(path)
+    return path
+
+
+def page(studies: Sequence[StudyData]) -> str:
+    """The whole page as text."""
+    style = (FOLDER / "explorer.css").read_text(encoding="utf-8")
+    script = "".join(path.read_text(encoding="utf-8") for path in sorted(FOLDER.glob("*.js")))
+    policy = f"default-src 'none'; script-src '{_digest(script)}'; style-src '{_digest(style)}'; base-uri 'none'"
+    title = f"TemporalLens explorer ({', '.join(study.name for study in studies)})"
+    parts = {
+        "csp": policy + "; form-action 'none'",
+        "title": html.escape(title),
+        "style": style,
+        "script": script,
+        "data": "\n".join(element for study in studies for element in _elements(study)),
+    }
+    text = (FOLDER / "page.html").read_text(encoding="utf-8")
+    for name, value in parts.items():
+        text = text.replace("{{" + name + "}}", value)
+    return text
+
+
+def _elements(study: StudyData) -> list[str]:
+    return [_element(study.study, study.name)] + [
+        _element(part, study.name, f' data-layer="{html.escape(layer)}"') for layer, part in study.layers.items()
+    ]
+
+
+def _element(part: Part, study: str, layer: str = "") -> str:
+    """A block of data, which a browser keeps and never runs."""
+    return f'<script type="application/octet-stream" data-study="{html.escape(study)}"{layer}>{pack(part)}</script>'
+
+
+def _digest(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

@@ -1,0 +1,51 @@
+"""What a figure function returns, and how it is written: SVG, PNG and the words that stand for it."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+from lens.figures.style import house_style
+
+
+class FigureError(ValueError):
+    """A table does not hold what a figure needs; the message names what is missing and what is there."""
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A drawn figure with its title, its caption (what was measured, n) and its alt text (the numbers it shows)."""
+
+    figure: Figure
+    title: str
+    caption: str
+    alt: str
+
+
+def save(plot: Plot, folder: Path, name: str) -> tuple[Path, Path, Path]:
+    """Write `name.svg`, `name.png` and `name.json` (title, caption, alt); the same plot gives the same bytes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    words = {"title": plot.title, "caption": plot.caption, "alt": plot.alt}
+    svg, png = BytesIO(), BytesIO()
+    with house_style():
+        # No date and no library version in the files: a re-run must not differ from what is committed.
+        about = {"Date": None, "Creator": None, "Title": plot.title, "Description": plot.alt}
+        FigureCanvasSVG(plot.figure).print_figure(svg, format="svg", metadata=about)
+        FigureCanvasAgg(plot.figure).print_figure(png, format="png", metadata={"Software": None})
+    text = json.dumps(words, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    contents = {".svg": svg.getvalue(), ".png": png.getvalue(), ".json": text.encode()}
+    return tuple(_write(folder / f"{name}{suffix}", data) for suffix, data in contents.items())
+
+
+def _write(path: Path, data: bytes) -> Path:
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_bytes(data)
+    os.replace(partial, path)
+    return path

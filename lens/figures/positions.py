@@ -1,0 +1,139 @@
+"""Per-position curves: how well each position is reconstructed, with and without BOS."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from lens.figures import data, style
+from lens.figures.panels import lines_of, panels
+from lens.figures.plot import Plot
+
+METRICS = {  # metric: (title, label of the y axis, where the measure is positive and starts at zero)
+    "mse": ("Reconstruction error by position", "squared error\n(of unit-scaled input)", True),
+    "fvu_global": ("Unexplained variance by position", "FVU about the\nglobal mean", True),
+    "fvu_position": ("Unexplained variance by position", "FVU about the\nposition's mean", True),
+    "l0": ("Active features by position", "L0\n(features per token)", True),
+    "delta_ce": ("Loss added to the language model by position", "ΔCE\n(nats per token)", False),
+    "kl": ("Divergence added to the language model by position", "KL\n(nats per token)", True),
+}
+REFERENCE = "standard"
+GROUPED_FROM, GROUPS_PER_OCTAVE = 16, 8  # positions from here on are averaged in groups, else the log axis is all noise
+
+
+def per_position_error(positions: pd.DataFrame, *, metric: str = "mse", bos: bool = False, claim: bool = True) -> Plot:
+    """A panel per layer with a line per variant; below, each variant against `standard`, paired by seed.
+
+    Args:
+        positions: the `positions` table; ablations are left out.
+        metric: one of `METRICS`.
+        bos: show position 0 too; the y axis is then logarithmic and the lower panels are left out.
+        claim: shade the positions that the paper calls early, and say what seeds the means are of.
+
+    Raises:
+        FigureError: the table has no such metric.
+    """
+    title, label, positive = METRICS[metric]
+    rows = data.pick(data.main_variants(positions), f"per_position_error({metric})", metric=metric)
+    rows = rows[(rows["position"] >= (0 if bos else 1)) & (rows["variant"] != "activations")]
+    last = int(rows["position"].max())
+    early = (last + 1) // 4
+    layers, variants = style.layers_in_order(rows["layer"]), style.in_order(rows["variant"])
+    grouped = _grouped(rows)
+    relative = pd.DataFrame() if bos or not positive else _relative(grouped)
+    levels = data.over_seeds(grouped, ["layer", "variant", "position"])
+
+    with style.house_style():
+        figure = style.new_figure(0.8 + (4.4 if relative.empty else 7.1) * lines_of(layers))
+        grid = panels(figure, layers, *((1,) if relative.empty else (2, [1.2, 1])))
+        for ax, layer in zip(grid.axes[0], layers, strict=True):
+            _lines(ax, levels[levels["layer"] == layer], variants)
+        if bos and positive:
+            grid.axes[0, 0].set_yscale("log")  # the row shares it
+        else:
+            style.frame(grid.axes[0], levels, bottom=0 if positive else None)
+        for ax in grid.left(0):
+            ax.set_ylabel(label)
+        if not relative.empty:
+            ratios = data.over_seeds(relative, ["layer", "variant", "position"])
+            for ax, layer in zip(grid.axes[1], layers, strict=True):
+                ax.axhline(0, color=style.look(REFERENCE).color, linewidth=1, dashes=(4, 1.6))
+                _lines(ax, ratios[ratios["layer"] == layer], variants)
+                ax.yaxis.set_major_locator(MaxNLocator(5))
+                ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: style.signed(100 * y, "+.3g") + " %"))
+            style.frame(grid.axes[1], ratios, show=0)
+            for ax in grid.left(1):
+                ax.set_ylabel("relative\nto standard")
+        for ax in grid.each():
+            style.position_axis(ax, last, 0 if bos else 1)
+            if claim:
+                ax.axvspan(1, early, color="#f3f2ec", zorder=0, linewidth=0)
+        for ax in grid.bottom():
+            ax.set_xlabel("position t (log scale)")
+        figure.align_ylabels()
+        style.variant_legend(figure, variants)
+
+    caption = (
+        f"Means over {data.count(int(rows['n'].max()))} held-out windows{', BOS included' if bos else ''}"
+        + ("" if relative.empty else "; below, relative to the standard dictionary of the same seed")
+        + (f". Positions 1 to {early}, shaded, are the early ones of the claim" if claim else "")
+        + f". Positions above {GROUPED_FROM} are averaged in groups, {GROUPS_PER_OCTAVE} to an octave."
+        + (f" {data.seeds_phrase(rows)}" if claim else "")
+    )
+    return Plot(figure, title, caption, _alt(title, rows, layers, variants, early, bos))
+
+
+def _grouped(rows: pd.DataFrame) -> pd.DataFrame:
+    """Positions above `GROUPED_FROM` averaged in groups of equal width on the log axis, for each run."""
+    t = rows["position"].to_numpy()
+    octave = np.floor(GROUPS_PER_OCTAVE * np.log2(np.maximum(t, 1) / GROUPED_FROM))
+    group = np.where(t <= GROUPED_FROM, t, 10_000 + octave)
+    runs = rows.assign(group=group).groupby(["layer", "variant", "seed", "group"], sort=True)
+    return runs.agg(value=("value", "mean"), position=("position", "mean")).reset_index()
+
+
+def _relative(grouped: pd.DataFrame) -> pd.DataFrame:
+    """Value over the standard dictionary's of the same layer, seed and position, minus 1; empty without a standard."""
+    keys = ["layer", "seed", "position"]
+    base = grouped[grouped["variant"] == REFERENCE][[*keys, "value"]]
+    others = grouped[grouped["variant"] != REFERENCE].merge(base, on=keys, suffixes=("", "_base"))
+    return others.assign(value=others["value"] / others["value_base"] - 1)
+
+
+def _lines(ax: Axes, curves: pd.DataFrame, variants: list[str]) -> None:
+    for place, variant in enumerate(variants):
+        curve = curves[curves["variant"] == variant]
+        if curve.empty:
+            continue
+        marks = style.look(variant, variants)
+        like = {"color": marks.color, "marker": marks.marker, "zorder": 3}
+        if (bos := curve[curve["position"] == 0]).size:
+            dodge = 0.09 * (place - (len(variants) - 1) / 2)
+            ax.plot(2.0**dodge - 1, bos["mean"], **like, linestyle="none")
+        curve = curve[curve["position"] >= 1]
+        t = curve["position"].to_numpy()
+        # Markers at powers of two, shifted a little from variant to variant so that none hides another.
+        wanted = 2.0 ** (np.arange(12) + place / (len(variants) + 1))
+        at = sorted({int(abs(t - w).argmin()) for w in wanted[wanted <= t[-1]]})
+        ax.plot(t, curve["mean"], **like, linestyle=marks.dashes, markevery=at)
+        ax.fill_between(t, curve["low"], curve["high"], color=marks.color, alpha=0.18, linewidth=0, zorder=2)
+
+
+def _alt(title: str, rows: pd.DataFrame, layers: list, variants: list, early: int, bos: bool) -> str:
+    means = rows.groupby(["layer", "variant", "position"])["value"].mean()
+    said = [f"{title}: one panel per layer ({', '.join(layers)}), one line per variant."]
+    for layer in layers:
+        for variant in variants:
+            if (layer, variant) not in means:
+                continue
+            curve = means[layer, variant]
+            head = f"BOS {data.short(curve.get(0, float('nan')))}, " if bos else ""
+            text = curve[curve.index >= 1]
+            said.append(
+                f"{style.layer_name(layer)}, {style.look(variant, variants).label}: {head}"
+                f"position 1 {data.short(text.iloc[0])}, mean of 1 to {early} {data.short(text.loc[:early].mean())}, "
+                f"mean of {early + 1} to {text.index[-1]} {data.short(text.loc[early + 1 :].mean())}."
+            )
+    return " ".join(said)

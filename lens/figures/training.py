@@ -1,0 +1,94 @@
+"""How training went: loss, temperature, active features and how far the masks moved."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.ticker import MaxNLocator
+
+from lens.figures import data, style
+from lens.figures.panels import lines_of, panels
+from lens.figures.plot import Plot
+
+TITLE = "Training curves"
+ROWS = {  # metric: (label of the y axis, logarithmic)
+    "loss": ("loss (eq. 8)\nper token", True),
+    "tau": ("temperature\nτ", True),
+    "l0": ("L0\nper token", False),
+    "mask_drift": ("mask drift\n/ initial norm", False),
+}
+
+
+def training_curves(history: pd.DataFrame) -> Plot:
+    """One column per layer, one row per quantity of `ROWS`, one line per variant.
+
+    Args:
+        history: the `history` table; a variant without a quantity (no mask, no temperature) has no line in that row,
+            and ablations are left out, unless there is nothing else.
+
+    Raises:
+        FigureError: the table has no loss.
+    """
+    data.pick(history, "training_curves", metric="loss")
+    history = main if len(main := data.main_variants(history)) else history
+    layers, variants = style.layers_in_order(history["layer"]), style.in_order(history["variant"])
+    metrics = [name for name in ROWS if name in set(history["metric"])]
+    curves = data.over_seeds(history[history["metric"].isin(metrics)], ["metric", "layer", "variant", "step"])
+    with style.house_style():
+        lines = lines_of(layers)
+        figure = style.new_figure(1.2 + (0.8 + (2.1 if lines == 1 else 1.9) * len(metrics)) * lines)
+        grid = panels(figure, layers, len(metrics))
+        for place, metric in enumerate(metrics):
+            line = grid.axes[place]
+            label, logarithmic = ROWS[metric]
+            for ax, layer in zip(line, layers, strict=True):
+                for variant in variants:
+                    _curve(ax, _one(curves, metric, layer, variant), style.look(variant, variants), variants, variant)
+                ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+            for ax in grid.left(place):
+                ax.set_ylabel(label)
+            row = curves[curves["metric"] == metric]
+            style.frame(line, row, bottom=0.9 * row["mean"].min() if logarithmic else None)
+            if logarithmic:
+                style.plain_log_axis(line[0])  # the row shares it
+        for ax in grid.bottom():
+            ax.set_xlabel("training step")
+        figure.align_ylabels()
+        style.variant_legend(figure, variants)
+    steps = int(history["step"].max()) + 1
+    caption = (
+        f"{data.count(steps)} steps. The loss of a weighted variant weighs the positions, so compare its "
+        "course, not its level, with that of an unweighted one. Mask drift is the distance of the mask logits from "
+        f"their initial values, relative to the norm of those. {data.seeds_phrase(history)}"
+    )
+    return Plot(figure, TITLE, caption, _alt(curves, metrics, layers, variants))
+
+
+def _one(curves: pd.DataFrame, metric: str, layer: str, variant: str) -> pd.DataFrame:
+    kept = (curves["metric"] == metric) & (curves["layer"] == layer) & (curves["variant"] == variant)
+    return curves[kept]
+
+
+def _curve(ax, curve: pd.DataFrame, marks: style.Look, variants: list[str], variant: str) -> None:
+    if curve.empty:
+        return
+    every = max(1, len(curve) // 6)
+    start = variants.index(variant) * every // max(1, len(variants))
+    ax.plot(
+        curve["step"], curve["mean"], color=marks.color, linestyle=marks.dashes, marker=marks.marker,
+        markevery=(start, every), linewidth=1.1, markersize=3, zorder=3,
+    )  # fmt: skip
+    ax.fill_between(curve["step"], curve["low"], curve["high"], color=marks.color, alpha=0.18, linewidth=0, zorder=2)
+
+
+def _alt(curves: pd.DataFrame, metrics: list[str], layers: list[str], variants: list[str]) -> str:
+    said = [f"Training curves, a column per layer ({', '.join(layers)}), a row per quantity ({', '.join(metrics)})."]
+    for layer in layers:
+        for variant in variants:
+            ends = []
+            for metric in metrics:
+                curve = _one(curves, metric, layer, variant)["mean"]
+                if len(curve):
+                    ends.append(f"{metric} {data.short(curve.iloc[0])} to {data.short(curve.iloc[-1])}")
+            if ends:
+                said.append(f"{style.layer_name(layer)}, {style.look(variant, variants).label}: {', '.join(ends)}.")
+    return " ".join(said)

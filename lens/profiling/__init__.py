@@ -1,0 +1,1 @@
+"""Everything about one dictionary by position, as tidy tables."""

@@ -1,0 +1,359 @@
+"""What the features of one layer's dictionaries do with position, as tidy tables: profiles, spans, clusters, masks."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from lens.dictionaries.model import SAE, init_pos_logits, position_mask
+from lens.measure import clusters, matching, spans
+from lens.measure.masks import fvu_rise, mask_profile_correlation
+from lens.measure.position_information import PositionInformation, positional
+from lens.measure.profiles import CLOCK_NAMES, PERMUTATIONS, Labelling, Profile, clock_bins, position_labelling, profile
+from lens.profiling.layer import SUMMARY, Dictionaries, Tables
+
+FIRST, SETTLED = "1", "8"  # labellings of all text positions, and of those after the steep start of a window
+GIVEN_NEWLINE = "8_given_newline"
+UNTRAINED = "untrained"
+UNTRAINED_WINDOWS = 64  # half of an untrained dictionary's features fire on any token: few windows are plenty
+MASK_STRIDE = 4  # every fourth window is enough for a ratio of errors
+MASK_KINDS = ("shuffled", "mean", "hard", "gauge_hard")
+FEATURES = [
+    "variant", "seed", "feature", "density", "positional", "p", "information", "fwhm", "centre", "mask_run",
+    "effective_ratio", "dwell", "autocorrelation_time", "token_share", "cluster", "shared_with_seeds",
+]  # fmt: skip
+REFERENCES = 10  # sets of null profiles for the gap statistic and for the paper's consistency
+MIN_PAIRS = 20  # shared features of two seeds; fewer say nothing about how features agree
+BOOTSTRAPS = 10  # resamplings of documents for the stability of clusters
+
+Key = tuple[str, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """One dictionary's profile and what follows from it."""
+
+    sae: SAE
+    profile: Profile
+    position: dict[str, PositionInformation]
+    spans: spans.Spans
+    mask_TK: np.ndarray | None
+
+    @property
+    def positional_K(self) -> np.ndarray:
+        return self.position[FIRST].significant_K
+
+
+def labellings(n: int, T: int, clocks: Mapping[str, np.ndarray]) -> dict[str, Labelling]:
+    """Position from 1 and from 8, each structural clock that ever starts (some tokenizers drop line breaks), and
+    position from 8 among tokens at equal distance from a line break."""
+    found = {FIRST: position_labelling(n, T, 1)}
+    if T > 2 * int(SETTLED):
+        found[SETTLED] = position_labelling(n, T, int(SETTLED))
+    for name, clock in clocks.items():
+        if (clock >= 0).any():
+            found[name] = Labelling(clock_bins(torch.as_tensor(clock)), CLOCK_NAMES)
+    if SETTLED in found and "since_newline" in found:
+        settled = found[SETTLED]
+        found[GIVEN_NEWLINE] = Labelling(settled.bins, settled.names, found["since_newline"].bins)
+    return found
+
+
+def feature_tables(
+    dictionaries: Dictionaries,
+    activations: Tensor,
+    block: Tensor,
+    n_blocks: int,
+    tokens: Tensor,
+    clocks: Mapping[str, np.ndarray],
+    *,
+    permutations: int = PERMUTATIONS,
+    seed: int = 0,
+) -> tuple[Tables, dict[Key, np.ndarray]]:
+    """The tables `summary` (a row per dictionary and measure), `features` (first seed) and `profiles` (of the method's
+    first seed), and the mean of each dictionary's features over each window [n, d_sae], for probes.
+
+    Args:
+        activations: held-out windows [n, T, d], raw.
+        block: [n] text block (document) of each window.
+        tokens: [n, T]; clocks: name -> [n, T] tokens since an event, -1 before the first.
+        permutations: of the labels of each labelling.
+    """
+    n, T, _ = activations.shape
+    labels = labellings(n, T, clocks)
+    options = {"permutations": permutations, "seed": seed}
+    profiles = profile(
+        dictionaries, activations, block, n_blocks, labels, tokens=tokens, lags=min(32, T - 2), **options
+    )
+    measured = {key: _measured(dictionaries[key], found) for key, found in profiles.items()}
+    few = slice(0, UNTRAINED_WINDOWS)
+    start = {(UNTRAINED, s): _start(sae) for (v, s), sae in dictionaries.items() if v == "temporallens"}
+    if start:
+        only_first = {FIRST: Labelling(labels[FIRST].bins[few], labels[FIRST].names)}
+        at_start = profile(start, activations[few], block[few], n_blocks, only_first, lags=min(32, T - 2), **options)
+        measured |= {key: _measured(start[key], found) for key, found in at_start.items()}
+
+    rows: list[tuple] = []
+    grouped: dict[Key, clusters.Clustering | None] = {}
+    for key, one in measured.items():
+        rows += _rows(key, _position_measures(one) | _span_measures(one) | _token_measures(one))
+        if key[0] != UNTRAINED:
+            grouped[key] = _cluster(one, seed)
+            rows += _rows(key, _cluster_measures(one, grouped[key], seed))
+            rows += _rows(key, _mask_measures(one, activations, seed))
+    pair_rows, shared = _pair_measures({k: m for k, m in measured.items() if k[0] != UNTRAINED}, grouped)
+    first_seed = min(s for _, s in dictionaries)
+    tables = {
+        "summary": pd.DataFrame(rows + pair_rows, columns=SUMMARY).dropna(subset="value"),
+        "features": _feature_table({k: m for k, m in measured.items() if k[1] == first_seed}, grouped, shared),
+        "profiles": _profile_table({k: m for k, m in measured.items() if k == ("temporallens", first_seed)}, grouped),
+    }
+    return tables, {key: found.window_means_NK for key, found in profiles.items()}
+
+
+def _start(sae: SAE) -> SAE:
+    """The dictionary that the run began with: null N6."""
+    return SAE.initialise(sae.config, torch.zeros(sae.config.d_in), sae.config.seed)
+
+
+def _measured(sae: SAE, found: Profile) -> Measured:
+    position = {
+        name: positional(found.observed[name], found.null[name], found.bin_sizes[name]) for name in found.observed
+    }
+    mask = sae.mask().detach().float().numpy() if sae.config.masked else None
+    return Measured(sae, found, position, spans.spans(found, mask, position[FIRST].significant_K), mask)
+
+
+def _rows(key: Key, values: Mapping[str, tuple[float, str]]) -> list[tuple]:
+    return [(*key, "text", name, value, 1, unit) for name, (value, unit) in values.items()]
+
+
+def _position_measures(m: Measured) -> dict[str, tuple[float, str]]:
+    values = {
+        "eligible_features": (float(m.position[FIRST].eligible_K.sum()), "features"),
+        "positional_features": (float(m.positional_K.sum()), "features"),
+        "always_on_features": (float(m.position[FIRST].always_on), "features"),
+    }
+    for name, found in m.position.items():
+        values[f"positional_share_{name}"] = (found.share_significant, "fraction of eligible features")
+        values[f"positional_share_{name}_null"] = (found.null_share, "fraction of eligible features")
+        values[f"information_{name}"] = (_median(found.u_corrected_K[found.eligible_K]), "fraction of firing entropy")
+    return values
+
+
+def _span_measures(m: Measured) -> dict[str, tuple[float, str]]:
+    s, has_width = m.spans, np.isfinite(m.spans.fwhm_K)
+    values = {
+        "span_fwhm": _median(s.fwhm_K),
+        "span_fwhm_permuted": _median(s.null_fwhm_K[has_width]),
+        "span_fwhm_frequency": _median(s.frequency_fwhm_K[has_width]),
+        **{f"span_fwhm_bin_{b}": v for b, v in spans.medians_by_density(s.fwhm_K, s.density_K).items()},
+        "span_effective_positions": _median(s.effective_positions_K),
+        "span_dwell": _median(s.dwell_K),
+        "span_autocorrelation_time": _median(s.autocorrelation_time_K),
+    }
+    if m.mask_TK is not None:
+        values["span_mask_run"] = _median(s.mask_run_K)
+        start = init_pos_logits(len(m.mask_TK), s.mask_run_K.size, torch.Generator().manual_seed(m.sae.config.seed))
+        values["span_mask_run_start"] = _median(
+            spans.longest_run(spans.above_half(position_mask(start, m.sae.config.tau).numpy()[1:]))
+        )
+    ratios = {
+        "span_effective_ratio": _median(s.effective_positions_ratio_K),
+        "span_participation_ratio": _median(s.participation_ratio_K),
+        "span_dwell_ratio": _median(s.dwell_ratio_K),
+        "span_autocorrelation_ratio": _median(s.autocorrelation_ratio_K),
+    }
+    return {k: (v, "positions") for k, v in values.items()} | {k: (v, "ratio to null") for k, v in ratios.items()}
+
+
+def _token_measures(m: Measured) -> dict[str, tuple[float, str]]:
+    """Share of firings on the most frequent token, of positional and of other features, at matched density."""
+    if m.profile.token_share_K is None:
+        return {}
+    eligible = m.position[FIRST].eligible_K
+    density = m.spans.density_K
+    bins = np.digitize(density, spans.DENSITY_EDGES)
+    kinds = {"positional": eligible & m.positional_K, "other": eligible & ~m.positional_K}
+    common = [b for b in np.unique(bins) if all((bins[k] == b).sum() >= spans.MIN_BIN_FEATURES for k in kinds.values())]
+    share = m.profile.token_share_K
+    return {
+        f"token_share_{name}": (
+            float(np.mean([np.median(share[kind & (bins == b)]) for b in common])) if common else np.nan,
+            "fraction of firings",
+        )
+        for name, kind in kinds.items()
+    }
+
+
+def _profiles(m: Measured) -> np.ndarray:
+    """Smoothed profile of firing over text positions [P, K]; amplitudes would carry the mask (see `spans.spans`)."""
+    return spans.smooth(m.profile.firings_TK)
+
+
+def _clustered(m: Measured) -> np.ndarray:
+    """Features that enter the clustering: those with a position profile, which flat and silent ones do not have."""
+    return np.flatnonzero(m.positional_K & np.isfinite(m.spans.fwhm_K))
+
+
+def _shifted_profiles(total_PC: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
+    """Null N4: each profile shifted by an offset of its own, then smoothed like the data; `REFERENCES` sets."""
+    rows = np.arange(len(total_PC))[:, None]
+    shifts = rng.integers(len(total_PC), size=(REFERENCES, total_PC.shape[1]))
+    return [spans.smooth(total_PC[(rows + s) % len(total_PC), np.arange(total_PC.shape[1])]) for s in shifts]
+
+
+def _cluster(m: Measured, seed: int) -> clusters.Clustering | None:
+    """Clusters of the positional features' profiles; None where there are too few of them."""
+    chosen = _clustered(m)
+    if len(chosen) < clusters.MIN_FEATURES:
+        return None
+    firings_BPC = m.profile.firings_BTK[:, 1:, chosen].astype(np.float64)
+    rng = np.random.default_rng(seed)
+    references = _shifted_profiles(firings_BPC.sum(0), rng)
+    smoothed = np.stack([spans.smooth(block) for block in firings_BPC])
+    return clusters.cluster(smoothed, references, rng, bootstraps=BOOTSTRAPS)
+
+
+def _cluster_measures(m: Measured, found: clusters.Clustering | None, seed: int) -> dict[str, tuple[float, str]]:
+    if found is None:
+        return {}
+    profiles = m.profile.firings_TK[:, _clustered(m)].astype(np.float64)
+    null = clusters.paper_consistency_null(_shifted_profiles(profiles, np.random.default_rng(seed)))
+    return {
+        "clusters_favoured": (float(found.K), "clusters"),
+        "clusters_stable": (float(found.stability.n_stable), "clusters"),
+        "cluster_silhouette": (found.silhouette, "silhouette"),
+        "cluster_silhouette_best": (float(np.nanmax(found.silhouette_K)), "silhouette"),
+        "cluster_cophenetic": (found.cophenetic, "correlation"),
+        "cluster_bootstrap_ari": (found.stability.ari, "adjusted Rand index"),
+        "cluster_consistency": (clusters.paper_consistency(spans.smooth(profiles)), "correlation"),
+        "cluster_consistency_null": (float(null.mean()), "correlation"),
+    }
+
+
+def _mask_measures(m: Measured, activations: Tensor, seed: int) -> dict[str, tuple[float, str]]:
+    if m.mask_TK is None:
+        return {}
+    effects = fvu_rise(m.sae, activations[::MASK_STRIDE], MASK_KINDS, torch.Generator().manual_seed(seed))
+    rate = m.profile.firings_BTK.sum(0) / m.profile.windows
+    correlation = mask_profile_correlation(m.mask_TK, rate, m.position[FIRST].eligible_K)
+    values = {f"fvu_rise_{kind}": (rise, "relative") for kind, rise in effects.rise.items()}
+    return values | {"mask_profile_correlation": (correlation.median, "correlation")}
+
+
+def _pair_measures(
+    measured: Mapping[Key, Measured], grouped: Mapping[Key, clusters.Clustering | None]
+) -> tuple[list[tuple], dict[Key, np.ndarray]]:
+    """Agreement of every pair of seeds of a variant, and in how many other seeds each feature recurs."""
+    rows, shared = [], {}
+    for variant in dict.fromkeys(v for v, _ in measured):
+        seeds = sorted(s for v, s in measured if v == variant)
+        S = len(seeds)
+        values: dict[str, np.ndarray] = {}
+        for (i, a), (j, b) in combinations(enumerate(seeds), 2):
+            one, other = measured[variant, a], measured[variant, b]
+            pair = _match(one, other)
+            for name, value in _agreement(one, other, pair, grouped[variant, a], grouped[variant, b]).items():
+                values.setdefault(name, np.full((S, S), np.nan))[[i, j], [j, i]] = value
+            for key, where in (((variant, a), np.arange(len(pair.permutation))), ((variant, b), pair.permutation)):
+                count = shared.setdefault(key, np.zeros(len(pair.permutation), int))
+                count[where] += pair.shared
+        for name, values_SS in values.items():
+            for s, value in zip(seeds, matching.seed_values(values_SS), strict=True):
+                rows.append((variant, s, "text", name, value, 1, "jackknife pseudo-value over pairs of seeds"))
+    return rows, shared
+
+
+def _match(a: Measured, b: Measured) -> matching.Matching:
+    weights = (w.detach().float().numpy() for sae in (a.sae, b.sae) for w in (sae.W_dec, sae.W_enc))
+    return matching.match(*weights)
+
+
+def _agreement(a: Measured, b: Measured, pair, clusters_a, clusters_b) -> dict[str, float]:
+    masks = None if a.mask_TK is None else (a.mask_TK[1:], b.mask_TK[1:])
+    eligible = (a.position[FIRST].eligible_K, b.position[FIRST].eligible_K)
+    found = matching.agreement(pair, (_profiles(a), _profiles(b)), eligible, masks)
+    values = {
+        "seed_shared_share": float(pair.shared.mean()),
+        "seed_mmcs": pair.mmcs,
+        "seed_pairs": float(found.n_pairs),
+    }
+    if found.n_pairs < MIN_PAIRS:
+        return values
+    values |= {
+        "seed_mask_correlation": found.mask_r.mean,
+        "seed_mask_correlation_null": found.mask_r.null,
+        "seed_mask_overlap": found.support_iou.mean,
+        "seed_mask_overlap_null": found.support_iou.null,
+        "seed_profile_correlation": found.profile_r.mean,
+        "seed_profile_correlation_null": found.profile_r.null,
+        "seed_centre_distance": found.centre_distance.mean,
+    }
+    if clusters_a is not None and clusters_b is not None:
+        values["cluster_seed_ari"] = matching.matched_ari(_labels(a, clusters_a), _labels(b, clusters_b), pair)
+    return values
+
+
+def _labels(m: Measured, found: clusters.Clustering | None) -> np.ndarray:
+    """Cluster of every feature [K]; -1 for those that were not clustered."""
+    labels = np.full(m.positional_K.size, -1)
+    if found is not None:
+        labels[_clustered(m)] = found.labels_K
+    return labels
+
+
+def _feature_table(measured: Mapping[Key, Measured], grouped, shared: Mapping[Key, np.ndarray]) -> pd.DataFrame:
+    parts = []
+    for (variant, s), m in measured.items():
+        if variant == UNTRAINED:
+            continue
+        K = m.positional_K.size
+        columns = {
+            "variant": variant, "seed": s, "feature": np.arange(K), "density": m.spans.density_K,
+            "positional": m.positional_K.astype(int), "p": m.position[FIRST].p_K,
+            "information": m.position[FIRST].u_corrected_K, "fwhm": m.spans.fwhm_K, "centre": m.spans.centre_K,
+            "mask_run": m.spans.mask_run_K, "effective_ratio": m.spans.effective_positions_ratio_K,
+            "dwell": m.spans.dwell_K, "autocorrelation_time": m.spans.autocorrelation_time_K,
+            "token_share": m.profile.token_share_K, "cluster": _labels(m, grouped[variant, s]),
+            "shared_with_seeds": shared.get((variant, s), np.zeros(K, int)),
+        }  # fmt: skip
+        parts.append(pd.DataFrame(columns))
+    return pd.concat(parts, ignore_index=True)[FEATURES]
+
+
+def _profile_table(measured: Mapping[Key, Measured], grouped) -> pd.DataFrame:
+    """Standardised profiles of the clustered features, columns p001, p002, ..., with their cluster and leaf order."""
+    parts = []
+    for key, m in measured.items():
+        found = grouped[key]
+        chosen = _clustered(m)
+        order = np.arange(len(chosen))
+        if found is not None:
+            leaves = clusters.hierarchy.leaves_list(found.linkage)
+            order[leaves] = np.arange(len(chosen))
+        z = clusters.standardise(_profiles(m)[:, chosen]).T.round(3)
+        part = pd.DataFrame(z, columns=[f"p{t:03d}" for t in range(1, z.shape[1] + 1)])
+        for i, (name, column) in enumerate(
+            {
+                "variant": key[0],
+                "seed": key[1],
+                "feature": chosen,
+                "cluster": _labels(m, found)[chosen],
+                "leaf": order,
+            }.items()
+        ):
+            part.insert(i, name, column)
+        parts.append(part)
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["variant", "seed", "feature"])
+
+
+def _median(values: np.ndarray) -> float:
+    finite = values[np.isfinite(values)]
+    return float(np.median(finite)) if len(finite) else np.nan

@@ -1,0 +1,110 @@
+"""Probes, decoding of position and the splice matrix of one layer, as tidy tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from lens.activations.language_model import LanguageModel
+from lens.activations.layers import Layer
+from lens.dictionaries.model import SAE
+from lens.measure.decoding import decode_position
+from lens.measure.fidelity import dictionary, splice_matrix
+from lens.measure.probing import Tasks, features, pooled, probe, random_dictionary, raw, zero_dictionary
+from lens.measure.reconstruction import buckets
+from lens.profiling.layer import INPUT, Dictionaries, Tables
+
+LANGUAGE_MODEL, ZERO, RANDOM = ("language_model", -1), ("zero_dictionary", -1), ("random_dictionary", -1)
+PROBING = ["variant", "seed", "task", "k", "metric", "value", "n", "unit"]
+DECODING = ["variant", "seed", "source", "first", "block", "metric", "value", "n", "unit"]
+SPLICE = ["variant", "seed", "replaced", "bucket", "value", "n", "unit"]
+SEED = 0
+FOLDS = 5
+DECODED_STRIDE = 2  # every other window
+DECODED_VARIANTS = ("temporallens", "standard", "shuffled_positions")
+
+
+def probing_tables(
+    dictionaries: Dictionaries,
+    means: Mapping[tuple[str, int], np.ndarray],
+    activations: Tensor,
+    contrast: Tensor,
+    tasks: Tasks,
+) -> Tables:
+    """Sparse probes of the language model, of every dictionary, of a zero and of a random one: the table `probing`.
+
+    Args:
+        means: mean features [n, d_sae] of each dictionary over each held-out window.
+        activations, contrast: raw windows [n, T, d] of the held-out and [m, T, d] of the contrasting text; the rows of
+            the tasks count through both.
+        tasks: see `lens.measure.probing.tasks_from_labels`. k = 0 stands for the probe on all coordinates.
+    """
+    config = next(iter(dictionaries.values())).config
+    encoders = {LANGUAGE_MODEL: raw(config)} | {key: features(sae) for key, sae in dictionaries.items()}
+    encoders |= {ZERO: features(zero_dictionary(config)), RANDOM: features(random_dictionary(config, SEED))}
+    scale = config.d_in**0.5  # the units of `features`
+    rows = []
+    for key, encode in tqdm(encoders.items(), desc="probe", unit="representation", mininterval=2):
+        family = "llm" if key == LANGUAGE_MODEL else "sae"
+        held_out = means[key] * scale if key in means else pooled(encode, activations)
+        X = np.concatenate([held_out, pooled(encode, contrast)])
+        for task in tasks.tasks:
+            for metric, value in probe(X, task, family).items():
+                k = int(metric.split("_")[2]) if "_top_" in metric else 0
+                rows.append((*key, task.name, k, metric, value, len(task.test_y), "accuracy"))
+    return {"probing": pd.DataFrame(rows, columns=PROBING)}
+
+
+def decoding_tables(dictionaries: Dictionaries, activations: Tensor, block: Tensor, blocks: list[str]) -> Tables:
+    """Held-out errors of decoding log2(1 + t) from the activation, from features and from the reconstruction error.
+
+    From position 1 and from 8, on every other window; features and errors of the first seed of each main variant: a
+    mask puts its position into its features, whether it learned one or not. The table `decoding`; none where the text
+    is a single document.
+    """
+    first_seed = min(seed for _, seed in dictionaries)
+    activations, block = activations[::DECODED_STRIDE], block[::DECODED_STRIDE]
+    present, block = block.unique(return_inverse=True)  # documents that hold a window, numbered without gaps
+    if len(present) < 2:
+        return {}  # one document: nothing is held out
+    blocks = [blocks[b] for b in present]
+    sources = {(*INPUT, "activation"): lambda x: x}
+    for (variant, seed), sae in dictionaries.items():
+        if seed == first_seed and variant in DECODED_VARIANTS:
+            sources[variant, seed, "features"] = sae.encode
+            sources[variant, seed, "error"] = lambda x, sae=sae: x - sae(x)
+    rows = []
+    for (variant, seed, source), represent in tqdm(sources.items(), desc="decode position", mininterval=2):
+        for first in (1, 8):
+            if activations.shape[1] <= 2 * first:
+                continue
+            folds = min(FOLDS, len(blocks))
+            found = decode_position(torch.no_grad()(represent), activations, block, len(blocks), first, folds)
+            for b, name in enumerate(blocks):
+                for metric, value in (("sse", found.sse_B[b]), ("sst", found.sst_B[b])):
+                    n = found.count_B[b]
+                    rows.append((variant, seed, source, first, name, metric, value, n, "squared log2 positions"))
+    return {"decoding": pd.DataFrame(rows, columns=DECODING)}
+
+
+def splice_tables(
+    model: LanguageModel, tokens: Tensor, layer: Layer, dictionaries: Mapping[tuple[str, int], SAE]
+) -> Tables:
+    """Added cross-entropy at the predictions of each bucket of positions when one bucket alone is replaced: `splice`.
+
+    One dictionary, the first seed of the method: the matrix is about where errors act, not about variants.
+    """
+    key = min((k for k in dictionaries if k[0] == "temporallens"), default=min(dictionaries))
+    where = {name: part for name, part in buckets(tokens.shape[1]).items() if name != "0"}
+    matrix = splice_matrix(model, tokens, layer, dictionary(dictionaries[key]), where)
+    rows = [
+        (*key, replaced, bucket, matrix[i, j], len(tokens), "nats")
+        for i, replaced in enumerate(where)
+        for j, bucket in enumerate(where)
+    ]
+    return {"splice": pd.DataFrame(rows, columns=SPLICE)}

@@ -1,0 +1,367 @@
+"""What a dictionary does at each position of a text: any dictionary, any language model, no training."""
+
+from __future__ import annotations
+
+import copy
+import html
+import json
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from datasets import Dataset
+from torch import Tensor
+from tqdm import tqdm
+
+from lens.activations import language_model
+from lens.activations.corpus import Windows, draw_windows
+from lens.activations.language_model import LanguageModel
+from lens.activations.layers import Layer
+from lens.activations.split import Text, as_dataset
+from lens.activations.statistics import input_statistics
+from lens.activations.store import write_json
+from lens.dictionaries.compatible import check_fits
+from lens.dictionaries.dictionary import Dictionary
+from lens.dictionaries.load import load
+from lens.dictionaries.model import SAE
+from lens.dictionaries.wrapped import Encodes, Wrapped
+from lens.figures import features as feature_figures
+from lens.figures import positions as position_figures
+from lens.figures.plot import FigureError, Plot
+from lens.figures.plot import save as save_plot
+from lens.measure import profiles, spans
+from lens.measure.position_information import NULL_DRAWS, positional
+from lens.profiling.layer import fidelity_tables, join, reconstruction_tables
+
+BATCH_WINDOWS = 16  # per forward pass
+KEY = ("dictionary", 0)  # variant and seed in the tables, which are shaped like those of a study
+
+
+class ProfileError(ValueError):
+    """A profile cannot be taken of this dictionary, model and text; the message says what does not fit."""
+
+
+@dataclass(frozen=True)
+class About:
+    """What was profiled: enough to do it again."""
+
+    dictionary: str
+    model: str
+    layer: str
+    text: str
+    """sha256 of the text"""
+    windows: int
+    length: int
+    """T, tokens of a window with BOS at position 0"""
+    fidelity_windows: int
+    """windows on which the dictionary was spliced into the model"""
+    permutations: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class PositionProfile:
+    """The result of `profile`: tidy tables, figures of them, and a way to disk."""
+
+    about: About
+    summary: pd.DataFrame
+    """measure by measure, over `text` positions or `all` with BOS (columns positions, metric, value, n, unit): fvu, the
+    same without outlier tokens (norm above 10 times the median: massive activations) and their number, l0, delta_ce
+    and kl (`all`: BOS is replaced as well, the predictions scored are the same), share of positional features, and more
+    (see `lens.profiling.layer`)"""
+    positions: pd.DataFrame
+    """the same by position: fvu_global, fvu_position, mse, l0, sq_norm, delta_ce, kl, ... (position, metric, value, n,
+    unit); position t of delta_ce and kl is the prediction of token t + 1"""
+    features: pd.DataFrame
+    """a row per feature: density, positional (false discovery rate 5 %), p, information (share of the firing entropy
+    that position explains, chance taken off), fwhm and its null, centre, effective_ratio, dwell, autocorrelation_time,
+    token_share; nan where a feature fires too rarely to tell (see `lens.measure.spans`)"""
+    rates: pd.DataFrame
+    """firing rate by position (index: 1..T-1) and feature (columns)"""
+    null_rates: pd.DataFrame
+    """low and high of each feature: where 95 % of its rates lie when each window's positions are shifted in a circle"""
+
+    def plot_positions(
+        self, metric: str = "fvu_global", *, others: Sequence[PositionProfile] = (), bos: bool = False
+    ) -> Plot:
+        """A per-position curve: `fvu_global`, `fvu_position`, `mse`, `l0`, `delta_ce` or `kl`.
+
+        Args:
+            others: profiles to draw beside this one.
+            bos: show position 0 too, on a logarithmic axis.
+
+        Raises:
+            FigureError: there is no such metric, it was not measured, or two profiles have one name.
+        """
+        if metric not in position_figures.METRICS:
+            raise FigureError(f"no curve {metric!r}: choose one of {', '.join(position_figures.METRICS)}")
+        drawn = [self, *others]
+        if missing := [p.name for p in drawn if metric not in set(p.positions["metric"])]:
+            hint = "; profile with fidelity of 1 or more" if metric in ("delta_ce", "kl") else ""
+            raise FigureError(f"{metric} was not measured of {', '.join(missing)}{hint}")
+        if len({p.name for p in drawn}) < len(drawn):
+            raise FigureError(f"two profiles have one name: {', '.join(p.name for p in drawn)}")
+        curves = [p.positions.assign(layer=p.about.layer, variant=p.name, seed=0) for p in drawn]
+        return position_figures.per_position_error(pd.concat(curves), metric=metric, bos=bos, claim=False)
+
+    def plot_features(self) -> Plot:
+        """Information and width of every feature against its density, and the widths that chance gives."""
+        return feature_figures.overview(self.features)
+
+    def plot_feature(self, feature: int) -> Plot:
+        """One feature's firing rate by position, with its null band.
+
+        Raises:
+            FigureError: there is no such feature.
+        """
+        where = f"layer {self.about.layer} of {self.about.model}"
+        return feature_figures.card(feature, self.features, self.rates, self.null_rates, where)
+
+    def save(self, folder: Path | str) -> Path:
+        """Write every table as CSV, `about.json` and the figures into `folder`, which is made; the folder."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in ("summary", "positions", "features", "rates", "null_rates"):
+            table = getattr(self, name)
+            table.to_csv(folder / f"{name}.csv", index=name in ("rates", "null_rates"), float_format="%.6g")
+        write_json(folder / "about.json", asdict(self.about))
+        measured = set(self.positions["metric"])
+        for metric in position_figures.METRICS:
+            if metric in measured:
+                save_plot(self.plot_positions(metric), folder, metric)
+        save_plot(self.plot_features(), folder, "features")
+        return folder
+
+    @classmethod
+    def read(cls, folder: Path | str) -> PositionProfile:
+        """What `save` wrote.
+
+        Raises:
+            ProfileError: a file is missing.
+        """
+        folder = Path(folder)
+        try:
+            about = About(**json.loads((folder / "about.json").read_text()))
+            plain = {name: pd.read_csv(folder / f"{name}.csv") for name in ("summary", "positions", "features")}
+            rates = pd.read_csv(folder / "rates.csv", index_col=0).rename(columns=int)
+            null = pd.read_csv(folder / "null_rates.csv", index_col=0)
+        except FileNotFoundError as error:
+            raise ProfileError(f"{folder} holds no profile: {error.filename} is missing") from None
+        return cls(about, **plain, rates=rates, null_rates=null)
+
+    @property
+    def name(self) -> str:
+        """What figures call the dictionary: the last part of where it came from."""
+        return Path(self.about.dictionary).name
+
+    def headline(self) -> pd.DataFrame:
+        """The few numbers to look at first, over text positions: columns measure, value, unit."""
+        rows = self.summary[self.summary["positions"] == "text"].set_index("metric")
+        value = rows["value"]
+        shown = [("FVU", "fvu", "fraction of variance")]
+        if value["outlier_tokens"]:
+            tokens = f"{value['outlier_tokens']:.0f} of {rows.loc['outlier_tokens', 'n']:.0f} tokens"
+            held = f"{tokens} with massive activations, which hold {value['outlier_share']:.0%} of the variance"
+            shown.append((f"FVU without {held}", "fvu_without_outliers", "fraction of variance"))
+        shown += [
+            ("L0", "l0", "features per token"), ("ΔCE", "delta_ce", "nats per token"), ("KL", "kl", "nats per token"),
+        ]  # fmt: skip
+        if "positional_share" in value:
+            tested = rows.loc["positional_share", "n"]
+            shown.append((f"positional, of {tested:.0f} features tested", "positional_share", "fraction of features"))
+            shown.append(("the same in shifted windows", "positional_share_null", "fraction of features"))
+        return pd.DataFrame(
+            [(name, value[metric], unit) for name, metric, unit in shown if metric in value],
+            columns=["measure", "value", "unit"],
+        )
+
+    def __repr__(self) -> str:
+        a = self.about
+        lines = [f"{r.measure:<60} {r.value:.3g} {r.unit}" for r in self.headline().itertuples()]
+        where = f"layer {a.layer} of {a.model}, {a.windows} windows of {a.length} tokens"
+        return "\n".join([f"PositionProfile of {a.dictionary}, {where}", *lines])
+
+    def _repr_html_(self) -> str:
+        title = html.escape(self.__repr__().partition("\n")[0])
+        return f"<p>{title}</p>{self.headline().to_html(index=False, float_format='{:.3g}'.format, border=0)}"
+
+
+def profile(
+    sae: SAE | Dictionary | Encodes | Path | str,
+    model: LanguageModel | str,
+    text: Text,
+    *,
+    layer: Layer | None = None,
+    windows: int = 256,
+    length: int | None = None,
+    fidelity: int = 16,
+    permutations: int = profiles.PERMUTATIONS,
+    seed: int = 0,
+) -> PositionProfile:
+    """Profile a dictionary by position on a text. Costs the language model's forward passes and little more.
+
+    Args:
+        sae: a dictionary, or where to find one (`lens.load`: a folder or a hub id, of any format it knows), or a module
+            of any library with `encode` and `decode` (`lens.dictionaries.wrapped`). It is copied and left as it is.
+        model: a language model, or its name (`lens.activations.language_model.load`).
+        text: a corpus by name, the path of a UTF-8 text file, a list of documents, or a data set with `text` and
+            `document`. It should be text that the dictionary was not trained on.
+        layer: the block after which the dictionary reads; by default the one that it says it was trained on.
+        windows: how many, without overlap, spread over all documents. A feature needs 100 firings for a test of
+            position and 300 for a width: with 256 windows of 128 tokens, a density of 0.3 % and 1 %.
+        length: T, tokens of a window with BOS at position 0; by default 128, or the dictionary's T if that is less.
+        fidelity: windows on which the reconstruction is spliced into the model, for Delta CE and KL; 0: none.
+        permutations: of the null of the position test, at least 40.
+        seed: draws windows and permutations.
+
+    Raises:
+        ProfileError: no layer is known, a context longer than the dictionary's positions, or a model without BOS.
+        ValueError: the dictionary does not fit the model's width or the hook, or the text is too short; both sides
+            are named. See `lens.load` and `lens.activations.corpus` for what else can be wrong with either.
+    """
+    if permutations < 2 * NULL_DRAWS:
+        raise ProfileError(f"{permutations} permutations are too few for a test: pass at least {2 * NULL_DRAWS}")
+    text = as_dataset(text)
+    source = str(sae) if isinstance(sae, str | Path) else None
+    sae = copy.deepcopy(sae) if source is None else load(source)
+    model = language_model.load(model) if isinstance(model, str) else model
+    sae = sae if isinstance(sae, SAE | Dictionary) else Wrapped(sae, model.d_model)
+    name = (sae.config.variant or type(sae).__name__) if source is None else source
+    layer = _layer_of(sae) if layer is None else layer
+    check_fits(sae, model, layer)
+    _warn_of_another_model(sae.config.model, model.name)
+    length = _length_of(sae) if length is None else length
+    _check_length(sae, length)
+    if fidelity and not model.causal:
+        raise ProfileError(f"{model.name} is an encoder and predicts no next token: pass fidelity=0")
+    cut = _windows(text, model, windows, length, seed)
+    tokens, block = torch.as_tensor(cut.tokens), torch.as_tensor(cut.document)
+    step = tqdm(total=4, unit="step", leave=False)  # under it, each step has a bar of its own where it has parts
+    step.set_description("profile: language model")
+    x = _residual_stream(model, tokens, layer)
+    _next(step, "reconstruction")
+    statistics = input_statistics(x)
+    dictionaries = {KEY: sae.float().cpu()}
+    parts = [reconstruction_tables(dictionaries, x, block, cut.documents, statistics.mean_square_norm**-0.5)]
+    _next(step, f"splice into the model, {fidelity} windows" if fidelity else "no splice")
+    if fidelity:
+        parts.append(fidelity_tables(model, tokens[:fidelity], layer, dictionaries, statistics.mean))
+        sae.cpu()  # splicing moves it to the model's device
+    tables = join(*parts)
+    _next(step, f"position test, {permutations} permutations")
+    found = profiles.profile(
+        dictionaries, x, torch.zeros(len(x), dtype=torch.long), 1,
+        {"position": profiles.position_labelling(*tokens.shape)},
+        permutations=permutations, lags=min(32, length - 2), tokens=tokens, seed=seed,
+    )[KEY]  # fmt: skip
+    step.close()
+    features, share = _features(sae, found)
+    summary = pd.concat([_own_rows(tables["summary"]), share], ignore_index=True)
+    firings = found.firings_TK / found.windows
+    about = About(name, model.name, str(layer), cut.digest, windows, length, min(fidelity, windows), permutations, seed)
+    return PositionProfile(
+        about, summary, _own_rows(tables["positions"]), features,
+        pd.DataFrame(firings, index=pd.RangeIndex(1, length, name="position")), _null_band(found),
+    )  # fmt: skip
+
+
+def _next(step: tqdm, name: str) -> None:
+    step.update()
+    step.set_description(f"profile: {name}")
+
+
+def _warn_of_another_model(trained_on: str, name: str) -> None:
+    """A model goes by several names, so that one name which is not the other is no proof."""
+    if trained_on and trained_on.split("/")[-1].lower() != name.split("/")[-1].lower():
+        warnings.warn(
+            f"the dictionary says that it was trained on {trained_on}, and is profiled on {name}", stacklevel=3
+        )
+
+
+def _layer_of(sae: SAE | Dictionary) -> Layer:
+    if not sae.config.layer:
+        if hook := getattr(sae.config, "hook", ""):
+            raise ProfileError(f"the dictionary reads {hook}, which is not the residual stream after a block")
+        raise ProfileError("the dictionary does not say which layer it reads: pass layer= (--layer on a command line)")
+    return int(sae.config.layer) if sae.config.layer.isdecimal() else sae.config.layer
+
+
+def _length_of(sae: SAE | Dictionary) -> int:
+    return min(128, sae.config.n_positions or 128)
+
+
+def _check_length(sae: SAE | Dictionary, length: int) -> None:
+    trained = sae.config.n_positions
+    if trained is not None and length > trained:
+        raise ProfileError(
+            f"windows of {length} tokens asked for, this dictionary has positions 0..{trained - 1}: "
+            f"pass length={trained} or less"
+        )
+    if length < 8:
+        raise ProfileError(f"windows of {length} tokens are too short for a profile: pass length=8 or more")
+
+
+def _windows(text: Dataset, model: LanguageModel, n: int, length: int, seed: int) -> Windows:
+    if model.bos_id is None:
+        raise ProfileError(f"the tokenizer of {model.name} has no BOS token to put at position 0")
+    options = {"starts": "disjoint", "bos_id": model.bos_id, "seed": seed}
+    return draw_windows(text, model.tokenizer, n, length, **options)
+
+
+def _residual_stream(model: LanguageModel, tokens: Tensor, layer: Layer) -> Tensor:
+    """Activations [n, T, d] in the model's precision, on the CPU."""
+    batches = tqdm(tokens.split(BATCH_WINDOWS), desc="language model", unit="batch", mininterval=2)
+    return torch.cat([model.residual_stream(batch, [layer])[layer].cpu() for batch in batches])
+
+
+def _own_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the dictionary and of the activations, without the columns that tell dictionaries apart."""
+    return table.drop(columns=["variant", "seed"])
+
+
+def _features(sae: SAE | Dictionary, found: profiles.Profile) -> tuple[pd.DataFrame, pd.DataFrame]:
+    position = positional(found.observed["position"], found.null["position"], found.bin_sizes["position"])
+    T = found.firings_BTK.shape[1]
+    mask = sae.mask().detach().float().numpy()[:T] if sae.config.masked else None
+    s = spans.spans(found, mask, position.significant_K)
+    features = pd.DataFrame(
+        {
+            "feature": np.arange(sae.config.d_sae),
+            "density": s.density_K,
+            "positional": position.significant_K,
+            "p": position.p_K,
+            "information": np.where(position.eligible_K, position.u_corrected_K, np.nan),
+            "fwhm": s.fwhm_K,
+            "fwhm_null": s.null_fwhm_K,
+            "centre": s.centre_K,
+            "effective_ratio": s.effective_positions_ratio_K,
+            "mask_run": s.mask_run_K,
+            "dwell": s.dwell_K,
+            "dwell_ratio": s.dwell_ratio_K,
+            "autocorrelation_time": s.autocorrelation_time_K,
+            "token_share": found.token_share_K,
+        }
+    )
+    if not sae.config.masked:
+        features = features.drop(columns="mask_run")
+    eligible = int(position.eligible_K.sum())
+    share = pd.DataFrame(
+        [
+            ("text", "eligible_features", float(eligible), sae.config.d_sae, "features"),
+            ("text", "positional_share", position.share_significant, eligible, "fraction of eligible features"),
+            ("text", "positional_share_null", position.null_share, eligible, "fraction of eligible features"),
+        ],
+        columns=["positions", "metric", "value", "n", "unit"],
+    ).dropna(subset="value")
+    return features, share
+
+
+def _null_band(found: profiles.Profile) -> pd.DataFrame:
+    """A circular shift makes all positions alike, so the band of a feature is one for all of them."""
+    rates = found.permuted_firings_RTK.reshape(-1, found.permuted_firings_RTK.shape[-1]) / found.windows
+    low, high = np.quantile(rates, [0.025, 0.975], axis=0)
+    return pd.DataFrame({"low": low, "high": high}, index=pd.RangeIndex(len(low), name="feature"))

@@ -1,0 +1,250 @@
+"""A study: every knob of one run of the pipeline, read from a parameter file and checked before anything starts."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from ruamel.yaml import YAML, YAMLError
+
+from lens import checkout
+from lens.activations.layers import EMBEDDING, Layer
+from lens.errors import ConfigError, suggest
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Names of the training, the held-out and a contrasting text (see `lens.activations.corpus.load`)."""
+
+    train: str
+    test: str
+    contrast: str = "pandas-docs"
+
+
+@dataclass(frozen=True)
+class WindowRule:
+    """How token windows are cut: BOS at t = 0, then `length - 1` tokens of one document."""
+
+    length: int
+    train: int
+    test: int
+    fidelity: int
+    contrast: int = 256
+    starts: Literal["random", "fixed"] = "random"
+    bos: bool = True
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Dictionary:
+    """Preset of the training recipe and width of the dictionary, as a multiple of the model's width."""
+
+    preset: Literal["paper", "literal", "companion"] = "paper"
+    expansion: int = 1
+
+
+@dataclass(frozen=True)
+class Training:
+    """Optimiser steps, logging interval, and fields of the recipe that this study changes."""
+
+    steps: int
+    log_every: int = 20
+    overrides: dict = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Ablations:
+    """Layers, variants and seeds (empty: the study's) of the ablation runs."""
+
+    layers: tuple[Layer, ...] = ()
+    variants: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Sizes of the runs on planted truth: training steps and seeds, and windows and their length."""
+
+    steps: tuple[int, ...] = (1000, 10000)
+    seeds: tuple[int, ...] = (0,)
+    windows: int = 400
+    length: int = 128
+
+
+@dataclass(frozen=True)
+class Study:
+    """One run of the pipeline; its results live in `results/<name>`, its big files in `artifacts/<name>`.
+
+    Claims about layers are judged on `main_layers` (empty: every block of `layers`). The other layers are there for
+    trends over depth and as controls; `control_seeds` (empty: all of `seeds`) are trained on them.
+
+    A study loaded with `out` writes everything into that folder instead, and only reads what the pipeline has made.
+    """
+
+    name: str
+    params_file: Path
+    model: str
+    layers: tuple[Layer, ...]
+    corpus: Corpus
+    windows: WindowRule
+    dictionary: Dictionary
+    training: Training
+    variants: tuple[str, ...]
+    seeds: tuple[int, ...]
+    ablations: Ablations
+    main_layers: tuple[Layer, ...] = ()
+    control_seeds: tuple[int, ...] = ()
+    calibration: Calibration = Calibration()
+    out: Path | None = None
+
+    @property
+    def results(self) -> Path:
+        """Small results, tracked by git."""
+        return self.out or checkout.root() / "results" / self.name
+
+    @property
+    def artifacts(self) -> Path:
+        """Activations and checkpoints, cached by DVC."""
+        return checkout.root() / "artifacts" / self.name
+
+    def dictionaries(self, kind: Literal["dictionaries", "ablations"], layer: Layer) -> Path:
+        """Folder of one layer's trained dictionaries."""
+        return (self.out or self.artifacts) / kind / f"layer_{layer}"
+
+    @property
+    def main(self) -> tuple[Layer, ...]:
+        """The layers that claims are judged on, from the shallowest."""
+        return self.main_layers or tuple(x for x in self.layers if x != EMBEDDING) or self.layers
+
+    def seeds_at(self, layer: Layer) -> tuple[int, ...]:
+        """Seeds of the dictionaries of a layer."""
+        return self.seeds if layer in self.main or not self.control_seeds else self.control_seeds
+
+    @property
+    def ablation_seeds(self) -> tuple[int, ...]:
+        """Seeds of the ablations; a subset of `seeds`, so that every ablation has its pair."""
+        return self.ablations.seeds or self.seeds
+
+    @property
+    def pool(self) -> Path:
+        """Finished and unfinished work keyed by a digest of all that decides it; shared by studies, safe to delete."""
+        return checkout.root() / "artifacts" / "pool"
+
+    @classmethod
+    def load(cls, study: str | Path = "params.yaml", out: str | Path | None = None) -> Study:
+        """Read a study by its name (`quick`, `full`, ...) or by its parameter file.
+
+        Args:
+            out: folder for everything that is written, e.g. `scratch/try`; None, or the study's own results folder,
+                stands for `results/<name>` and `artifacts/<name>`.
+
+        Raises:
+            ConfigError: no such study, or a key that is unknown, missing, mistyped or out of range.
+        """
+        path = _params_path(study)
+        try:
+            raw = YAML(typ="safe").load(path.read_text(encoding="utf-8"))  # YAML 1.2: 3e-4 is a number, `no` a word
+        except YAMLError as error:
+            raise ConfigError(f"{path}: not readable as YAML: {error}") from None
+        if not isinstance(raw, dict):
+            raise ConfigError(f"{path}: expected a mapping of parameters, found {type(raw).__name__}")
+        name = raw.pop("study", None)
+        for key in ("root", "params_file"):  # for DVC, which resolves its own working folder
+            raw.pop(key, None)
+        raw |= {"name": name, "params_file": path}
+        loaded = _checked(_build(cls, raw, path.name), path.name)
+        if out is None or (checkout.root() / out).resolve() == loaded.results.resolve():
+            return loaded
+        return dataclasses.replace(loaded, out=(checkout.root() / out).resolve())
+
+
+def _params_path(study: str | Path) -> Path:
+    given = Path(study)
+    for path in (given, checkout.root() / given, checkout.root() / "studies" / str(study) / "params.yaml"):
+        if path.is_file():
+            return path
+    default = checkout.root() / "params.yaml"
+    if str(study) == "quick" and default.is_file():
+        return default
+    names = ["quick", *sorted(p.parent.name for p in (checkout.root() / "studies").glob("*/params.yaml"))]
+    close = suggest(str(study), names)
+    raise ConfigError(f"no study or parameter file {str(study)!r}{close}; studies: {', '.join(names)}")
+
+
+def _build(kind: type, raw: dict, where: str):
+    """An instance of dataclass `kind` from a mapping, with every key and type checked."""
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{where}: expected a mapping, found {raw!r}")
+    hints = typing.get_type_hints(kind)
+    fields = {f.name: f for f in dataclasses.fields(kind)}
+    for key in raw:
+        if key not in fields:
+            raise ConfigError(f"{where}: unknown parameter {key!r}{suggest(str(key), fields)}")
+    values = {}
+    for name, f in fields.items():
+        shown = "study" if (kind, name) == (Study, "name") else name
+        if raw.get(name) is not None:
+            values[name] = _convert(hints[name], raw[name], f"{where}: {shown}")
+        elif f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
+            raise ConfigError(f"{where}: parameter {shown!r} is missing")
+    return kind(**values)
+
+
+def _convert(hint, value, where: str):
+    if dataclasses.is_dataclass(hint):
+        return _build(hint, value, where)
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise ConfigError(f"{where}: expected a list, found {value!r}")
+        return tuple(_convert(args[0], item, where) for item in value)
+    if origin is Literal:
+        if value not in args:
+            raise ConfigError(f"{where}: {value!r} is not one of {', '.join(map(repr, args))}")
+        return value
+    kinds = args if origin in (typing.Union, types.UnionType) else (origin or hint,)
+    if bool not in kinds and isinstance(value, bool) or not isinstance(value, kinds):
+        wanted = " or ".join(k.__name__ for k in kinds)
+        raise ConfigError(f"{where}: expected {wanted}, found {value!r}")
+    return value
+
+
+def _checked(study: Study, where: str) -> Study:
+    w = study.windows
+    for name, value, least in (
+        ("windows.length", w.length, 2),
+        ("windows.train", w.train, 1),
+        ("windows.test", w.test, 1),
+        ("windows.fidelity", w.fidelity, 0),
+        ("windows.contrast", w.contrast, 1),
+        ("dictionary.expansion", study.dictionary.expansion, 1),
+        ("training.steps", study.training.steps, 1),
+        ("training.log_every", study.training.log_every, 1),
+        ("seeds (count)", len(study.seeds), 1),
+        ("layers (count)", len(study.layers), 1),
+        ("variants (count)", len(study.variants), 1),
+    ):
+        if value < least:
+            raise ConfigError(f"{where}: {name} must be at least {least}, found {value}")
+    if w.fidelity > w.test:
+        raise ConfigError(f"{where}: windows.fidelity ({w.fidelity}) is more than windows.test ({w.test})")
+    for layer in (*study.layers, *study.ablations.layers):
+        if isinstance(layer, str) and layer != EMBEDDING or isinstance(layer, int) and layer < 0:
+            raise ConfigError(f"{where}: layer {layer!r} is neither a block index from 0 nor {EMBEDDING!r}")
+    for name, part, whole in (
+        ("ablations.layers", study.ablations.layers, study.layers),
+        ("main_layers", study.main_layers, study.layers),
+        ("ablations.seeds", study.ablations.seeds, study.seeds),
+        ("control_seeds", study.control_seeds, study.seeds),
+    ):
+        if missing := [x for x in part if x not in whole]:
+            raise ConfigError(f"{where}: {name} {missing} are not among {list(whole)}")
+    for name in ("layers", "variants", "seeds"):
+        values = getattr(study, name)
+        if len(set(values)) < len(values):
+            raise ConfigError(f"{where}: {name} lists a value twice: {list(values)}")
+    return study

@@ -1,0 +1,182 @@
+"""The strict runner: one notebook of one study, executed by papermill, kept only if it could be made again.
+
+    python -m lens run 02_train --study params.yaml --layer 8
+
+Parameters are checked before the kernel starts; the executed copy is canonical (`lens.study.canonical`) and written in
+one rename; where and how long it ran goes to `results/<study>/runs/<stage>.json`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import nbformat
+import papermill
+from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.manager import AsyncKernelManager
+from nbformat import NotebookNode
+
+from lens import checkout
+from lens.study import notebooks
+from lens.study.canonical import canonical
+from lens.study.guard import unmoved
+from lens.study.hosts import write_record
+from lens.study.notebooks import ParameterError
+from lens.study.params import Study
+
+KERNEL_START_S = 300
+
+
+class RunError(RuntimeError):
+    """A notebook did not run to its end; the message says where the partly executed copy is."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One notebook with the parameters it will run with."""
+
+    notebook: Path
+    study: Study
+    parameters: dict[str, object]
+
+    @property
+    def stage(self) -> str:
+        """Name of the executed copy and of the run record, e.g. `02_train_layer_8`."""
+        layer = self.parameters.get("layer")
+        return self.notebook.stem if layer is None else f"{self.notebook.stem}_layer_{layer}"
+
+    @property
+    def executed(self) -> Path:
+        return self.study.results / "notebooks" / f"{self.stage}.ipynb"
+
+    @property
+    def record(self) -> Path:
+        return self.study.results / "runs" / f"{self.stage}.json"
+
+
+def plan(name: str, texts: Mapping[str, str]) -> Job:
+    """The job of notebook `name` with parameters given as texts, all checked; nothing is started or written.
+
+    Every parameter but `out` must be given, because a default that slips into `results/` is a result nobody asked for.
+
+    Raises:
+        ParameterError: unknown, missing or mistyped parameter, or a layer that is not in the study.
+        ConfigError: no such study.
+    """
+    path = notebooks.notebook_path(name)
+    contract = notebooks.parameters(path)
+    if "study" not in contract:
+        raise ParameterError(
+            f"{path.stem} belongs to no study: run it as "
+            f"papermill notebooks/{path.name} scratch/{path.name} -p name value"
+        )
+    values = notebooks.from_text(path.stem, contract, texts)
+    if missing := [p for p in contract if p not in values and p != "out"]:
+        flags = ", ".join(f"--{p} ({contract[p].annotation})" for p in missing)
+        raise ParameterError(f"{path.stem} needs {flags}; its parameters: {notebooks.listing(contract)}")
+    study = Study.load(str(values["study"]), values.get("out"))
+    layers = study.ablations.layers if path.stem == "03_ablations" else study.layers
+    if study.out is None and "layer" in values and values["layer"] not in layers:
+        raise ParameterError(
+            f"layer {values['layer']!r} is not in study {study.name!r} (layers {list(layers)}): add it to "
+            f"{study.params_file.name}, or try it out with --out scratch/{path.stem}"
+        )
+    values["study"] = _from_root(study.params_file)
+    if "out" in contract:
+        values["out"] = _from_root(study.results)
+    return Job(path, study, values)
+
+
+def run(job: Job) -> Path:
+    """Execute the job's notebook from the top of the project and return the path of the canonical copy.
+
+    Raises:
+        RunError: a cell failed or ended the kernel, or an output is not reproducible.
+        MovedError: code or parameters changed during the run.
+    """
+    for path in (job.executed, job.record):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+    scratch = checkout.root() / "scratch"
+    partial = scratch / "running" / f"{job.study.name}-{job.stage}-{os.getpid()}.ipynb"
+    failed = scratch / "failed" / f"{job.stage}.ipynb"
+    for path in (partial, failed):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+    started = time.monotonic()
+    try:
+        with unmoved(job.notebook.stem, job.study):
+            text = canonical(_execute(job, partial), _local_paths())
+    except BaseException as error:
+        if partial.is_file():
+            partial.replace(failed)
+            if isinstance(error, Exception):
+                raise RunError(f"{job.stage}: {error}\nthe notebook as far as it came: {_from_root(failed)}") from error
+        raise
+    partial.unlink()
+    write_record(job.record, job.stage, job.parameters, time.monotonic() - started)
+    temporary = job.executed.with_suffix(f".{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8", newline="\n")
+    temporary.replace(job.executed)
+    return job.executed
+
+
+def _kernel_manager(ipython_folder: str) -> type[AsyncKernelManager]:
+    """Starts the kernel of this very interpreter, whatever kernels and start-up files the user has installed."""
+    spec = KernelSpec(
+        argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=CRITICAL"],
+        display_name="Python 3",
+        language="python",
+        env={
+            "PYTHONHASHSEED": "0",
+            # Threads that wait without spinning: on a machine that does other work too, spinning costs most of it.
+            "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "passive"),
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(checkout.root()), os.environ.get("PYTHONPATH")])),
+            "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+            "IPYTHONDIR": ipython_folder,
+        },
+    )
+
+    class OwnKernelManager(AsyncKernelManager):
+        kernel_spec = spec
+
+    return OwnKernelManager
+
+
+def _execute(job: Job, partial: Path) -> NotebookNode:
+    with tempfile.TemporaryDirectory(prefix="lens-") as folder:
+        papermill.execute_notebook(
+            job.notebook,
+            partial,
+            job.parameters,
+            kernel_name="python3",
+            kernel_manager_class=_kernel_manager(folder),
+            progress_bar=False,
+            stderr_file=sys.stderr,
+            start_timeout=KERNEL_START_S,
+            cwd=checkout.root(),
+        )
+    executed = nbformat.read(partial, as_version=4)
+    for index, cell in enumerate(executed.cells):
+        if cell.cell_type != "code" or not cell.source.strip():
+            continue
+        errors = [output.ename for output in cell.outputs if output.output_type == "error"]
+        if errors or cell.execution_count is None:  # papermill takes `sys.exit()` for success
+            raise RunError(f"cell {index} ended the run early ({', '.join(errors) or 'not executed'})")
+    return executed
+
+
+def _local_paths() -> tuple[str, ...]:
+    paths = {checkout.root(), Path.home(), Path(sys.prefix), Path(tempfile.gettempdir())}
+    return tuple(sorted(str(path) for path in paths if len(path.parts) > 1))
+
+
+def _from_root(path: Path) -> str:
+    path = Path(path).resolve()
+    return path.relative_to(checkout.root()).as_posix() if path.is_relative_to(checkout.root()) else str(path)

@@ -1,0 +1,205 @@
+"""Training of all variants and seeds of one layer on the same batches, resumable at any point."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from lens.activations.statistics import InputStatistics, input_statistics
+from lens.activations.store import link_folders
+from lens.dictionaries.model import SAE, SAEConfig
+from lens.study import digests
+from lens.training.presets import TrainConfig
+from lens.training.run import Run, TrainingError, restore, snapshot
+from lens.training.step import Workspace
+
+CHECKPOINT_EVERY = 100  # optimiser steps between two savings of the whole state
+FRAMES = ("history", "position_weights", "late_weights", "summary")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training one layer leaves behind."""
+
+    folders: dict[tuple[str, int], Path]
+    """dictionary folder of each (variant, seed)"""
+    history: pd.DataFrame
+    """variant, seed, step, metric, value: at every logged step"""
+    position_weights: pd.DataFrame
+    """variant, seed, step, position, value: snapshots of w_t (runs with adaptive weights)"""
+    late_weights: pd.DataFrame
+    """variant, seed, position, value: mean of w_t over the last tenth of the steps (runs with adaptive weights)"""
+    summary: pd.DataFrame
+    """variant, seed, metric, value: invariants checked on the way, and the state of the masks at the end"""
+
+
+def window_order(n_windows: int, batch: int, steps: int, seed: int, first_step: int = 0) -> Iterator[Tensor]:
+    """Rows of each step's windows [batch]: one random permutation of all windows after the other, epochs joined.
+
+    The order depends on the arguments alone, so a resumed run draws what the uninterrupted one would have drawn.
+    """
+    epoch, permutation = -1, torch.empty(0, dtype=torch.long)
+    for step in range(first_step, steps):
+        wanted = range(step * batch, (step + 1) * batch)
+        rows = []
+        for index in wanted:
+            if index // n_windows != epoch:
+                epoch = index // n_windows
+                permutation = torch.randperm(n_windows, generator=torch.Generator().manual_seed(seed * 100_003 + epoch))
+            rows.append(permutation[index % n_windows])
+        yield torch.stack(rows)
+
+
+def shuffle_positions(x: Tensor, step: int, seed: int) -> Tensor:
+    """Permute the vectors of each window of x [B, P, d] on their own, so that row p says nothing about position."""
+    generator = torch.Generator().manual_seed(seed * 100_003 + step)
+    order = torch.rand(x.shape[:2], generator=generator).argsort(dim=1).to(x.device)
+    return x.gather(1, order[..., None].expand(-1, -1, x.shape[2]))
+
+
+def train_layer(
+    activations: Tensor,
+    configs: dict[str, TrainConfig],
+    seeds: Sequence[int],
+    folder: Path,
+    pool: Path,
+    *,
+    data_digest: str,
+    model: str = "",
+    layer: int | str = "",
+    order_seed: int = 0,
+    log_every: int = 20,
+    device: str | torch.device | None = None,
+) -> Trained:
+    """Train every variant with every seed on the residual stream of one layer.
+
+    Runs with equal steps and batches see the same windows in the same order; a seed sets the initial weights and mask
+    logits, and variants of one seed start from the same ones: their differences are paired by construction.
+
+    Args:
+        activations: training windows [n, T, d_in], memory-mapped or not; read a batch at a time.
+        configs: recipe of each variant.
+        folder: where `<variant>-seed<seed>/` dictionaries appear, all at once, when training has finished.
+        pool: where each run is kept under a digest of everything that decides its result. A call goes on from
+            unfinished state, and does not train again what is finished, whatever else it asks for.
+        data_digest: identifies the activations, so that no state is resumed on other data.
+
+    Raises:
+        TrainingError: the loss is not finite, every feature is silent, or there are fewer windows than a batch.
+    """
+    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    n, T, d_in = activations.shape
+    if n < (batch := max(config.batch_windows for config in configs.values())):
+        raise TrainingError(f"{n} training windows are fewer than one batch of {batch}; ask for more windows")
+    shared = {
+        "data": data_digest,
+        "model": model,
+        "layer": str(layer),
+        "order_seed": order_seed,
+        "log_every": log_every,
+        "device": device.type,
+        "torch": torch.__version__,
+        "code": digests.room(
+            "lens.training.train", without=("lens.training.presets",)
+        ),  # a recipe counts by its values
+    }
+    keys = {
+        (variant, seed): _key({"config": asdict(config), "variant": variant, "seed": seed, **shared})
+        for variant, config in configs.items()
+        for seed in seeds
+    }
+    finished = {run: pool / f"trained-{key}" for run, key in keys.items()}
+    statistics: InputStatistics | None = None
+    workspace = Workspace()
+    for steps, size in sorted({(config.steps, config.batch_windows) for config in configs.values()}):
+        missing = [
+            (variant, seed)
+            for variant, seed in keys
+            if (configs[variant].steps, configs[variant].batch_windows) == (steps, size)
+            and not finished[variant, seed].is_dir()
+        ]
+        if not missing:
+            continue
+        statistics = statistics or input_statistics(activations)
+        runs = [
+            Run(configs[v], _initial(v, configs[v], seed, statistics, (T, d_in), model, layer).to(device), workspace)
+            for v, seed in missing
+        ]
+        state = pool / f"train-{_key([keys[run] for run in missing])}"
+        _train(runs, activations, state, size, order_seed, log_every, layer)
+        _finish({finished[run]: trained for run, trained in zip(missing, runs, strict=True)}, state)
+    link_folders([finished[v, s] / f"{v}-seed{s}" for v, s in keys], folder)
+    return Trained(
+        {(variant, seed): folder / f"{variant}-seed{seed}" for variant, seed in keys},
+        *(
+            pd.concat([pd.read_csv(finished[run] / f"{name}.csv") for run in keys], ignore_index=True)
+            for name in FRAMES
+        ),
+    )
+
+
+def _key(identity: dict | list) -> str:
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _train(
+    runs: list[Run], activations: Tensor, state: Path, batch: int, order_seed: int, log_every: int, layer
+) -> None:
+    steps = runs[0].config.steps
+    device = runs[0].sae.W_enc.device
+    first = restore(runs, state)
+    progress = tqdm(total=steps, initial=first, desc=f"train layer {layer}", unit="step", mininterval=2)
+    for step, rows in enumerate(window_order(len(activations), batch, steps, order_seed, first), start=first):
+        x = activations.index_select(0, rows).to(device)
+        shuffled = {
+            bos: shuffle_positions(x[:, 0 if bos else 1 :], step, order_seed)
+            for bos in {run.config.include_bos for run in runs if run.config.positions == "shuffled"}
+        }
+        for run in runs:
+            log = step % log_every == 0 or step == steps - 1
+            run.step(x, shuffled.get(run.config.include_bos), log=log)
+        progress.update()
+        if (step + 1) % CHECKPOINT_EVERY == 0 and step + 1 < steps:
+            snapshot(runs, state, step + 1)
+    progress.close()
+
+
+def _finish(runs: dict[Path, Run], state: Path) -> None:
+    """Check the runs, write each to its folder in one rename, and only then drop the state of unfinished training."""
+    for run in runs.values():
+        run.check_finished()
+    for folder, run in runs.items():
+        temporary = folder.with_name(f".{folder.name}")
+        shutil.rmtree(temporary, ignore_errors=True)
+        run.sae.save(temporary / run.name)
+        for name in FRAMES:
+            run.table(name).to_csv(temporary / f"{name}.csv", index=False)
+        temporary.rename(folder)
+    shutil.rmtree(state, ignore_errors=True)
+
+
+def _initial(variant, config, seed, statistics, shape, model, layer) -> SAE:
+    T, d_in = shape
+    scale = 1.0 if config.input_scale == "raw" else statistics.mean_square_norm**-0.5
+    sae_config = SAEConfig(
+        d_in=d_in,
+        d_sae=config.expansion * d_in,
+        n_positions=T,
+        masked=config.masks != "none",
+        tau=config.tau_end,
+        input_scale=scale,
+        model=model,
+        layer=str(layer),
+        variant=variant,
+        seed=seed,
+    )
+    return SAE.initialise(sae_config, statistics.mean * scale, seed, config.mask_start)

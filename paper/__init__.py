@@ -1,0 +1,1 @@
+"""This one paper: its claims, their evidence, and its text."""

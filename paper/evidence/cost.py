@@ -1,0 +1,90 @@
+"""C21, C22, C30: what the masks cost, from timings that `make bench` takes."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+from scipy.stats import linregress
+
+from lens import checkout
+from lens.measure.stats import interval, seed_component
+from paper.evidence.measured import Measured, Missing
+from paper.evidence.readings import Evidence, Reading, attempt, exact
+
+TIMES = checkout.root() / "results" / "benchmarks" / "cost.json"
+PAPER_LENGTH = 128
+
+
+def linear_in_length(data: Measured) -> Evidence:
+    """C21: slope of log seconds per training step on log T, one per repetition; the masks' parameters beside it."""
+    times, beyond = _times(), "temporallens - standard"
+
+    def difference() -> Reading:
+        return _over_repetitions(times, beyond, _slopes(times, "temporallens") - _slopes(times, "standard"))
+
+    return Evidence(
+        (
+            _slope(times, "wall time", "temporallens"),
+            exact("mask parameters", 1.0, "T x k parameters: linear in T by construction"),
+        ),
+        controls={"standard": attempt("standard", lambda: _slope(times, "wall time, standard", "standard"))},
+        differences={beyond: attempt(beyond, difference)},
+        context=tuple(
+            exact(f"masks' share of all parameters, T = {T}", n["masks"] / n["all"], f"{n['masks']:,} of {n['all']:,}")
+            for T, n in times["parameters"].items()
+        ),
+    )
+
+
+def overhead(data: Measured) -> Evidence:
+    """C22: seconds per training step with masks and weights over those without, minus 1, at T = 128."""
+    return Evidence((_overhead(_times()),))
+
+
+def cited_efficiency(data: Measured) -> Evidence:
+    """C30: as C22; the cited method trains several dictionaries and is dearer than one, so there is nothing to keep."""
+    return Evidence(
+        (attempt("wall time", lambda: _overhead(_times())),),
+        untestable="the method cited trains several dictionaries in parallel with a shared penalty; it claims no lower "
+        "cost that could be maintained. The reading is the overhead over one standard dictionary",
+    )
+
+
+def _slope(times: dict, name: str, variant: str) -> Reading:
+    return _over_repetitions(times, name, _slopes(times, variant))
+
+
+def _over_repetitions(times: dict, name: str, values: np.ndarray) -> Reading:
+    return Reading(name, interval(values.mean(), seed_component(values)), detail=_where(times, len(values)))
+
+
+def _slopes(times: dict, variant: str) -> np.ndarray:
+    seconds = np.stack([_seconds(times, variant, T) for T in times["lengths"]])  # [lengths, repetitions]
+    if len(seconds) < 2:
+        raise Missing(f"timings at {len(seconds)} length(s): a slope needs two")
+    return np.array([linregress(np.log(times["lengths"]), row).slope for row in np.log(seconds).T])
+
+
+def _overhead(times: dict) -> Reading:
+    masked, plain = (_seconds(times, variant, PAPER_LENGTH) for variant in ("temporallens", "standard"))
+    logs = np.log(masked / plain)
+    found = interval(logs.mean(), seed_component(logs))
+    return Reading("wall time", found, "growth", detail=_where(times, len(logs)))
+
+
+def _times() -> dict:
+    if not TIMES.is_file():
+        raise Missing("no timings on record: run `make bench`")
+    return json.loads(TIMES.read_text(encoding="utf-8"))
+
+
+def _seconds(times: dict, variant: str, T: int) -> np.ndarray:
+    found = times["seconds"].get(variant, {}).get(str(T))
+    if not found:
+        raise Missing(f"no timings of {variant!r} at {T} positions: run `make bench`")
+    return np.array(found)
+
+
+def _where(times: dict, n: int) -> str:
+    return f"interval over {n} repetitions on {times['machine']}"

@@ -1,0 +1,212 @@
+"""What claims are judged by: a study's tables as arrays, complete or not at all."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from lens.activations.layers import EMBEDDING
+from lens.study import tables
+from lens.study.params import Study
+
+TABLES = ("positions", "summary", "blocks", "history")
+OPTIONAL = ("probing", "decoding", "tests")  # of stages that an older or a partial run may lack
+METHOD = "temporallens"
+INPUT = "activations"
+INPUT_SEED = -1
+POSITION_ADDED = {"all-minilm-l6-v2"}
+"""Models that add a learned vector of each position to the token's before the first block."""
+
+
+class Missing(LookupError):
+    """The study does not hold what a claim needs; the message says what."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A study's tables, and the layers, seeds and window length they have to cover."""
+
+    layers: tuple[str, ...]
+    seeds: tuple[int, ...]
+    length: int
+    tables: dict[str, pd.DataFrame]
+    study: Study
+
+    @classmethod
+    def load(cls, study: Study) -> Measured:
+        """The tables of a study, at the layers that claims are judged on.
+
+        The embedding layer is a control: it enters no claim where there are blocks.
+
+        Raises:
+            ConfigError: see `lens.study.tables.read`; only tables of `OPTIONAL` may be missing.
+        """
+        there = [name for name in OPTIONAL if any(study.results.glob(f"tables/*/layer_*/{name}.csv"))]
+        found = {name: tables.read(study, name) for name in (*TABLES, *there)}
+        return cls(tuple(map(str, study.main)), study.seeds, study.windows.length, found, study)
+
+    @property
+    def position_is_input(self) -> bool:
+        """Whether the embedding layer holds absolute positions, and so is no control without them."""
+        return self.study.model in POSITION_ADDED
+
+    def over_depth(self) -> Measured:
+        """The same study at every block that it holds, with the seeds that all of these have."""
+        layers = [layer for layer in self.study.layers if layer != EMBEDDING]
+        return self._elsewhere(layers, self.study.control_seeds or self.study.seeds)
+
+    def embedding(self) -> Measured:
+        """The same study at the embedding layer, the exact negative control: position is there only as content.
+
+        Raises:
+            Missing: the study has no embedding layer.
+        """
+        if EMBEDDING not in self.study.layers:
+            raise Missing("the study has no embedding layer")
+        return self._elsewhere([EMBEDDING], self.study.seeds_at(EMBEDDING))
+
+    def ablated(self) -> Measured:
+        """The same study at the layers and with the seeds of its ablations.
+
+        Raises:
+            Missing: the study has no ablations.
+        """
+        if not self.study.ablations.layers:
+            raise Missing("the study has no ablations")
+        return self._elsewhere(self.study.ablations.layers, self.study.ablation_seeds)
+
+    def at(self, layer: str) -> Measured:
+        """The same study at one layer."""
+        return dataclasses.replace(self, layers=(layer,))
+
+    def _elsewhere(self, layers: Iterable, seeds: tuple[int, ...]) -> Measured:
+        return dataclasses.replace(self, layers=tuple(map(str, layers)), seeds=seeds)
+
+    def table(self, name: str) -> pd.DataFrame:
+        """A table of the study, at its layers.
+
+        Raises:
+            Missing: there is none of that name, or it holds nothing of these layers.
+        """
+        if name not in self.tables:
+            raise Missing(f"the study has no table {name!r}")
+        table = self.tables[name]
+        table = table[table["layer"].isin(self.layers)]
+        if table.empty:
+            raise Missing(f"table {name!r} holds nothing of layers {', '.join(self.layers)}")
+        return table
+
+    @property
+    def early(self) -> range:
+        """Text positions 1..T/4."""
+        return range(1, self.length // 4 + 1)
+
+    @property
+    def late(self) -> range:
+        """Text positions T/4+1..T-1."""
+        return range(self.length // 4 + 1, self.length)
+
+    @property
+    def text(self) -> range:
+        """Text positions 1..T-1: all but BOS."""
+        return range(1, self.length)
+
+    def curve(self, variant: str, metric: str, positions: range) -> np.ndarray:
+        """Values of a metric at `positions`, `[L, S, len(positions)]`; one seed for the activations."""
+        return self._array(self.tables["positions"], variant, metric, {"position": list(positions)})
+
+    def value(self, variant: str, metric: str) -> np.ndarray:
+        """Values of a summary metric over text positions, `[L, S]`."""
+        return self._array(self._text_summary, variant, metric, {})
+
+    def has(self, variant: str, metric: str) -> bool:
+        """Whether `value` would find it."""
+        try:
+            self.value(variant, metric)
+        except Missing:
+            return False
+        return True
+
+    @property
+    def _text_summary(self) -> pd.DataFrame:
+        summary = self.tables["summary"]
+        return summary[summary["positions"] == "text"]
+
+    def invariant(self, metric: str) -> dict[str, np.ndarray]:
+        """Values of a property recorded in training, by variant, over all its runs (ablations as well)."""
+        summary = self.tables["summary"]
+        rows = summary[summary["metric"] == metric]
+        if METHOD not in set(rows["variant"]):
+            raise Missing(f"no {metric!r} of variant {METHOD!r}")
+        return {str(variant): group.to_numpy(float) for variant, group in rows.groupby("variant")["value"]}
+
+    def block_sums(self, variant: str, metric: str, positions: range) -> tuple[np.ndarray, np.ndarray]:
+        """(sums of a metric, numbers of tokens) over `positions` in each document, each `[L, S, B]`.
+
+        Raises:
+            Missing: nothing there, or the position buckets do not add up to `positions`.
+        """
+        blocks = self.tables["blocks"]
+        buckets = sorted((b for b in blocks["bucket"].unique() if _bounds(b)[0] in positions), key=_bounds)
+        covered = [t for bucket in buckets for t in range(_bounds(bucket)[0], _bounds(bucket)[1] + 1)]
+        if covered != list(positions):
+            raise Missing(f"the position buckets do not add up to {_words(positions)}")
+        axes = {"block": sorted(blocks["block"].unique(), key=str), "bucket": buckets}
+        sums, counts = (self._array(blocks, variant, metric, axes, column).sum(axis=-1) for column in ("value", "n"))
+        return sums, counts
+
+    def late_history(self, variant: str, metric: str) -> np.ndarray:
+        """Values of a metric at the logged steps of the second half of training, `[L, S, steps]`."""
+        history = self.tables["history"]
+        steps = np.sort(history.loc[history["variant"] == variant, "step"].unique())
+        late = steps[steps >= steps[-1] / 2] if len(steps) else steps
+        return self._array(history, variant, metric, {"step": list(late)})
+
+    def _array(
+        self, table: pd.DataFrame, variant: str, metric: str, axes: dict[str, list], column: str = "value"
+    ) -> np.ndarray:
+        """`column` of a variant and metric as an array `[L, S, *axes]`, complete or not at all."""
+        rows = table[(table["variant"] == variant) & (table["metric"] == metric)]
+        if rows.empty:
+            raise Missing(f"no {metric!r} of variant {variant!r}")
+        keys = {
+            "layer": list(self.layers),
+            "seed": [INPUT_SEED] if variant == INPUT else list(self.seeds),
+            **axes,
+        }
+        return complete(rows, keys, f"{metric!r} of variant {variant!r}", column)
+
+
+def complete(rows: pd.DataFrame, keys: dict[str, list], what: str, column: str = "value") -> np.ndarray:
+    """`column` as an array with one axis per key, complete or not at all.
+
+    Args:
+        keys: column -> its values, in order; rows with other values are left out.
+        what: names the rows in messages.
+
+    Raises:
+        Missing: a combination of the keys is not there, or has no value.
+        ValueError: one is there twice.
+    """
+    series = rows.set_index(list(keys))[column]
+    if series.index.has_duplicates:
+        twice = series.index[series.index.duplicated()][0]
+        raise ValueError(f"{what} is there twice at {tuple(keys)} = {twice}")
+    values = series.reindex(pd.MultiIndex.from_product(keys.values(), names=list(keys)))
+    if values.isna().any():
+        gap = dict(zip(keys, values.index[values.isna()][0], strict=True))
+        raise Missing(f"no {what} at {', '.join(f'{k} {v}' for k, v in gap.items())}")
+    return values.to_numpy(float).reshape([len(v) for v in keys.values()])
+
+
+def _bounds(bucket: str) -> tuple[int, int]:
+    first, _, last = str(bucket).partition("-")
+    return int(first), int(last or first)
+
+
+def _words(positions: range) -> str:
+    return f"positions {positions[0]}-{positions[-1]}"

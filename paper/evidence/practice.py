@@ -1,0 +1,57 @@
+"""C31, C32: does a t test over sequences say the same as an interval over seeds and texts, and is the code there?"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pandas as pd
+
+from lens import checkout
+from paper.evidence.early_late import against, early_against_late
+from paper.evidence.measured import Measured, Missing
+from paper.evidence.readings import Evidence, beyond, exact, measure, truth
+from paper.verdicts import ALPHA
+
+EARLY_LATE = "early against late"  # as the table `tests` names it; the other comparison is with the standard dictionary
+
+
+def t_tests(data: Measured) -> Evidence:
+    """C31: of the comparisons that a paired t test over windows calls significant, the share that an interval over
+    training seeds and documents keeps.
+
+    A comparison is a variant against the standard one, or early against late positions of one variant, at one layer.
+    The t test over windows is that of the first seed: what a single run would have reported.
+    """
+    comparisons = data.table("tests").groupby(["layer", "variant", "comparison"])
+    outcomes = [_outcome(data, *key, rows) for key, rows in comparisons if len(rows) > 1]
+    if not outcomes:
+        raise Missing("one training seed: no interval to compare the t tests with")
+    n, significant, kept = len(outcomes), sum(a for a, _ in outcomes), sum(a and b for a, b in outcomes)
+    if not significant:
+        raise Missing(f"none of {n} comparisons is significant over windows")
+    share = exact("share that stays significant over seeds", kept / significant, f"{kept} of {significant} comparisons")
+    return Evidence(
+        (share, exact("share significant over windows", significant / n, f"{significant} of {n} comparisons")),
+        measures={"share_that_stays": measure(share)},
+    )
+
+
+def _outcome(data: Measured, layer: str, variant: str, comparison: str, rows: pd.DataFrame) -> tuple[bool, bool]:
+    """Of one comparison, a row per seed: is it significant over the first seed's windows, and over seeds and documents?
+
+    Raises:
+        Missing: the errors of one of these runs are not there, or text is not replicated.
+    """
+    rows = rows.sort_values("seed")
+    here = dataclasses.replace(data.at(layer), seeds=tuple(rows["seed"]))
+    pair = early_against_late(here, variant) if comparison == EARLY_LATE else against(here, variant, "standard")
+    return bool(rows["p"].iloc[0] < ALPHA), bool(beyond(pair, 0.0))
+
+
+def package(data: Measured) -> Evidence:
+    """C32: is there a package with tests and figures? Whether the tests pass is for `make test` to say."""
+    tests, figures = (len(list(checkout.root().glob(there))) for there in ("tests/**/test_*.py", "lens/figures/*.py"))
+    return Evidence(
+        (exact("files of tests", tests), exact("modules of figures", figures)),
+        measures={"tests_there": truth(tests > 0), "figures_there": truth(figures > 0)},
+    )

@@ -1,0 +1,127 @@
+"""The registry `claims.yaml`: what is claimed and by which rule it is judged, locked by a digest.
+
+`registered` holds the date and the digest of every claim's quote, value, quantity, readings, design, test and rule. A
+later change of any of them needs an entry in `amendments` with a date, the claims, the reason and the digest after it.
+The digest of the claims as they stand:
+
+    python -c 'from lens.report import registry; print(registry.digest(registry.read()["claims"]))'
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+from collections import Counter
+from pathlib import Path
+
+from ruamel.yaml import YAML, YAMLError
+
+from lens.errors import ConfigError
+from paper.verdicts import OPERATORS
+
+REGISTRY = Path(__file__).parent / "claims.yaml"
+KINDS = {"numeric", "direction", "ordinal", "existence", "tautology", "definitional", "untestable"}
+RULES = {
+    "band": {"low", "high", "no_effect"},
+    "ceiling": {"reproduced", "partly"},
+    "tolerance": {"target", "max"},
+    "conditions": {"reproduced", "partly"},
+}
+LOCKED = (
+    "id", "quote", "paper_value", "quantity", "unit", "readings", "design", "test", "family", "rule", "attribution",
+    "prediction",
+)  # fmt: skip
+FIELDS = {*LOCKED, "title", "where", "kind", "evidence"}
+
+
+def load_registry(path: Path = REGISTRY) -> list[dict]:
+    """The claims as registered, in order.
+
+    Raises:
+        ConfigError: not readable; a claim lacks a field, repeats an id, or has an unknown kind or rule; or a claim was
+            changed without an amendment.
+    """
+    document = read(path)
+    claims = document["claims"]
+    for claim in claims:
+        _check_claim(claim, f"{path.name}, claim {claim.get('id', '?')}")
+    if twice := [name for name, count in Counter(claim["id"] for claim in claims).items() if count > 1]:
+        raise ConfigError(f"{path.name}: claim ids {twice} stand there twice")
+    check(document, path.name)
+    return claims
+
+
+def read(path: Path = REGISTRY) -> dict:
+    """The whole document, unchecked.
+
+    Raises:
+        ConfigError: not readable as YAML, or without a list `claims`.
+    """
+    try:
+        document = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+        if not isinstance(document["claims"], list):
+            raise TypeError(f"`claims` is {document['claims']!r}")
+    except (YAMLError, KeyError, TypeError) as error:
+        raise ConfigError(f"{path.name}: expected a list `claims`: {error!r}") from None
+    return document
+
+
+def digest(claims: list[dict]) -> str:
+    """sha256 of what is locked of every claim, as canonical JSON in the order of ids."""
+    locked = [{field: claim[field] for field in LOCKED} for claim in sorted(claims, key=lambda claim: claim["id"])]
+    text = json.dumps(locked, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def check(document: dict, name: str = REGISTRY.name) -> None:
+    """Compare the claims with the digest of the registration, or of the last amendment.
+
+    Raises:
+        ConfigError: they differ; an entry is incomplete or names an unknown claim; or its date lies before the previous
+            one's.
+    """
+    registered, amendments = document.get("registered"), document.get("amendments") or []
+    entries = [("registered", registered, {"date", "sha256"})]
+    entries += [
+        (f"amendment {i}", entry, {"date", "claims", "reason", "sha256"}) for i, entry in enumerate(amendments, start=1)
+    ]
+    ids, previous = {claim["id"] for claim in document["claims"]}, None
+    for label, entry, fields in entries:
+        if not isinstance(entry, dict) or set(entry) != fields or not all(entry.values()):
+            raise ConfigError(f"{name}, {label}: expected {sorted(fields)}, found {entry!r}")
+        date = _date(entry["date"], f"{name}, {label}")
+        if previous and date < previous:
+            raise ConfigError(f"{name}, {label}: its date {date} lies before the previous entry's, {previous}")
+        if unknown := sorted(set(entry.get("claims", ())) - ids):
+            raise ConfigError(f"{name}, {label}: no claims {unknown}")
+        previous = date
+    label, last, _ = entries[-1]
+    if (found := digest(document["claims"])) != last["sha256"]:
+        raise ConfigError(
+            f"{name}: the claims have the digest {found}, {label} ({previous}) says {last['sha256']}. A rule does not "
+            "change unseen: undo the change, or add a dated entry to `amendments` that names the claims and the "
+            f"reason, with sha256: {found}"
+        )
+
+
+def _check_claim(claim: dict, where: str) -> None:
+    if wrong := sorted(FIELDS ^ set(claim)):
+        raise ConfigError(f"{where}: missing or unknown fields {wrong}")
+    if claim["kind"] not in KINDS:
+        raise ConfigError(f"{where}: kind {claim['kind']!r} is none of {sorted(KINDS)}")
+    rule = claim["rule"]
+    if rule.get("kind") not in RULES or not RULES[rule["kind"]] <= set(rule):
+        raise ConfigError(f"{where}: rule {rule} is none of {RULES}")
+    if rule["kind"] == "conditions":
+        for condition in (*rule["reproduced"], *rule["partly"]):
+            if set(condition) - set(OPERATORS) != {"measure"} or len(condition) != 2:
+                expected = f"a `measure` and one of {', '.join(OPERATORS)}"
+                raise ConfigError(f"{where}: condition {condition} is not {expected}")
+
+
+def _date(value: object, where: str) -> datetime.date:
+    try:
+        return datetime.date.fromisoformat(str(value))
+    except ValueError:
+        raise ConfigError(f"{where}: {value!r} is no date; write it as 2026-11-25") from None

@@ -1,0 +1,393 @@
+"""Small folders of each format, written by hand, with the values they must give; and what broken ones get."""
+
+import json
+import os
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from lens.dictionaries.dictionary import Dictionary
+from lens.dictionaries.load import load
+from lens.dictionaries.model import SAE, SAEConfig
+from lens.errors import DictionaryError
+
+X = torch.tensor([[2.0, -3.0], [0.5, 1.0]])
+WEIGHTS = {
+    "W_enc": torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]]),
+    "b_enc": torch.tensor([0.0, 0.0, -1.0]),
+    "W_dec": torch.tensor([[1.0, 0.0], [0.0, 2.0], [1.0, 1.0]]),
+    "b_dec": torch.tensor([10.0, 0.0]),
+}
+RELU = [[2.0, 0.0, 0.0], [0.5, 1.0, 0.5]]  # ReLU(x W_enc + b_enc)
+SHIFTED = [[0.0, 0.0, 0.0], [0.0, 1.0, 0.0]]  # ReLU((x - b_dec) W_enc + b_enc)
+THRESHOLD = torch.tensor([0.5, 0.4, 0.4])
+JUMPED = [[2.0, 0.0, 0.0], [0.0, 1.0, 0.5]]
+
+SAELENS = {
+    "architecture": "standard",
+    "d_in": 2,
+    "d_sae": 3,
+    "dtype": "float32",
+    "device": "cpu",
+    "apply_b_dec_to_input": False,
+    "normalize_activations": "none",
+    "reshape_activations": "none",
+    "metadata": {"model_name": "a-model", "hook_name": "blocks.8.hook_resid_post", "sae_lens_version": "6.54.12"},
+}
+SPARSIFY = {"d_in": 2, "num_latents": 3, "expansion_factor": 32, "k": 1, "normalize_decoder": True, "signed": False}
+SPARSIFY_WEIGHTS = {
+    "encoder.weight": WEIGHTS["W_enc"].T,
+    "encoder.bias": WEIGHTS["b_enc"],
+    "W_dec": WEIGHTS["W_dec"],
+    "b_dec": WEIGHTS["b_dec"],
+}
+TRAINER = {"activation_dim": 2, "dict_size": 3, "layer": 8, "lm_name": "a/model", "seed": 4}
+LINEAR = {
+    "encoder.weight": WEIGHTS["W_enc"].T,
+    "encoder.bias": WEIGHTS["b_enc"],
+    "decoder.weight": WEIGHTS["W_dec"].T,
+}
+
+
+def write(folder, config: dict | None, weights: dict, config_name: str, weights_name: str):
+    folder.mkdir(parents=True, exist_ok=True)
+    if config is not None:
+        (folder / config_name).write_text(json.dumps(config))
+    save_file({name: value.contiguous() for name, value in weights.items()}, folder / weights_name)
+    return folder
+
+
+def saelens(folder, weights=WEIGHTS, **changes):
+    return write(folder, {**SAELENS, **changes}, weights, "cfg.json", "sae_weights.safetensors")
+
+
+def sparsify(folder, weights=SPARSIFY_WEIGHTS, **changes):
+    return write(folder, {**SPARSIFY, **changes}, weights, "cfg.json", "sae.safetensors")
+
+
+def dictionary_learning(folder, name: str, state: dict, buffer: dict | None = None, **changes):
+    folder.mkdir(parents=True, exist_ok=True)
+    trainer = {**TRAINER, "dict_class": name, **changes}
+    (folder / "config.json").write_text(json.dumps({"trainer": trainer, "buffer": buffer or {}}))
+    torch.save(state, folder / "ae.pt")
+    return folder
+
+
+def gemma_scope(folder, **changes):
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays = {name: value.numpy() for name, value in {**WEIGHTS, "threshold": THRESHOLD}.items()}
+    np.savez(folder / "params.npz", **{**arrays, **changes})
+    return folder
+
+
+# --- what each format gives ---
+
+
+def test_our_own_folder(tmp_path):
+    config = SAEConfig(2, 3, n_positions=4, masked=True, tau=0.5, input_scale=2.0, layer="8")
+    sae = SAE.initialise(config, torch.zeros(2), 0)
+    sae.save(tmp_path / "d")
+    found = load(tmp_path / "d")
+    assert isinstance(found, SAE)
+    assert found.config == config
+    assert torch.equal(found(X[None]), sae(X[None]))
+
+
+def test_saelens(tmp_path):
+    sae = load(saelens(tmp_path / "d"))
+    assert isinstance(sae, Dictionary)
+    assert sae.encode(X).tolist() == RELU
+    assert sae(X).tolist() == [[12.0, 0.0], [11.0, 2.5]]
+    config = sae.config
+    assert (config.model, config.hook, config.layer) == ("a-model", "blocks.8.hook_resid_post", "8")
+    assert config.variant == "saelens-standard"
+    assert load(saelens(tmp_path / "d", apply_b_dec_to_input=True)).encode(X).tolist() == SHIFTED
+    assert load(str(tmp_path / "d")).encode(X).tolist() == SHIFTED
+
+
+def test_saelens_topk_jumprelu_and_gated(tmp_path):
+    topk = load(saelens(tmp_path / "topk", architecture="topk", k=1))
+    assert topk.encode(X).tolist() == [[2.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
+    jump = load(saelens(tmp_path / "jump", {**WEIGHTS, "threshold": THRESHOLD}, architecture="jumprelu"))
+    assert jump.encode(X).tolist() == JUMPED
+    gates = {"b_gate": torch.tensor([0.0, -1.0, 0.0]), "r_mag": torch.zeros(3), "b_mag": WEIGHTS["b_enc"]}
+    weights = {name: value for name, value in {**WEIGHTS, **gates}.items() if name != "b_enc"}
+    assert load(saelens(tmp_path / "gated", weights, architecture="gated")).encode(X)[1].tolist() == [0.5, 0.0, 0.5]
+
+
+def test_saelens_rescaled_by_decoder_norms(tmp_path):
+    """The second row of W_dec has norm 2: its feature counts twice, and is decoded by half of it."""
+    sae = load(saelens(tmp_path / "d", architecture="topk", k=1, rescale_acts_by_decoder_norm=True))
+    torch.testing.assert_close(sae.encode(X), torch.tensor([[2.0, 0.0, 0.0], [0.0, 2.0, 0.0]]))
+    torch.testing.assert_close(sae(X), torch.tensor([[12.0, 0.0], [10.0, 2.0]]))
+
+
+def test_saelens_scaled_inputs(tmp_path):
+    """Trained on inputs times 2: features of 2x, reconstruction halved."""
+    folder = saelens(tmp_path / "d", normalize_activations="expected_average_only_in")
+    with pytest.warns(UserWarning, match="no factor is stored.*pass norm_scaling_factor="):
+        assert load(folder).encode(X).tolist() == RELU
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        given = load(folder, norm_scaling_factor=2.0)
+        (folder / "activation_scaler.json").write_text('{"scaling_factor": 2.0}')
+        stored = load(folder)
+    for sae in (given, stored):
+        assert sae.encode(X).tolist() == [[4.0, 0.0, 0.0], [1.0, 2.0, 2.0]]
+        assert sae(X).tolist() == [[7.0, 0.0], [6.5, 3.0]]
+    with pytest.raises(DictionaryError, match="positive factor is needed"):
+        load(folder, norm_scaling_factor=0.0)
+    with pytest.raises(DictionaryError, match="norm_scaling_factor = 2.0 given, cfg.json says none"):
+        load(saelens(tmp_path / "e"), norm_scaling_factor=2.0)
+
+
+def test_saelens_before_version_6(tmp_path):
+    flat = {"d_in": 2, "d_sae": 3, "hook_point": "blocks.8.hook_resid_pre", "model_name": "a-model"}
+    flat |= {"normalize_activations": False, "apply_b_dec_to_input": False}
+    ones = {"scaling_factor": torch.ones(3)}  # of an option that was not in use
+    sae = load(write(tmp_path / "d", flat, {**WEIGHTS, **ones}, "cfg.json", "sae_weights.safetensors"))
+    assert sae.encode(X).tolist() == RELU
+    assert (sae.config.layer, sae.config.normalisation) == ("7", "none")
+    topk = {**flat, "activation_fn_str": "topk", "activation_fn_kwargs": {"k": 1}}
+    assert load(write(tmp_path / "t", topk, WEIGHTS, "cfg.json", "sae_weights.safetensors")).config.k == 1
+
+
+def test_gemma_scope(tmp_path):
+    place = tmp_path / "gemma-scope-2b-pt-res" / "layer_12" / "width_16k" / "average_l0_82"
+    gemma_scope(place)
+    for source in (place, place / "params.npz"):
+        sae = load(source)
+        assert sae.encode(X).tolist() == JUMPED
+        config = sae.config
+        assert (config.model, config.hook, config.layer) == ("google/gemma-2-2b", "blocks.12.hook_resid_post", "12")
+    mlp = load(gemma_scope(tmp_path / "models--google--gemma-scope-9b-it-mlp" / "layer_3"))
+    assert (mlp.config.model, mlp.config.hook) == ("google/gemma-2-9b-it", "blocks.3.hook_mlp_out")
+    nowhere = load(gemma_scope(tmp_path / "layer_5"))
+    assert (nowhere.config.model, nowhere.config.hook, nowhere.config.layer) == ("", "", "5")
+
+
+@pytest.mark.parametrize(
+    ("name", "state", "expected"),
+    [
+        # The library's loader makes decoder rows unit vectors: norms 1, 2, sqrt 2 go to the features.
+        ("AutoEncoder", {**LINEAR, "bias": torch.zeros(2)}, [[2.0, 0.0, 0.0], [0.5, 2.0, 0.5 * 2**0.5]]),
+        ("AutoEncoderNew", {**LINEAR, "decoder.bias": WEIGHTS["b_dec"]}, RELU),
+        ("AutoEncoderTopK", {**LINEAR, "b_dec": WEIGHTS["b_dec"], "k": torch.tensor(1)}, SHIFTED),
+        ("BatchTopKSAE", {**LINEAR, "b_dec": torch.zeros(2), "threshold": torch.tensor(0.5)}, [[2, 0, 0], [0, 1, 0]]),
+        ("JumpReluAutoEncoder", {**WEIGHTS, "threshold": THRESHOLD}, JUMPED),
+        (
+            "MatryoshkaBatchTopKSAE",
+            {**WEIGHTS, "threshold": torch.tensor(0.4), "k": torch.tensor(1), "group_sizes": torch.tensor([1, 2])},
+            SHIFTED,
+        ),
+        (
+            "GatedAutoEncoder",
+            {
+                "encoder.weight": LINEAR["encoder.weight"],
+                "decoder.weight": LINEAR["decoder.weight"],
+                "decoder_bias": torch.zeros(2),
+                "r_mag": torch.tensor([0.0, 0.0, 2.0]).log1p(),
+                "gate_bias": torch.tensor([0.0, -1.0, 0.0]),
+                "mag_bias": torch.tensor([1.0, 0.0, -3.0]),
+            },
+            [[3.0, 0.0, 0.0], [1.5, 0.0, 1.5]],
+        ),
+    ],
+)
+def test_dictionary_learning(tmp_path, name, state, expected):
+    sae = load(dictionary_learning(tmp_path / "d", name, state, k=1))
+    torch.testing.assert_close(sae.encode(X), torch.tensor(expected, dtype=torch.float32))
+    config = sae.config
+    assert (config.model, config.hook, config.layer) == ("a/model", "blocks.8.hook_resid_post", "8")
+    assert (config.seed, config.variant) == (4, f"dictionary_learning-{name}")
+
+
+def test_dictionary_learning_says_where_its_inputs_come_from(tmp_path):
+    def hook(buffer=None, **changes):
+        state = {**LINEAR, "bias": torch.zeros(2)}
+        sae = load(dictionary_learning(tmp_path / "d", "AutoEncoder", state, buffer, **changes))
+        return sae.config.hook, sae.config.layer
+
+    assert hook(submodule_name="resid_post_layer_8") == ("resid_post_layer_8", "8")
+    assert hook(submodule_name="mlp_out_layer_8") == ("mlp_out_layer_8", "")
+    assert hook({"io": "in"}) == ("blocks.8.hook_resid_pre", "7")
+    assert hook({"io": "in"}, submodule_name="mlp_8") == ("input of mlp_8", "")
+    assert hook(layer=None) == ("", "")
+    with pytest.raises(DictionaryError, match="io 'in_and_out': it reads something else than it writes"):
+        hook({"io": "in_and_out"})
+
+
+def test_sparsify(tmp_path):
+    (tmp_path / "config.json").write_text('{"model": "a/model"}')
+    sae = load(sparsify(tmp_path / "layers.8"))
+    assert sae.encode(X).tolist() == SHIFTED
+    config = sae.config
+    assert (config.model, config.hook, config.layer, config.k) == ("a/model", "layers.8", "8", 1)
+    assert load(sparsify(tmp_path / "layers.8.mlp")).config.hook == "layers.8.mlp"
+    elsewhere = load(sparsify(tmp_path / "copy" / "mine"))
+    assert (elsewhere.config.model, elsewhere.config.hook) == ("", "")
+
+
+def test_half_precision_is_read_as_fp32(tmp_path):
+    sae = load(saelens(tmp_path / "d", {name: value.bfloat16() for name, value in WEIGHTS.items()}))
+    assert sae.W_enc.dtype == torch.float32
+    assert sae.encode(X).tolist() == RELU
+
+
+# --- what broken ones get ---
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"d_in": 4}, r"W_enc has shape \(2, 3\), its configuration \(d_in 4, d_sae 3\) says \(4, 3\)"),
+        ({"d_sae": "3"}, "cfg.json says d_sae = '3', of type str: int needed"),
+        (
+            {"architecture": "abstopk"},
+            "architecture 'abstopk'; known are standard, topk, jumprelu, gated, temporallens",
+        ),
+        ({"architecture": "topk"}, "cfg.json has no 'k'"),
+        ({"architecture": "jumprelu"}, "holds .*'b_enc'.*, this kind of dictionary has .*'threshold'"),
+        ({"architecture": 3}, "architecture = 3, of type int: str needed"),
+        (
+            {"normalize_activations": "covariance_whitening"},
+            "normalize_activations 'covariance_whitening'; known for standard are none",
+        ),
+        ({"reshape_activations": "hook_z"}, "hook_z.*heads of an attention layer"),
+        ({"apply_b_dec_to_input": "no"}, "apply_b_dec_to_input = 'no', of type str: bool needed"),
+        ({"metadata": None}, "metadata = None"),
+        ({"architecture": "temporallens"}, "cfg.json has no 'n_positions'"),
+    ],
+)
+def test_saelens_settings_that_do_not_fit(tmp_path, changes, message):
+    folder = saelens(tmp_path / "d", **changes)
+    with pytest.raises(DictionaryError, match=message) as error:
+        load(folder)
+    assert str(folder) in str(error.value)
+
+
+def test_saelens_files_that_do_not_fit(tmp_path):
+    flat = {key: value for key, value in SAELENS.items() if key != "metadata"}
+    for config, weights, message in (
+        (None, WEIGHTS, "cfg.json is missing"),
+        (SAELENS, {**WEIGHTS, "log_threshold": THRESHOLD}, r"holds \[.*'log_threshold'\], this kind of dictionary has"),
+        (SAELENS, {"W_enc": WEIGHTS["W_enc"]}, r"holds \['W_enc'\], this kind of dictionary has"),
+        (SAELENS, {**WEIGHTS, "scaling_factor": torch.full((3,), 2.0)}, "holds .*scaling_factor"),
+        ({**flat, "activation_fn_str": "tanh-relu"}, WEIGHTS, "activation_fn_str 'tanh-relu'; known are relu and topk"),
+        ({**flat, "activation_fn_str": "topk"}, WEIGHTS, "k = None"),
+    ):
+        folder = tmp_path / message[:8].strip()
+        with pytest.raises(DictionaryError, match=message):
+            load(write(folder, config, weights, "cfg.json", "sae_weights.safetensors"))
+    folder = saelens(tmp_path / "cut")
+    file = folder / "sae_weights.safetensors"
+    file.write_bytes(file.read_bytes()[:-9])
+    with pytest.raises(DictionaryError, match="sae_weights.safetensors is truncated or not a safetensors file"):
+        load(folder)
+    for text, message in (("{", "cfg.json is not JSON"), ("[1]", "cfg.json holds a list, an object")):
+        (folder / "cfg.json").write_text(text)
+        with pytest.raises(DictionaryError, match=message):
+            load(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"transcode": True}, "transcode = True; only autoencoders with transcode = False"),
+        ({"skip_connection": True}, "skip_connection = True"),
+        ({"activation": "groupmax"}, "activation = 'groupmax'; only autoencoders with activation = 'topk'"),
+        ({"signed": True}, "signed = True"),
+        ({"jump": 1, "hops": 2}, "options that are not known here: hops, jump"),
+        ({"d_in": None}, "d_in = None, of type NoneType: int needed"),
+        ({"num_latents": 4}, r"W_enc has shape \(2, 3\), its configuration \(d_in 2, d_sae 4\)"),
+        ({"num_latents": 0}, r"d_sae 64\) says"),
+        ({"num_latents": "3"}, "num_latents = '3', of type str: int needed"),
+        ({"k": 4}, r"k = 4 of 3 features"),
+    ],
+)
+def test_sparsify_settings_that_do_not_fit(tmp_path, changes, message):
+    with pytest.raises(DictionaryError, match=message):
+        load(sparsify(tmp_path / "layers.8", **changes))
+
+
+def test_sparsify_weights_that_do_not_fit(tmp_path):
+    with pytest.raises(DictionaryError, match="W_skip.*this kind of dictionary has"):
+        load(sparsify(tmp_path / "layers.8", {**SPARSIFY_WEIGHTS, "W_skip": torch.zeros(2, 2)}))
+
+
+def test_gemma_scope_files_that_do_not_fit(tmp_path):
+    for folder, changes, message in (
+        ("a", {"threshold": np.array([{"a": 1}], dtype=object)}, "not an archive of plain arrays.*allow_pickle"),
+        ("b", {"W_enc": np.array(["text"])}, "not an archive of plain arrays"),
+        ("c", {"extra": np.zeros(3)}, "params.npz holds .*'extra'.*this kind of dictionary has"),
+        ("d", {"W_enc": np.zeros(3)}, r"W_enc has shape \(3,\), a matrix"),
+        ("e", {"W_dec": np.zeros((3, 4))}, r"W_dec has shape \(3, 4\).*says \(3, 2\)"),
+        ("gemma-scope-2b-pt-transcoders/layer_3", {}, "transcoders.*reads something else than it writes"),
+        ("gemma-scope-2b-pt-res/embedding/width_4k", {}, "embedding.*in other units"),
+    ):
+        with pytest.raises(DictionaryError, match=message):
+            load(gemma_scope(tmp_path / folder, **changes))
+    file = gemma_scope(tmp_path / "f") / "params.npz"
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(DictionaryError, match="params.npz is not an archive of plain arrays"):
+        load(file)
+
+
+class Payload:
+    """A pickle that makes a folder when it is opened by something that runs pickles."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def test_a_pickle_that_would_run_code_is_refused_and_not_run(tmp_path):
+    folder = dictionary_learning(tmp_path / "d", "AutoEncoder", {"bias": Payload(tmp_path / "ran")})
+    with pytest.raises(DictionaryError, match="ae.pt is not plain tensors and was not run.*save its state_dict"):
+        load(folder)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_dictionary_learning_files_that_do_not_fit(tmp_path):
+    good = {**LINEAR, "bias": torch.zeros(2)}
+    topk = {**LINEAR, "b_dec": torch.zeros(2), "k": torch.tensor(2)}
+    for name, state, changes, message in (
+        ("CrossCoder", good, {}, "dict_class 'CrossCoder'; known are AutoEncoder, AutoEncoderNew"),
+        ("AutoEncoder", topk, {}, r"ae.pt \(AutoEncoder\) holds .*'k'.*this kind of dictionary has .*'bias'"),
+        ("AutoEncoderTopK", topk, {"k": 1}, "config.json says k = 1, ae.pt says 2"),
+        ("AutoEncoder", good, {"dict_size": 4}, r"W_enc has shape \(2, 3\), its configuration \(d_in 2, d_sae 4\)"),
+        ("AutoEncoder", [torch.zeros(2)], {}, "ae.pt holds a list, a dict of named tensors"),
+        (None, good, {}, "dict_class = None"),
+    ):
+        with pytest.raises(DictionaryError, match=message):
+            load(dictionary_learning(tmp_path / "d", name, state, **changes))
+    file = dictionary_learning(tmp_path / "d", "AutoEncoder", good) / "ae.pt"
+    file.write_bytes(file.read_bytes()[:200])
+    with pytest.raises(DictionaryError, match="ae.pt is truncated or not a PyTorch file"):
+        load(tmp_path / "d")
+    (tmp_path / "d" / "config.json").unlink()
+    with pytest.raises(DictionaryError, match="config.json is missing"):
+        load(tmp_path / "d")
+
+
+def test_folders_of_no_or_of_two_formats(tmp_path):
+    (tmp_path / "readme.txt").touch()
+    with pytest.raises(
+        DictionaryError, match=r"holds readme.txt; a dictionary has one of sae.safetensors \(this package"
+    ):
+        load(tmp_path)
+    sparsify(tmp_path / "layers.8")
+    with pytest.raises(DictionaryError, match=r"these folders in it do: .*layers\.8"):
+        load(tmp_path)
+    gemma_scope(saelens(tmp_path / "two"))
+    with pytest.raises(DictionaryError, match="sae_weights.safetensors and params.npz: keep one dictionary a folder"):
+        load(tmp_path / "two")
+    with pytest.raises(DictionaryError, match="is a file: give the folder"):
+        load(tmp_path / "two" / "cfg.json")
+    with pytest.raises(DictionaryError, match="norm_scaling_factor is an option of SAELens, this is from .*sparsify"):
+        load(tmp_path / "layers.8", norm_scaling_factor=2.0)

@@ -1,0 +1,153 @@
+"""Dictionaries that the real packages made and saved give here what they give there, and ours open in SAELens."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from benchmarks import environment
+from lens import checkout
+from lens.dictionaries.export import export_saelens
+from lens.dictionaries.load import load
+from lens.dictionaries.model import SAE, SAEConfig
+
+TOLERANCE = 1e-5  # of the largest value of the other side
+D_IN, D_SAE, T = 12, 40, 6  # of peer_dictionaries.py
+POSITION = 4
+
+
+def made(package: str, folder: Path) -> Path:
+    """Let the package make its dictionaries in `folder`, in the peers' environment."""
+    if not Path(environment.python()).exists():
+        pytest.skip(
+            f"the peers' environment {environment.FOLDER.name} is missing; make it (some minutes, once) with: "
+            "python -c 'from benchmarks.environment import prepare; prepare()'"
+        )
+    script = Path(__file__).with_name("peer_dictionaries.py")
+    variables = {**os.environ, "PYTHONPATH": str(checkout.root()), "HF_HUB_OFFLINE": "1"}
+    command = [environment.python(), script, package, folder]
+    done = subprocess.run(command, env=variables, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def own(masked: bool) -> SAE:
+    config = SAEConfig(D_IN, D_SAE, T, masked, 0.5, 0.3, model="a-model", layer="3", variant="temporallens", seed=7)
+    sae = SAE.initialise(config, torch.zeros(D_IN), 0)
+    generator = torch.Generator().manual_seed(4)
+    with torch.no_grad():
+        for value in sae.parameters():
+            value += 0.3 * torch.randn(value.shape, generator=generator)
+    return sae
+
+
+@pytest.fixture(scope="session")
+def saelens(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("saelens")
+    for name, position in (("at", POSITION), ("mean", "mean"), ("masks", None)):
+        export_saelens(own(masked=True), folder / "exported" / name, position)
+    export_saelens(own(masked=False), folder / "exported" / "standard", None)
+    return made("sae-lens", folder)
+
+
+@pytest.fixture(scope="session")
+def dictionary_learning(tmp_path_factory) -> Path:
+    return made("dictionary-learning", tmp_path_factory.mktemp("dictionary_learning"))
+
+
+@pytest.fixture(scope="session")
+def sparsify(tmp_path_factory) -> Path:
+    return made("eai-sparsify", tmp_path_factory.mktemp("sparsify"))
+
+
+def error(ours: torch.Tensor, theirs: torch.Tensor) -> float:
+    return float((ours.detach() - theirs).abs().max() / theirs.abs().max())
+
+
+def check_equal(sae, theirs: dict[str, torch.Tensor], name: str) -> None:
+    f = sae.encode(theirs["x"])
+    assert (theirs["f"] > 0).any() and (theirs["f"] == 0).any(), f"{name} selects nothing, or everything"
+    assert torch.equal(f > 0, theirs["f"] > 0), name
+    assert error(f, theirs["f"]) < TOLERANCE, name
+    assert error(sae.decode(f), theirs["x_hat"]) < TOLERANCE, name
+    assert error(sae(theirs["x"]), theirs["x_hat"]) < TOLERANCE, name
+
+
+def check_all(folder: Path, at_least: int) -> None:
+    found = sorted(path.with_suffix("") for path in folder.glob("*.safetensors"))
+    found = [path for path in found if path.is_dir()]
+    assert len(found) >= at_least
+    for path in found:
+        check_equal(load(path), load_file(f"{path}.safetensors"), path.name)
+
+
+@pytest.mark.filterwarnings("ignore:cfg.json says expected_average_only_in")
+def test_saelens_dictionaries(saelens):
+    """Four architectures, four normalisations, with and without the decoder's bias; flat settings; a checkpoint."""
+    check_all(saelens, 45)
+    config = load(saelens / "topk-none").config
+    assert (config.model, config.layer, config.rule) == ("a-model", "3", "topk")
+    assert load(saelens / "trained-batchtopk").config.rule == "jumprelu"
+
+
+def test_gemma_scope_as_saelens_converts_it(saelens):
+    sae = load(saelens / "gemma-scope-2b-pt-res" / "layer_3" / "width_16k" / "average_l0_7")
+    check_equal(sae, load_file(saelens / "gemma_scope.safetensors"), "gemma_scope")
+    metadata = json.loads((saelens / "gemma_scope.json").read_text())
+    assert sae.config.model == f"google/{metadata['model_name']}"
+    assert sae.config.hook == metadata["hook_name"]
+
+
+def test_dictionary_learning_dictionaries(dictionary_learning):
+    check_all(dictionary_learning, 9)
+    config = load(dictionary_learning / "topk").config
+    assert (config.model, config.layer, config.seed) == ("a/model", "3", 5)
+
+
+def test_sparsify_dictionaries(sparsify):
+    for name in ("layers.3", "layers.4", "layers.3.mlp"):  # suffixes of their own
+        check_equal(load(sparsify / name), load_file(sparsify / f"{name}.safetensors"), name)
+    assert load(sparsify / "layers.3").config.model == "a/model"
+
+
+def test_export_at_one_position_is_exact_there(saelens):
+    sae, theirs = own(masked=True), load_file(saelens / "exported" / "at.safetensors")
+    x = theirs["x"]
+    assert error(sae.encode(x)[:, POSITION], theirs["f"][:, POSITION]) < TOLERANCE
+    assert error(sae(x)[:, POSITION], theirs["x_hat"][:, POSITION]) < TOLERANCE
+    assert error(sae.encode(x)[:, 0], theirs["f"][:, 0]) > 0.01  # and not elsewhere
+
+
+def test_export_of_the_mean_mask_is_that(saelens):
+    sae, theirs = own(masked=True), load_file(saelens / "exported" / "mean.safetensors")
+    u = torch.relu(theirs["x"] * 0.3 @ sae.W_enc + sae.b_enc)
+    assert error(u * sae.mask()[1:].mean(0), theirs["f"]) < TOLERANCE
+
+
+def test_export_with_all_masks_is_exact_everywhere(saelens):
+    check_equal(own(masked=True), load_file(saelens / "exported" / "masks.safetensors"), "masks")
+    refused = json.loads((saelens / "exported" / "masks.json").read_text())
+    assert refused["flat"].startswith("PositionError: input of shape (6, 12) has no positions")
+    assert refused["long"].startswith("PositionError: windows of 7 positions, the masks have 6")
+
+
+def test_export_without_masks_is_a_standard_dictionary(saelens):
+    check_equal(own(masked=False), load_file(saelens / "exported" / "standard.safetensors"), "standard")
+    assert json.loads((saelens / "exported" / "standard.json").read_text()) == {"flat": "", "long": ""}
+
+
+def test_what_saelens_saves_again_is_still_ours(saelens):
+    sae, again = own(masked=True), load(saelens / "saved-again" / "masks")
+    assert again.config == sae.config
+    for name, value in sae.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name]), name
+
+
+def test_without_the_peers_environment_it_says_how_to_make_it(monkeypatch, tmp_path):
+    monkeypatch.setattr(environment, "FOLDER", tmp_path / "none")
+    with pytest.raises(pytest.skip.Exception, match="none is missing; make it .* with: python -c .*prepare"):
+        made("sae-lens", tmp_path)

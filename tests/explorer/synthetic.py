@@ -1,0 +1,89 @@
+"""A small study with planted features and a hostile text, measured by the real code, for tests of the page."""
+
+import numpy as np
+import torch
+
+from lens.dictionaries.model import SAE, SAEConfig
+from lens.explorer.data import StudyData, assemble
+from lens.explorer.layer import LayerSource
+from lens.measure.logit_lens import LogitLens
+from lens.profiling.layer_features import feature_tables
+
+T, D, N = 40, 24, 160
+HOSTILE = "</script><script>window.hacked = true</script>"
+IMAGE = "<img src=x onerror='window.hacked = true'>"
+WORDS = ["<bos>", " king", " queen", "\n", " sword", HOSTILE, IMAGE, "אב", " &amp;"]
+DOCUMENTS = ("first-play", "second <b>play</b>")
+FACTS = {
+    "study": "tiny", "model": "tiny-model", "role": "a stand-in for Gemma-2-2B", "causal": True, "quantisation": "",
+    "variant": "temporallens", "method": True, "seed": 0, "seeds": [0, 1], "preset": "paper", "steps": 60,
+    "corpus": "some-text", "trained_on": "another-text", "depth": {"embedding": 0.0, "1": 0.5, "2": 1.0},
+}  # fmt: skip
+
+
+class Tokenizer:
+    """One token per entry of `WORDS`; what the explorer asks of a tokenizer and no more."""
+
+    def encode(self, text, add_special_tokens):
+        assert text == "a" and not add_special_tokens
+        return [len(WORDS)]
+
+    def decode(self, ids, clean_up_tokenization_spaces):
+        return "".join([*WORDS, "a"][i] for i in ids)
+
+
+def dictionaries(seeds=(0, 1), masked=True) -> dict[int, SAE]:
+    """Feature j reads coordinate j in every seed."""
+    found = {}
+    for seed in seeds:
+        config = SAEConfig(D, D, T, masked, 0.1, 1.0, variant="temporallens" if masked else "standard", seed=seed)
+        found[seed] = SAE.initialise(config, torch.zeros(D), seed)
+        found[seed].W_enc.data, found[seed].W_dec.data = torch.eye(D), torch.eye(D)
+    return found
+
+
+def activations(planted: bool) -> torch.Tensor:
+    """Coordinates fire on a third of the tokens; if planted, the first 12 only early or only late in a window."""
+    x = torch.rand(N, T, D, generator=torch.Generator().manual_seed(0)) - 2 / 3
+    if planted:
+        x[:, T // 2 :, :6] = -1
+        x[:, : T // 2, 6:12] = -1
+        x[:, :, D - 1] = -1  # the last one is silent
+    return x.bfloat16()
+
+
+def tokens() -> torch.Tensor:
+    ids = torch.randint(1, len(WORDS), (N, T), generator=torch.Generator().manual_seed(1))
+    ids[:, 0] = 0
+    return ids
+
+
+def source(name: str, planted=True, seeds=(0, 1), masked=True, lens=True) -> LayerSource:
+    """A layer, its tables made by `feature_tables`."""
+    saes, x, document = dictionaries(seeds, masked), activations(planted), torch.arange(N) % 2
+    variant = saes[seeds[0]].config.variant
+    tables, _ = feature_tables(
+        {(variant, s): sae for s, sae in saes.items()}, x, document, 2, tokens(), {}, permutations=99
+    )
+    features, summary = tables["features"], tables["summary"]
+    numbers = summary[(summary["variant"] == variant) & (summary["seed"] == seeds[0])].set_index("metric")["value"]
+    return LayerSource(name, saes, x, document, features, numbers.to_dict(), logits() if lens else None)
+
+
+def logits() -> LogitLens:
+    """Feature j promotes word j mod 9 first, and so on."""
+    ids = (np.arange(D)[:, None] + np.arange(4)) % len(WORDS)
+    z = np.tile(np.arange(4.0, 0, -1), (D, 1))
+    return LogitLens(ids, z, ids[:, ::-1], -z)
+
+
+def study(sources=None, **facts) -> StudyData:
+    sources = sources or [source("embedding", planted=False), source("1"), source("2")]
+    start = torch.arange(N) * T
+    return assemble(FACTS | facts, sources, tokens(), torch.arange(N) % 2, DOCUMENTS, start, [0, 5], Tokenizer())
+
+
+def encoder() -> StudyData:
+    """A study of an encoder with one seed and no masks: no logit lens, no twins, no clusters."""
+    only = source("2", planted=False, seeds=(0,), masked=False, lens=False)
+    return study([only], study="encoder", causal=False, method=False, variant="standard", seeds=[0], depth={"2": 0.5})

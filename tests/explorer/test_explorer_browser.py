@@ -1,0 +1,372 @@
+"""The page in a real browser, on a small synthetic study whose text is hostile."""
+
+import shutil
+
+import pytest
+
+from lens.explorer import page as explorer
+from tests.explorer import synthetic
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="needs a browser driver: pip install playwright")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+if CHROMIUM is None:
+    pytest.skip("needs a browser: apt-get install chromium", allow_module_level=True)
+
+WIDE, PHONE = {"width": 1280, "height": 800}, {"width": 360, "height": 740}
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory):
+    path = tmp_path_factory.mktemp("explorer") / "explorer.html"
+    path.write_text(explorer.page([synthetic.study(), synthetic.encoder()]), encoding="utf-8")
+    return path.as_uri()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_api.sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def opened(browser, url):
+    """Open a place of the page; at the end nothing may have complained, been fetched, or been run from the text."""
+    complaints, requests, pages = [], [], []
+
+    def at(place="", viewport=WIDE, **options):
+        page = browser.new_context(viewport=viewport, **options).new_page()
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda request: requests.append(request.url))
+        page.goto(url + place)
+        page.locator("#views a").first.wait_for()
+        pages.append(page)
+        return page
+
+    yield at
+    for page in pages:
+        assert page.evaluate("window.hacked") is None
+        page.context.close()
+    assert complaints == []
+    assert {request.partition("#")[0] for request in requests} == {url}
+
+
+def rows(page) -> list[int]:
+    return page.evaluate("[...document.querySelectorAll('tbody [data-feature]')].map((a) => Number(a.dataset.feature))")
+
+
+def sideways(page) -> int:
+    return page.evaluate("document.documentElement.scrollWidth - innerWidth")
+
+
+def test_opens_on_the_middle_layer_in_time(opened):
+    page = opened()
+    assert page.evaluate("performance.getEntriesByName('listed')[0].startTime") < 2000
+    assert page.locator("#layer-1").is_checked()
+    assert len(rows(page)) == synthetic.D
+    assert "stand-in for Gemma-2-2B" in page.locator("#what").inner_text()
+    assert page.locator(".count").inner_text() == "24 features"
+
+
+def test_search_by_number_token_and_text(opened):
+    page = opened()
+    for text in ("7", "#7", "feature 7", "Feature 7 "):
+        page.fill("#search", text)
+        assert rows(page) == [7]
+    page.fill("#search", "window.hacked = true</script>")
+    assert len(rows(page)) > 5
+    page.fill("#search", "")
+    assert len(rows(page)) == synthetic.D
+
+
+def test_search_takes_tokens_as_the_card_shows_them(opened):
+    page = opened("#/tiny/1/features/0")
+    shown = page.locator(".lens .word").all_inner_texts()
+    assert {"·king", "↵"} <= set(shown)
+    for word in set(shown):
+        page.fill("#search", word)
+        assert page.locator(".heading").first.inner_text().startswith("Peaking on it or promoting it")
+    page.fill("#search", "·ing")
+    assert rows(page) == []
+    page.fill("#search", " ing ")
+    assert len(rows(page)) > 0
+
+
+def test_search_tells_strong_matches_from_the_rest(opened):
+    page = opened()
+    page.fill("#search", "·queen")
+    lines = "[...document.querySelectorAll('.list tbody tr')].map((row) => row.dataset.row ?? row.innerText)"
+    blocks = page.evaluate(lines)
+    first, second = (i for i, text in enumerate(blocks) if not text.isdigit())
+    assert first == 0 and blocks[0] == f"Peaking on it or promoting it {second - 1}"
+    assert blocks[second] == f"More, with it nearby or suppressed {len(blocks) - second - 1}"
+    promoting = {k for k in range(synthetic.D) if (synthetic.WORDS.index(" queen") - k) % len(synthetic.WORDS) < 4}
+    assert promoting <= set(rows(page)[: second - 1])
+    page.keyboard.press("Enter")
+    for _ in range(second - 1):
+        page.keyboard.press("j")
+    assert page.locator("tr.current").get_attribute("data-row") == blocks[second + 1]
+
+
+def test_search_without_a_match_says_so_and_is_cleared(opened):
+    page = opened()
+    clear = page.get_by_role("button", name="Clear search")
+    assert clear.count() == 0
+    page.fill("#search", "nothing of the kind")
+    assert rows(page) == []
+    assert page.locator(".count[role=status]").inner_text() == "nothing matches “nothing of the kind”"
+    clear.click()
+    assert len(rows(page)) == synthetic.D and clear.count() == 0
+    assert page.evaluate("document.activeElement.id") == "search"
+
+
+def test_search_is_in_the_address(opened):
+    page = opened()
+    page.fill("#search", "·king / 100 %")
+    page.fill("#search", "·sword")
+    found = rows(page)
+    page.locator(f"[data-row='{found[1]}']").click()
+    page.get_by_role("link", name="Text", exact=True).click()
+    page.locator("#text-title").wait_for()
+    page.reload()
+    page.get_by_role("link", name="Its card").click()
+    page.locator(f"#card-title:has-text('Feature {found[1]} ')").wait_for()
+    assert page.locator("#search").input_value() == "·sword" and rows(page) == found
+
+
+@pytest.mark.parametrize(
+    "wrong", ["tiny/1/features/999", "tiny/99/features/3", "tiny/1/constructor/", "other/1/text/3", "%E0%A4%A", "tiny"]
+)
+def test_address_is_corrected(opened, wrong):
+    page = opened(f"#/{wrong}")
+    page.locator("#card-title").wait_for()
+    first = rows(page)[0]
+    assert page.locator("#card-title").inner_text().startswith(f"Feature {first} ")
+    page.wait_for_url(f"**#/tiny/1/features/{first}")
+
+
+def test_sort_and_filter(opened):
+    page = opened()
+    page.get_by_role("button", name="Fires, %", exact=True).click()
+    assert page.locator("th.density").get_attribute("aria-sort") == "descending"
+    shown = page.evaluate("[...document.querySelectorAll('td.density')].map((d) => parseFloat(d.textContent))")
+    assert shown == sorted(shown, reverse=True) and len(shown) == synthetic.D
+    page.get_by_text("Filters").click()
+    page.get_by_label("Position test").select_option("1")
+    assert set(rows(page)) >= set(range(12)) and len(rows(page)) < synthetic.D
+    page.get_by_label("Fires, %, at most").fill("1")
+    assert rows(page) == []
+    page.get_by_role("button", name="Clear").click()
+    assert len(rows(page)) == synthetic.D
+
+
+def test_card_holds_what_it_promises(opened):
+    page = opened("#/tiny/1/features/0")
+    card = page.locator(".card")
+    assert card.get_by_role("heading", level=2).inner_text().startswith("Feature 0")
+    assert "leaves the null band" in page.locator("#chart-desc").text_content()
+    assert card.locator("path.mask").count() == 1
+    assert card.locator(".twins tbody tr").count() == 1 and "1.00" in card.locator(".twins").inner_text()
+    assert card.locator(".lens li").count() == 8
+    headings = card.locator(".bucket h4").all_inner_texts()
+    assert [text.split(" fires")[0] for text in headings] == [f"Positions {x}" for x in ("1–3", "4–7", "8–31", "32–39")]
+    assert card.locator("mark.peak").count() == 9 and "Never fires here." in card.inner_text()
+    card.get_by_role("button", name="whole window").first.click()
+    assert card.locator(".bucket li").first.locator(".token").count() == synthetic.T
+
+
+@pytest.mark.parametrize("viewport", [WIDE, PHONE])
+def test_reading_the_chart_moves_nothing(opened, viewport):
+    page = opened("#/tiny/1/features/0", viewport=viewport)
+    below, chart = page.locator(".pair"), page.locator(".profile svg")
+    before = below.bounding_box()
+    for share in (0.2, 0.5, 0.9):
+        box = chart.bounding_box()
+        page.mouse.move(box["x"] + share * box["width"], box["y"] + 50)
+        assert page.locator(".readout").inner_text().startswith("t = ")
+        assert below.bounding_box() == before
+
+
+def test_hostile_text_is_text(opened):
+    page = opened("#/tiny/1/text/0")
+    assert synthetic.HOSTILE in page.locator(".text.long").inner_text()
+    assert "<img src=x" in page.locator(".text.long").inner_text()
+    assert page.locator("#view img, #view script, #view b").count() == 0
+    assert "second <b>play</b>" in page.locator("#passage").inner_text()
+
+
+def test_layers_by_mouse_and_key(opened):
+    page = opened()
+    page.get_by_text("2", exact=True).first.click()
+    page.locator("h2 span", has_text="layer 2").wait_for()
+    page.keyboard.press("[")
+    page.locator("h2 span", has_text="layer 1").wait_for()
+    assert page.locator("#layer-1").is_checked()
+    assert page.evaluate("location.hash").startswith("#/tiny/1/features")
+
+
+def test_keyboard_alone(opened):
+    page = opened()
+    page.keyboard.press("j")
+    page.keyboard.press("ArrowDown")
+    order = rows(page)
+    assert page.evaluate("document.activeElement.dataset.feature") == str(order[2])
+    page.keyboard.press("k")
+    assert page.locator("tr.current").get_attribute("data-row") == str(order[1])
+    assert page.locator("#card-title").inner_text().startswith(f"Feature {order[1]}")
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "card-title"
+    page.keyboard.press("Escape")
+    assert page.evaluate("document.activeElement.dataset.feature") == str(order[1])
+    page.keyboard.press("/")
+    assert page.evaluate("document.activeElement.id") == "search"
+    page.keyboard.type("5")
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.dataset.feature") == "5"
+    page.keyboard.press("?")
+    assert page.locator("#help").is_visible()
+    page.keyboard.press("Escape")
+    page.keyboard.press("3")
+    page.locator("#clusters-title").wait_for()
+    assert page.evaluate("document.activeElement.id") == "clusters-title"
+
+
+def test_single_keys_can_be_switched_off(opened):
+    page = opened()
+    page.keyboard.press("?")
+    page.get_by_label("Single keys are shortcuts").uncheck()
+    page.get_by_role("button", name="Close").click()
+    page.keyboard.press("2")
+    assert page.locator("body").get_attribute("data-view") == "features"
+
+
+def test_back_leads_to_what_was_shown_before(opened):
+    page = opened()
+    page.locator("[data-row='3']").click()
+    page.locator("[data-row='4']").click()
+    page.go_back()
+    page.locator("#card-title", has_text="Feature 3").wait_for()
+
+
+def test_text_names_the_features_on_at_a_token(opened):
+    page = opened("#/tiny/1/text/0")
+    page.locator("[role=option][data-t='3']").click()
+    assert "(t = 3)" in page.locator(".on h3").inner_text()
+    page.keyboard.press("ArrowRight")
+    assert "(t = 3)" in page.locator(".on h3").inner_text() or "(t = 4)" in page.locator(".on h3").inner_text()
+    link = page.locator(".on a").first
+    name = link.inner_text().split()[1]
+    link.click()
+    page.wait_for_url(f"**#/tiny/1/text/{name}")
+    assert page.locator("#which").input_value() == name
+    assert page.locator(".text.long .on").count() > 0
+
+
+def test_clusters_and_their_features(opened):
+    page = opened("#/tiny/1/clusters")
+    assert page.locator(".groups li").count() >= 2
+    assert "features; the last joint" in page.locator("#tree-desc").text_content()
+    page.locator(".map canvas").click(position={"x": 20, "y": 3})
+    page.locator("#card-title").wait_for()
+    page.go_back()
+    page.get_by_role("button", name="List its features").first.click()
+    page.locator(".count").wait_for()
+    assert 0 < len(rows(page)) < synthetic.D
+
+
+def test_layer_without_clusters_says_so(opened):
+    page = opened("#/tiny/embedding/clusters")
+    assert "This layer has no clusters" in page.locator(".clusters").inner_text()
+
+
+def test_encoder_with_one_seed_says_what_it_lacks(opened):
+    page = opened("#/encoder/2/features/1")
+    text = page.locator(".card").inner_text()
+    assert "tiny-model is an encoder" in text and "trained with one seed" in text
+    assert page.locator("path.mask").count() == 0
+    page.goto(page.url.replace("features", "about"))
+    page.locator("#about-title").wait_for()
+    assert "trains no TemporalLens" in page.locator(".about").inner_text()
+
+
+def test_studies_are_switched(opened):
+    page = opened()
+    page.locator("#study").select_option("encoder")
+    page.locator("#what", has_text="standard dictionary").wait_for()
+    assert page.locator("[name=layer]").count() == 1
+
+
+@pytest.mark.parametrize("place", ["", "#/tiny/1/features/0", "#/tiny/1/text/0", "#/tiny/1/clusters", "#/tiny/1/about"])
+def test_phone_scrolls_one_way_only(opened, place):
+    page = opened(place, viewport=PHONE)
+    assert sideways(page) == 0
+
+
+def test_phone_shows_list_or_card(opened):
+    page = opened(viewport=PHONE)
+    assert page.locator(".list").is_visible() and not page.locator(".card").is_visible()
+    page.locator("[data-row='3'] td").first.click()
+    assert page.locator("#card-title").is_visible() and not page.locator(".list").is_visible()
+    page.get_by_role("button", name="← List").click()
+    assert page.locator(".list").is_visible()
+    page.locator("[data-row='4'] td").first.click()
+    page.go_back()
+    page.locator(".list").wait_for()
+
+
+def background(page) -> str:
+    return page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
+
+
+def test_dark_follows_the_system_and_the_button(opened):
+    light, dark = (opened(color_scheme=scheme) for scheme in ("light", "dark"))
+    assert background(light) == "rgb(251, 250, 247)" and background(dark) == "rgb(21, 23, 26)"
+    light.get_by_role("button", name="Switch to dark colours").click()
+    assert background(light) == background(dark)
+
+
+CONTRAST = """() => {
+  const channel = (v) => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+  const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  const rgb = (colour, under) => {
+    for (canvas.fillStyle of [`rgb(${under})`, colour]) canvas.fillRect(0, 0, 1, 1);
+    return [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3);
+  };
+  const light = (c) => { const [r, g, b] = c.map(channel); return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+  const behind = (element) => {
+    const under = element.parentElement ? behind(element.parentElement) : [255, 255, 255];
+    return rgb(getComputedStyle(element).backgroundColor, under);
+  };
+  const found = [];
+  for (const element of document.querySelectorAll("body *")) {
+    const own = [...element.childNodes].some((n) => n.nodeType === 3 && n.data.trim());
+    if (!own || !element.checkVisibility() || element.closest(".unseen, .skip, dialog, script, style")) continue;
+    const style = getComputedStyle(element), under = behind(element);
+    const ink = rgb(element instanceof SVGElement ? style.fill : style.color, under);
+    const [a, b] = [light(ink), light(under)].sort((x, y) => y - x);
+    if ((a + 0.05) / (b + 0.05) < 4.5) found.push([element.outerHTML.slice(0, 80), ink, under]);
+  }
+  return found;
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("view", ["features/0", "text/0", "clusters", "about"])
+def test_text_stands_out_from_what_is_behind_it(opened, scheme, view):
+    page = opened(f"#/tiny/1/{view}", color_scheme=scheme)
+    assert page.evaluate(CONTRAST) == []
+
+
+NAMELESS = """[...document.querySelectorAll("button, input, select, a, [role=img], [role=listbox]")].filter(
+    (e) => !(e.textContent.trim() || e.labels?.length || e.matches("[aria-label], [aria-labelledby]"))
+).map((e) => e.outerHTML)"""
+
+
+def test_controls_and_pictures_have_names(opened):
+    for place in ("#/tiny/1/features/0", "#/tiny/1/text/0", "#/tiny/1/clusters"):
+        page = opened(place)
+        assert page.evaluate(NAMELESS) == []
+        ids = page.evaluate("[...document.querySelectorAll('[id]')].map((e) => e.id)")
+        assert len(ids) == len(set(ids))

@@ -1,0 +1,68 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from lens.errors import ConfigError
+from lens.explorer.layer import describe
+from tests.explorer.synthetic import D, N, T, activations, dictionaries, source
+
+
+@pytest.fixture(scope="module")
+def planted():
+    return describe(source("1"), [0, 5])
+
+
+def test_numbers_are_those_of_the_table(planted):
+    part, _ = planted
+    table = source("1").features
+    for name, values in part.header["columns"].items():
+        found = np.array([np.nan if v is None else v for v in values], float)
+        assert np.allclose(found, table[name].astype(float), rtol=1e-5, equal_nan=True), name
+
+
+def test_firings_and_band(planted):
+    part, _ = planted
+    on = dictionaries()[0].encode(activations(True).float()) > 0
+    assert (part.arrays["firings"] == on[:, 1:].sum(0).T.numpy()).all()
+    low, high = part.arrays["band"] / part.header["band_scale"]
+    expected = on[:, 1:].sum((0, 1)).numpy() / (T - 1)
+    assert ((low <= expected + 0.05) & (expected - 0.05 <= high)).all()  # what firing without position gives
+    assert part.arrays["firings"][0, 0] > high[0, 0]  # and feature 0, which fires early, leaves it
+
+
+def test_masks_are_relative_to_their_largest(planted):
+    part, _ = planted
+    assert (part.arrays["mask"].max(1) == 255).all()
+
+
+def test_twins_of_equal_dictionaries_are_the_features_themselves(planted):
+    (twin,) = planted[0].header["twins"]
+    assert twin["seed"] == 1 and twin["feature"] == list(range(D)) and set(twin["shared"]) == {1}
+    assert set(twin["decoder"]) == {1.0} and len(twin["mask"]) == D
+
+
+def test_dendrogram_covers_the_clustered_features(planted):
+    part, _ = planted
+    found = part.header["clusters"]
+    assert found["members"] == [k for k, c in enumerate(part.header["columns"]["cluster"]) if c >= 0]
+    n = len(found["members"])
+    assert n >= 10 and len(found["merges"]) == n - 1 and sorted(found["leaves"]) == list(range(n))
+
+
+def test_what_a_layer_does_not_have_is_left_out():
+    part, contexts = describe(source("2", planted=False, seeds=(0,), masked=False, lens=False), [0])
+    assert part.header["twins"] == [] and part.header["clusters"] is None and "mask" not in part.arrays
+    assert contexts.window_KBC.max() < N
+
+
+def test_a_silent_feature_has_no_context(planted):
+    part, _ = planted
+    assert part.arrays["context_count"][D - 1].sum() == 0 and part.arrays["highest"][D - 1] == 0
+
+
+def test_tables_of_other_dictionaries_are_refused():
+    right = source("1")
+    wrong = right.features.assign(density=right.features["density"] + 0.1)
+    with pytest.raises(ConfigError, match="other dictionaries"):
+        describe(dataclasses.replace(right, features=wrong), [0])

@@ -1,0 +1,53 @@
+import base64
+import gzip
+import json
+
+import numpy as np
+import pytest
+
+from lens.explorer.pack import LEVELS, Part, pack, plain, quantise
+
+
+def unpack(text: str) -> tuple[dict, dict]:
+    data = gzip.decompress(base64.b64decode(text))
+    length = int.from_bytes(data[:4], "little")
+    header, body = json.loads(data[4 : 4 + length]), data[4 + length :]
+    kinds = {"u8": "u1", "u16": "<u2", "i32": "<i4", "f32": "<f4"}
+    arrays = {
+        name: np.frombuffer(body, kinds[kind], int(np.prod(shape)), offset).reshape(shape)
+        for name, (kind, shape, offset) in header.pop("arrays").items()
+    }
+    return header, arrays
+
+
+def test_what_goes_in_comes_out_in_the_smallest_type():
+    arrays = {
+        "bytes": np.array([[0, 255, 3]]), "words": np.array([1, 256]), "signed": np.array([-1, 70000]),
+        "real": np.array([0.5, -2.0]), "none": np.zeros((0, 3), int),
+    }  # fmt: skip
+    header, found = unpack(pack(Part({"text": "a\n</script>é"}, arrays)))
+    assert header == {"text": "a\n</script>é"}
+    assert {name: x.dtype.str for name, x in found.items()} == {
+        "bytes": "|u1", "words": "<u2", "signed": "<i4", "real": "<f4", "none": "|u1",
+    }  # fmt: skip
+    for name, values in arrays.items():
+        assert (found[name] == values).all(), name
+
+
+def test_packing_is_repeatable_and_safe_inside_a_script_tag():
+    part = Part({"text": "</script>"}, {"x": np.arange(1000)})
+    assert pack(part) == pack(part)
+    assert set(pack(part)) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=")
+    with pytest.raises(ValueError):
+        pack(Part({"value": float("nan")}))
+
+
+def test_quantised_activations_keep_zero_apart():
+    values = np.array([0.0, 1e-9, 0.5, 1.0])
+    assert quantise(values, np.array(1.0)).tolist() == [0, 1, round(LEVELS / 2), LEVELS]
+    assert quantise(np.zeros(2), np.array(0.0)).tolist() == [0, 0]
+
+
+def test_plain_numbers():
+    assert plain(np.array([0.1234567, np.nan, np.inf])) == [0.123457, None, None]
+    assert plain(np.array([True, False])) == [1, 0]

@@ -1,0 +1,48 @@
+import base64
+import hashlib
+import re
+from html.parser import HTMLParser
+
+from lens.explorer import page as explorer
+from tests.explorer import synthetic
+
+
+def test_page_is_repeatable_small_and_asks_for_nothing():
+    made = synthetic.study()
+    text = explorer.page([made])
+    assert text == explorer.page([synthetic.study()])
+    assert len(text) < 300_000
+    assert not re.search(r"""(?:src|href)=["']?(?:https?:)?//""", text)
+    assert "{{" not in re.sub(r"<script type=\"module\">.*</script>", "", text, flags=re.DOTALL)
+
+
+def test_corpus_text_is_nowhere_in_the_source():
+    text = explorer.page([synthetic.study(), synthetic.encoder()])
+    assert "hacked" not in text and "<b>play" not in text
+    scripts = []
+
+    class Reader(HTMLParser):
+        def handle_starttag(self, tag, attributes):
+            if tag == "script":
+                scripts.append(dict(attributes))
+
+    Reader().feed(text)
+    assert [s["type"] for s in scripts].count("module") == 1
+    data = [(s["data-study"], s.get("data-layer")) for s in scripts if s["type"] == "application/octet-stream"]
+    tiny = [("tiny", layer) for layer in (None, "embedding", "1", "2")]
+    assert data == [*tiny, ("encoder", None), ("encoder", "2")]
+
+
+def test_policy_allows_this_script_and_this_style_only():
+    text = explorer.page([synthetic.study()])
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', text)[1]
+    rules = dict(rule.split(" ", 1) for rule in policy.split("; "))
+    assert rules["default-src"] == "'none'" and "unsafe" not in policy
+    for kind, pattern in (("script", r'<script type="module">(.*?)</script>'), ("style", r"<style>(.*?)</style>")):
+        inside = re.search(pattern, text, flags=re.DOTALL)[1]
+        assert rules[f"{kind}-src"] == f"'sha256-{base64.b64encode(hashlib.sha256(inside.encode()).digest()).decode()}'"
+
+
+def test_names_of_studies_are_escaped():
+    text = explorer.page([synthetic.study(study='"><i>')])
+    assert "<i>" not in text and "&quot;&gt;&lt;i&gt;" in text

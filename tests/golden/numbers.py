@@ -1,0 +1,104 @@
+"""Every number of a study's tables in short: what a golden test compares.
+
+    python -m tests.golden.numbers smoke      # renew tests/golden/smoke.json from results/smoke and artifacts/smoke
+
+A table counts by the number, sum and sum of squares of each numeric column, by variant and metric; a dictionary by the
+digest of its weights. Renew only together with a raised version of the stage whose numbers changed (`versions.yaml`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from safetensors.numpy import load_file
+
+GOLDEN = Path(__file__).parent
+GROUPS = ("variant", "metric")
+STAGES = {"training": "train", "ablations": "ablate", "measures": "analyse", "calibration": "calibrate"}
+LEFT_OUT = {"study", "model", "layer", "seconds"}
+
+
+def of_table(table: pd.DataFrame) -> dict[str, list[float]]:
+    """`variant/metric/column` -> [count, sum, sum of squares] of the finite values."""
+    found: dict[str, list[float]] = {}
+    groups = [g for g in GROUPS if g in table]
+    parts = table.groupby(groups, observed=True, sort=True) if groups else [((), table)]
+    for key, part in parts:
+        for column in part.columns.difference([*groups, *LEFT_OUT]):
+            if pd.api.types.is_numeric_dtype(part[column]):
+                x = part[column].to_numpy(float)
+                x = x[np.isfinite(x)]
+                found["/".join([*map(str, key), column])] = [len(x), _short(x.sum()), _short(np.square(x).sum())]
+    return found
+
+
+def of_dictionaries(folder: Path) -> dict[str, str]:
+    """Place under `folder` -> digest of the tensors in each file there, whatever the file's metadata."""
+    found = {}
+    for path in sorted(folder.rglob("*.safetensors")):
+        digest = hashlib.sha256()
+        for name, tensor in sorted(_tensors(path).items()):
+            digest.update(name.encode())
+            digest.update(tensor)
+        place = path.parent if path.stem == "sae" else path.with_suffix("")
+        found[place.relative_to(folder).as_posix()] = digest.hexdigest()[:16]
+    return found
+
+
+def differences(golden: dict, found: dict, tolerance: float) -> list[str]:
+    """Names of the numbers of one stage that are not the golden ones, those that are missing, and those that are new."""
+    wrong = [f"{name}: missing" for name in golden.keys() - found.keys()]
+    wrong += [f"{name}: not among the golden numbers" for name in found.keys() - golden.keys()]
+    for name in golden.keys() & found.keys():
+        (n, *old), (m, *new) = golden[name], found[name]
+        close = all(math.isclose(a, b, rel_tol=tolerance, abs_tol=tolerance) for a, b in zip(old, new, strict=True))
+        if n != m or not close:
+            wrong.append(f"{name}: {golden[name]} became {found[name]}")
+    return sorted(wrong)
+
+
+def _short(x: float) -> float:
+    return float(f"{x:.9g}")
+
+
+def _tensors(path: Path) -> dict[str, bytes]:
+    try:
+        return {name: tensor.tobytes() for name, tensor in load_file(path).items()}
+    except TypeError:  # bf16, which numpy has not
+        from safetensors.torch import load_file as load_torch
+
+        return {name: tensor.float().numpy().tobytes() for name, tensor in load_torch(path).items()}
+
+
+def read(name: str, root: Path) -> dict:
+    """The golden document of a study that was run in the checkout `root`."""
+    tables: dict[str, dict] = {}
+    for path in sorted((root / "results" / name / "tables").rglob("*.csv")):
+        kind, *layer, _ = path.relative_to(root / "results" / name / "tables").parts
+        table = pd.read_csv(path)
+        stage = tables.setdefault(STAGES[kind], {})
+        stage |= {"/".join([*layer, path.stem, k]): v for k, v in of_table(table).items()}
+    artifacts = root / "artifacts" / name
+    return {
+        "dictionaries": {k: of_dictionaries(artifacts / k) for k in ("dictionaries", "ablations")},
+        "activations": of_dictionaries(artifacts / "activations"),
+        "tables": tables,
+        "claims": _claims(root / "results" / name / "claims.json"),
+    }
+
+
+def _claims(path: Path) -> dict[str, list]:
+    claims = json.loads(path.read_text(encoding="utf-8"))["claims"]
+    return {c["id"]: [c["verdict"], c["attributable"], *[r["estimate"] for r in c["readings"]]] for c in claims}
+
+
+if __name__ == "__main__":
+    study, *where = sys.argv[1:]
+    document = read(study, Path(where[0]) if where else Path.cwd())
+    (GOLDEN / f"{study}.json").write_text(json.dumps(document, indent=0, sort_keys=True) + "\n", encoding="utf-8")

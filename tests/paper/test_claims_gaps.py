@@ -1,0 +1,108 @@
+"""Every claim on tables that hold something for all of them, and on tables with a part taken away."""
+
+import dataclasses
+import json
+
+import pytest
+
+from paper import claims
+from paper.evidence import cost, difficulty, early_late, position
+from paper.evidence.measures import MEASURES
+from paper.verdicts import WORDS
+from tests.paper.planted import REGISTRY, without
+from tests.paper.planted_everything import ABLATED, everything, timings
+
+METHOD = "temporallens"
+READ_NO_TABLE = {"C15", "C21", "C22", "C30", "C32"}  # or are not judged by what they read
+SLOW = {"C01", "C02", "C09a", "C09b", "C37"}  # bootstraps; what they do without a part is tested with them
+
+
+@pytest.fixture(autouse=True)
+def quick(tmp_path, monkeypatch):
+    """Few bootstrap samples, and timings of a benchmark."""
+    for module in (early_late, difficulty, position):
+        monkeypatch.setattr(module, "DRAWS", 20)
+    monkeypatch.setattr(cost, "TIMES", tmp_path / "cost.json")
+    cost.TIMES.write_text(json.dumps(timings()))
+
+
+@pytest.fixture(scope="module")
+def data():
+    return everything()
+
+
+def test_registered_readings_controls_and_measures_are_the_measured_ones(data):
+    for claim in REGISTRY:
+        evidence = MEASURES[claim["id"]](data)
+        names = [r.name for r in evidence.readings]
+        assert names[: len(claim["readings"])] == claim["readings"], claim["id"]
+        assert len(set(names)) == len(names), claim["id"]
+        rule, how = claim["rule"], claim["attribution"]
+        if rule["kind"] == "conditions" and not evidence.untestable:
+            assert {c["measure"] for c in (*rule["reproduced"], *rule["partly"])} == set(evidence.measures), claim["id"]
+        if how == "none":
+            continue
+        assert {f"temporallens - {control}" for control in how["controls"]} <= set(evidence.differences), claim["id"]
+        if how["kind"] == "control":
+            assert list(evidence.controls) == how["controls"], claim["id"]
+            assert rule["kind"] != "conditions" or list(evidence.control_measures) == how["controls"], claim["id"]
+        else:
+            assert [f"temporallens - {c}" for c in how["controls"]] == list(evidence.differences)[:2], claim["id"]
+
+
+def test_nothing_is_missing_where_everything_is_there(data):
+    for entry in claims.judge_all(REGISTRY, data, on_paper_model=False):
+        assert entry["status"] in ("measured", "not testable here"), (entry["id"], entry["reason"])
+        empty = [r["name"] for kind in ("readings", "differences") for r in entry[kind] if r["estimate"] is None]
+        assert empty == [], entry["id"]
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"variant": METHOD},
+        {"variant": METHOD, "seed": 2},
+        {"variant": METHOD, "layer": "8"},
+        {"variant": "standard"},
+        {"variant": "shuffled_positions"},
+        {"variant": "untrained"},
+        *({"table": name} for name in ("positions", "summary", "blocks", "history", "probing", "decoding", "tests")),
+    ],
+    ids=lambda part: " ".join(map(str, part.values())),
+)
+def test_with_a_part_taken_away_every_claim_is_judged_or_says_what_it_lacks(data, part):
+    registry = [claim for claim in REGISTRY if claim["id"] not in SLOW]
+    for entry in claims.judge_all(registry, taken(data, part), on_paper_model=False):
+        assert entry["verdict"] in WORDS, entry["id"]
+        if entry["verdict"] != "not measured in this study":
+            continue
+        assert entry["id"] not in READ_NO_TABLE and entry["readings"] == []
+        if part.get("variant") == METHOD:
+            assert METHOD in entry["reason"] or "'tests'" in entry["reason"], (entry["id"], entry["reason"])
+        for name, value in part.items():
+            if name in ("seed", "layer"):
+                assert f"{name} {value}" in entry["reason"], (entry["id"], entry["reason"])
+
+
+def test_without_the_method_nothing_about_it_is_measured(data):
+    registry = [claim for claim in REGISTRY if claim["id"] not in SLOW | READ_NO_TABLE]
+    for entry in claims.judge_all(registry, without(data, variant=METHOD), on_paper_model=False):
+        about_others = entry["id"] in ("C14", "C33")  # the standard dictionary, and the activations themselves
+        assert (entry["verdict"] == "not measured in this study") != about_others, entry["id"]
+
+
+@pytest.mark.parametrize("variant", ABLATED)
+def test_an_ablation_that_is_missing_never_stops_the_others(data, variant):
+    ids = {"C11", "C12", "C13", "C23", "C24", "C25", "C29", "C35", "C36"}
+    registry = [claim for claim in REGISTRY if claim["id"] in ids]
+    found = claims.judge_all(registry, without(data, variant=variant), on_paper_model=False)
+    missing = [entry for entry in found if entry["verdict"] == "not measured in this study"]
+    assert all(variant in entry["reason"] for entry in missing) and len(missing) <= 2
+
+
+def taken(data, part: dict):
+    """The tables without one of the parts."""
+    if "table" not in part:
+        return without(data, **part)
+    emptied = {name: table.iloc[:0] if name == part["table"] else table for name, table in data.tables.items()}
+    return dataclasses.replace(data, tables=emptied)

@@ -1,0 +1,243 @@
+import dataclasses
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import lens
+from lens.activations import language_model
+from lens.dictionaries.model import SAE, SATURATED, SAEConfig
+from lens.figures.plot import FigureError
+from lens.profiling.position_profile import PositionProfile, ProfileError, profile
+
+T, LAYER = 32, 1
+OPTIONS = {"windows": 64, "length": T, "fidelity": 4, "permutations": 60}
+
+
+@pytest.fixture(scope="module")
+def model():
+    return language_model.load("random:gemma-3-tiny", dtype=torch.float32)
+
+
+@pytest.fixture(scope="module")
+def documents():
+    rng = np.random.default_rng(0)
+    return ["".join(rng.choice(list("abcdefghij \n"), 1500)) for _ in range(3)]
+
+
+def identity(lm, **changes) -> SAE:
+    """A dictionary of both directions of every axis: it loses next to nothing."""
+    d, eye = lm.d_model, torch.eye(lm.d_model)
+    config = SAEConfig(d_in=d, d_sae=2 * d, n_positions=T, masked=False, tau=1.0, input_scale=1.0, layer=str(LAYER))
+    weights = {
+        "W_enc": torch.cat([eye, -eye], dim=1),
+        "b_enc": torch.zeros(2 * d),
+        "W_dec": torch.cat([eye, -eye]),
+        "b_dec": torch.full((d,), 1e-5),
+    }
+    return SAE(dataclasses.replace(config, **changes), weights)
+
+
+def windowed(model) -> tuple[SAE, np.ndarray]:
+    """The same, with masks that let every feature fire on eight neighbouring positions alone."""
+    sae = identity(model)
+    first = 1 + np.arange(sae.config.d_sae) * 7 % (T - 9)
+    t = np.arange(T)[:, None]
+    is_open = torch.as_tensor((t >= first) & (t < first + 8))
+    weights = {**{n: p.detach() for n, p in sae.named_parameters()}}
+    weights["pos_logits"] = torch.where(is_open, SATURATED, -SATURATED)
+    return SAE(dataclasses.replace(sae.config, masked=True), weights), first
+
+
+def value(found: PositionProfile, metric: str, positions: str = "text") -> float:
+    rows = found.summary[(found.summary["metric"] == metric) & (found.summary["positions"] == positions)]
+    return float(rows["value"].item())
+
+
+def test_a_dictionary_that_loses_nothing_costs_nothing(model, documents):
+    found = profile(identity(model), model, documents, **OPTIONS)
+    assert value(found, "fvu") == pytest.approx(0, abs=1e-6)
+    assert value(found, "delta_ce") == pytest.approx(0, abs=1e-5)
+    assert value(found, "kl") == pytest.approx(0, abs=1e-5)
+    assert value(found, "ce_recovered_mean") == pytest.approx(1, abs=1e-3)
+    assert value(found, "l0") == pytest.approx(model.d_model, rel=0.01)  # one of the two directions of each axis
+    at = found.positions.groupby("metric")["position"].agg(set)
+    assert at["fvu_position"] == set(range(1, T))  # every BOS is the same: no variance about its own mean
+    assert at["fvu_global"] == at["l0"] == at["sq_norm"] == set(range(T))
+    assert at["delta_ce"] == at["kl"] == set(range(T - 1))  # nothing follows the last token
+
+
+def test_windows_of_firing_are_found_with_their_places_and_widths(model, documents):
+    sae, first = windowed(model)
+    found = profile(sae, model, documents, **OPTIONS)
+    tested = found.features[found.features["p"].notna()]
+    assert len(tested) > 30
+    assert tested["positional"].all()
+    assert value(found, "positional_share_null") < 0.05
+    centres = tested["centre"] - (first[tested["feature"]] + 3.5)
+    assert centres.abs().max() < 1.5
+    outside = found.rates.to_numpy()[(np.arange(1, T)[:, None] < first) | (np.arange(1, T)[:, None] >= first + 8)]
+    assert not outside.any()
+    flat = profile(identity(model), model, documents, **OPTIONS)
+    assert tested["information"].min() > 4 * flat.features["information"].median()
+
+
+def test_the_null_band_holds_the_rates_of_a_feature_without_position(model, documents):
+    found = profile(identity(model), model, documents, **OPTIONS)
+    flat = found.features.loc[found.features["p"] > 0.2, "feature"]
+    rates, null = found.rates[flat], found.null_rates.loc[flat]
+    inside = (rates >= null["low"]) & (rates <= null["high"])
+    assert 0.85 < inside.to_numpy().mean() <= 1
+
+
+def test_what_is_saved_is_read_back(model, documents, tmp_path):
+    found = profile(identity(model), model, documents, **OPTIONS)
+    again = PositionProfile.read(found.save(tmp_path / "made" / "profile"))
+    assert again.about == found.about
+    for name in ("summary", "positions", "features"):
+        pd.testing.assert_frame_equal(getattr(again, name), getattr(found, name), rtol=1e-4, check_dtype=False)
+    pd.testing.assert_frame_equal(again.rates, found.rates, rtol=1e-4, check_names=False)
+    assert {"fvu_global.png", "kl.png", "features.png"} <= {path.name for path in (tmp_path / "made/profile").iterdir()}
+    (tmp_path / "made/profile/rates.csv").unlink()
+    with pytest.raises(ProfileError, match="rates.csv is missing"):
+        PositionProfile.read(tmp_path / "made/profile")
+
+
+def test_figures_carry_the_numbers_in_words(model, documents):
+    found = profile(windowed(model)[0], model, documents, **OPTIONS)
+    assert "layer 1" in found.plot_positions("l0").alt
+    assert "BOS" in found.plot_positions("mse", bos=True).alt
+    assert "Two scatter plots" in found.plot_features().alt
+    positional = int(found.features.loc[found.features["positional"], "feature"].iloc[0])
+    assert "depends on position" in found.plot_feature(positional).caption
+    with pytest.raises(FigureError, match="features 0..63"):
+        found.plot_feature(64)
+    assert "positional" in repr(found)
+
+
+def test_paths_names_and_files_do_as_well_as_objects(model, documents, tmp_path):
+    identity(model).save(tmp_path / "dictionary")
+    (tmp_path / "text.txt").write_text("\n".join(documents))
+    options = {**OPTIONS, "fidelity": 0}
+    found = lens.profile(tmp_path / "dictionary", "random:gemma-3-tiny", str(tmp_path / "text.txt"), **options)
+    assert found.about.layer == "1"
+    assert "kl" not in set(found.positions["metric"])
+    with pytest.raises(FigureError, match="kl was not measured of dictionary; profile with fidelity of 1 or more"):
+        found.plot_positions("kl")
+
+
+def test_the_headline_counts_tokens_of_massive_activation_and_leaves_them_out(model, documents):
+    found = profile(identity(model), model, documents, **OPTIONS)
+    plain = found.headline().set_index("measure")["unit"]
+    assert [name.split(",")[0] for name in plain.index] == [
+        "FVU",
+        "L0",
+        "ΔCE",
+        "KL",
+        "positional",
+        "the same in shifted windows",
+    ]
+    rows = found.summary["positions"].eq("text")
+    with_outliers = found.summary.assign(
+        value=found.summary["value"].mask(rows & found.summary["metric"].eq("outlier_tokens"), 3)
+    )
+    told = dataclasses.replace(found, summary=with_outliers)
+    assert told.headline()["measure"][1].startswith("FVU without 3 of 1984 tokens with massive activations")
+    assert "massive activations" in repr(told) and "massive activations" in told._repr_html_()
+
+
+def test_profiles_are_drawn_side_by_side_under_their_names(model, documents):
+    a = profile(identity(model), model, documents, **OPTIONS)
+    b = dataclasses.replace(a, about=dataclasses.replace(a.about, dictionary="models/mine"))
+    plot = a.plot_positions("l0", others=[b])
+    assert "mine" in plot.alt and "claim" not in plot.caption and "seed" not in plot.caption
+    with pytest.raises(FigureError, match="two profiles have one name"):
+        a.plot_positions("l0", others=[a])
+
+
+def test_text_in_place_of_a_path_is_told_apart(model):
+    with pytest.raises(ValueError, match=r"text of 12 characters where a path or a name is expected: pass \[text\]"):
+        profile(identity(model), model, "first\nsecond", **OPTIONS)
+
+
+def test_the_same_call_gives_the_same_profile(model, documents):
+    a, b = (profile(identity(model), model, documents, **OPTIONS) for _ in range(2))
+    pd.testing.assert_frame_equal(a.features, b.features)
+    other = profile(identity(model), model, documents, **{**OPTIONS, "seed": 1})
+    assert not a.rates.equals(other.rates)
+
+
+@pytest.mark.parametrize(
+    ("changes", "options", "message"),
+    [
+        ({}, {"length": T + 1}, "positions 0..31.*length=32"),
+        ({"layer": ""}, {}, "pass layer="),
+        ({}, {"length": 4}, "too short"),
+        ({}, {"windows": 10_000}, "10000 non-overlapping windows"),
+        ({}, {"layer": 7}, "no layer 7"),
+    ],
+)
+def test_what_does_not_fit_says_so(model, documents, changes, options, message):
+    with pytest.raises(ValueError, match=message):
+        profile(identity(model, **changes), model, documents, **{**OPTIONS, **options})
+
+
+def test_another_width_names_both(model, documents):
+    sae = SAE.initialise(SAEConfig(8, 8, T, False, 1.0, 1.0, layer="1"), torch.zeros(8), 0)
+    with pytest.raises(ValueError, match="(?s)8.*32|32.*8"):
+        profile(sae, model, documents, **OPTIONS)
+
+
+class Halves(torch.nn.Module):
+    """A dictionary of no known kind."""
+
+    def __init__(self, d):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.cat([torch.eye(d), -torch.eye(d)], dim=1))
+
+    def encode(self, x):
+        return torch.relu(x @ self.weight)
+
+    def decode(self, f):
+        return f @ self.weight.T / 2
+
+
+def test_any_module_that_encodes_and_decodes_will_do(model, documents):
+    own = Halves(model.d_model).double()
+    found = profile(own, model, documents, layer=LAYER, **OPTIONS)
+    assert found.about.dictionary == "Halves"
+    assert value(found, "nmse") == pytest.approx(0.25, rel=1e-5)  # half of every vector is left
+    assert own.weight.dtype == torch.float64  # the caller's module is not touched
+    with pytest.raises(ProfileError, match="pass layer="):
+        profile(own, model, documents, **OPTIONS)
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [(torch.nn.Linear(32, 64), "Linear is not a dictionary"), (Halves(16), r"Halves does not encode .* 32\]")],
+)
+def test_what_is_no_dictionary_is_refused(model, documents, what, message):
+    with pytest.raises(ValueError, match=message):
+        profile(what, model, documents, layer=LAYER, **OPTIONS)
+
+
+def test_another_model_of_the_same_width_is_pointed_out(model, documents):
+    options = {**OPTIONS, "fidelity": 0}
+    with pytest.warns(UserWarning, match="trained on google/gemma-2-2b, and is profiled on random:gemma-3-tiny"):
+        profile(identity(model, model="google/gemma-2-2b"), model, documents, **options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        profile(identity(model, model="someone/Random:Gemma-3-tiny"), model, documents, **options)
+
+
+def test_too_few_permutations_are_refused_before_anything_runs(documents):
+    with pytest.raises(ProfileError, match="pass at least 40"):
+        profile("no such dictionary", "no such model", documents, permutations=39)
+
+
+def test_an_unknown_curve_names_those_there_are(model, documents):
+    found = profile(identity(model), model, documents, **OPTIONS)
+    with pytest.raises(FigureError, match="'fvu': choose one of mse, fvu_global"):
+        found.plot_positions("fvu")

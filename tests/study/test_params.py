@@ -1,0 +1,91 @@
+import dataclasses
+
+import pytest
+
+from lens import checkout
+from lens.errors import ConfigError
+from lens.study.params import Study
+
+GOOD = """
+study: tried
+root: .
+params_file: tried.yaml
+model: random:gemma-3-tiny
+layers: [1, embedding]
+corpus: {train: tiny-shakespeare, test: shakespeare-held-out}
+windows: {length: 32, train: 96, test: 64, fidelity: 8}
+dictionary: {preset: paper}
+training: {steps: 60, overrides: {lr: 3e-4}}
+variants: [standard, temporallens]
+seeds: [0, 1]
+ablations: {layers: [1], variants: [uniform_weights]}
+"""
+
+
+def load(tmp_path, text):
+    path = tmp_path / "tried.yaml"
+    path.write_text(text)
+    return Study.load(path)
+
+
+def test_default_study_is_quick_and_every_study_reads():
+    assert Study.load().name == "quick"
+    assert Study.load("quick") == dataclasses.replace(Study.load(), params_file=Study.load("quick").params_file)
+    for path in checkout.root().glob("studies/*/params.yaml"):
+        study = Study.load(path.parent.name)
+        assert study.name == path.parent.name
+        assert study.results == checkout.root() / "results" / study.name
+
+
+def test_yaml_is_read_as_version_1_2(tmp_path):
+    study = load(tmp_path, GOOD)
+    assert study.training.overrides["lr"] == 3e-4  # YAML 1.1 would read a text
+    assert study.layers == (1, "embedding")
+
+
+def test_controls_may_have_fewer_seeds(tmp_path):
+    study = load(tmp_path, GOOD)
+    assert study.main == (1,) and study.seeds_at("embedding") == study.ablation_seeds == (0, 1)
+    fewer = load(tmp_path, GOOD + "control_seeds: [1]\n")
+    assert fewer.seeds_at("embedding") == (1,) and fewer.seeds_at(1) == (0, 1)
+
+
+def test_out_redirects_everything_that_is_written(tmp_path):
+    study = Study.load("quick", tmp_path / "try")
+    assert study.results == tmp_path / "try"
+    assert study.dictionaries("dictionaries", 3).is_relative_to(tmp_path)
+    assert Study.load("quick", "results/quick").out is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("model: random:gemma-3-tiny", "modle: x", "unknown parameter 'modle'.*'model'"),
+        ("seeds: [0, 1]", "", "parameter 'seeds' is missing"),
+        ("study: tried", "", "parameter 'study' is missing"),
+        ("seeds: [0, 1]", "seeds: 3", "seeds: expected a list, found 3"),
+        ("seeds: [0, 1]", "seeds: [0, x]", "seeds: expected int, found 'x'"),
+        ("seeds: [0, 1]", "seeds: [0, 0]", "seeds lists a value twice"),
+        ("seeds: [0, 1]", "seeds: []", r"seeds \(count\) must be at least 1"),
+        ("steps: 60", "steps: 0", "training.steps must be at least 1"),
+        ("steps: 60", "steps: yes", "steps: expected int, found 'yes'"),
+        ("layers: [1, embedding]", "layers: [-1]", "layer -1 is neither"),
+        ("layers: [1, embedding]", "layers: [1, embeding]", "layer 'embeding' is neither"),
+        ("ablations: {layers: [1]", "ablations: {layers: [2]", r"ablations.layers \[2\] are not among"),
+        ("seeds: [0, 1]", "seeds: [0, 1]\nmain_layers: [3]", r"main_layers \[3\] are not among"),
+        ("seeds: [0, 1]", "seeds: [0, 1]\ncontrol_seeds: [2]", r"control_seeds \[2\] are not among"),
+        ("fidelity: 8", "fidelity: 80", r"windows.fidelity \(80\) is more than windows.test"),
+        ("preset: paper", "preset: papr", "'papr' is not one of 'paper'"),
+        ("length: 32", "length: 32, lenght: 3", "unknown parameter 'lenght'.*'length'"),
+        ("study: tried", "study: [", "not readable as YAML"),
+    ],
+)
+def test_mistakes_are_named(tmp_path, old, new, message):
+    assert old in GOOD
+    with pytest.raises(ConfigError, match=message):
+        load(tmp_path, GOOD.replace(old, new))
+
+
+def test_unknown_study_lists_those_there_are():
+    with pytest.raises(ConfigError, match="no study or parameter file 'quik'.*'quick'.*smoke"):
+        Study.load("quik")

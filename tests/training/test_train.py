@@ -1,0 +1,306 @@
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from lens import checkout
+from lens.activations.statistics import input_statistics
+from lens.dictionaries.model import SAE
+from lens.training import train as lens_train
+from lens.training.presets import train_config
+from lens.training.run import TrainingError
+from lens.training.train import shuffle_positions, train_layer, window_order
+
+N, T, D = 12, 9, 16
+VARIANTS = ("standard", "temporallens", "shuffled_positions")
+
+
+def activations(seed: int = 0) -> torch.Tensor:
+    """Windows with a mean, a direction that grows with position, and a huge BOS."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(N, T, D, generator=generator) + 2 * torch.randn(D, generator=generator)
+    x += torch.linspace(0, 3, T)[:, None] * torch.randn(D, generator=generator)
+    x[:, 0] = 1000
+    return x.bfloat16()
+
+
+def configs(steps: int = 30, variants=VARIANTS, **overrides):
+    return {v: train_config("paper", v, steps, {"batch_windows": 4, **overrides}) for v in variants}
+
+
+def train(folder: Path, *, pool: Path | None = None, seeds=(0, 1), data=None, **kinds):
+    return train_layer(
+        activations() if data is None else data,
+        configs(**kinds),
+        seeds,
+        folder / "out",
+        pool or folder / "pool",
+        data_digest="test",
+        layer=3,
+        log_every=5,
+    )
+
+
+def same(a: Path, b: Path) -> bool:
+    names = sorted(p.relative_to(a) for p in a.rglob("*") if p.is_file())
+    assert names == sorted(p.relative_to(b) for p in b.rglob("*") if p.is_file())
+    return all((a / n).read_bytes() == (b / n).read_bytes() for n in names)
+
+
+def test_equal_calls_give_equal_bytes_and_other_seeds_others(tmp_path):
+    a, b = train(tmp_path / "a"), train(tmp_path / "b")
+    assert same(tmp_path / "a" / "out", tmp_path / "b" / "out")
+    pd.testing.assert_frame_equal(a.history, b.history)
+    folders = a.folders
+    assert not same(folders["standard", 0], folders["standard", 1])
+
+
+def test_training_lowers_the_loss_of_every_variant(tmp_path):
+    history = train(tmp_path, steps=150, lr=3e-3).history
+    mse = history[history["metric"] == "mse"].pivot(index="step", columns=["variant", "seed"], values="value")
+    assert (mse.iloc[-1] < 0.7 * mse.iloc[0]).all()
+
+
+def test_a_run_is_the_same_alone_and_in_company(tmp_path):
+    """Variants and seeds share batches, and nothing else."""
+    company = train(tmp_path / "a")
+    alone = train(tmp_path / "b", seeds=(1,), variants=("temporallens",))
+    assert same(company.folders["temporallens", 1], alone.folders["temporallens", 1])
+
+
+def test_interrupted_training_goes_on_to_the_same_bytes(tmp_path, monkeypatch):
+    monkeypatch.setattr("lens.training.train.CHECKPOINT_EVERY", 7)
+    expected = train(tmp_path / "a")
+    original = shuffle_positions
+
+    def interrupt(x, step, seed):
+        if step == 17:
+            raise KeyboardInterrupt
+        return original(x, step, seed)
+
+    monkeypatch.setattr("lens.training.train.shuffle_positions", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "b")
+    assert not (tmp_path / "b" / "out").exists()
+    seen = []
+    monkeypatch.setattr(
+        "lens.training.train.shuffle_positions", lambda x, step, seed: seen.append(step) or original(x, step, seed)
+    )
+    resumed = train(tmp_path / "b")
+    assert seen[0] == 14  # not from the start
+    assert same(tmp_path / "a" / "out", tmp_path / "b" / "out")
+    pd.testing.assert_frame_equal(expected.history, resumed.history)
+    pd.testing.assert_frame_equal(expected.position_weights, resumed.position_weights)
+    pd.testing.assert_frame_equal(expected.late_weights, resumed.late_weights)
+
+
+def test_altered_training_state_is_refused_by_name(tmp_path, monkeypatch):
+    monkeypatch.setattr("lens.training.train.CHECKPOINT_EVERY", 7)
+    monkeypatch.setattr("lens.training.train._finish", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path)
+    path = next((tmp_path / "pool").glob("train-*/step-28/standard-seed1.safetensors"))
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(
+        TrainingError, match="standard-seed1.safetensors is truncated or altered: sha256 .*recorded .*delete"
+    ):
+        train(tmp_path)
+
+
+KILLED = """
+import sys, torch
+sys.path.insert(0, "tests/sae")
+import test_train, lens.training.train as train
+train.CHECKPOINT_EVERY = 7
+if sys.argv[2] == "kill":
+    import os, signal
+    save = train.snapshot
+    def snapshot(runs, folder, step):
+        save(runs, folder, step)
+        if step >= 21:
+            os.kill(os.getpid(), signal.SIGKILL)
+    train.snapshot = snapshot
+from pathlib import Path
+test_train.train(Path(sys.argv[1]))
+"""
+
+
+def test_kill_minus_nine_loses_nothing(tmp_path):
+    def call(folder, how):
+        env = {**os.environ, "PYTHONPATH": str(checkout.root())}
+        return subprocess.run(
+            [sys.executable, "-c", KILLED, str(folder), how], cwd=checkout.root(), env=env, check=False
+        )
+
+    assert call(tmp_path / "a", "kill").returncode == -signal.SIGKILL
+    assert call(tmp_path / "a", "go on").returncode == 0
+    assert call(tmp_path / "b", "go on").returncode == 0
+    assert same(tmp_path / "a" / "out", tmp_path / "b" / "out")
+
+
+def test_finished_training_is_not_repeated_and_changed_training_is(tmp_path, monkeypatch):
+    first = train(tmp_path)
+    monkeypatch.setattr("lens.training.train._train", lambda *a: pytest.fail("trained again"))
+    again = train(tmp_path)
+    pd.testing.assert_frame_equal(first.history, again.history)
+    with pytest.raises(pytest.fail.Exception):
+        train(tmp_path, l1_coef=0.05)
+    with pytest.raises(pytest.fail.Exception):
+        train(tmp_path, steps=31)
+
+
+def test_a_further_variant_leaves_finished_runs_alone(tmp_path, monkeypatch):
+    first = train(tmp_path, variants=("standard",), seeds=(0,))
+    started = []
+    original = lens_train._initial
+    monkeypatch.setattr(lens_train, "_initial", lambda variant, *a: started.append(variant) or original(variant, *a))
+    both = train(tmp_path, variants=("standard", "temporallens"), seeds=(0,))
+    assert started == ["temporallens"]
+    history = both.history[both.history["variant"] == "standard"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(first.history, history)
+
+
+def test_a_variant_with_larger_batches_sees_as_many_windows(tmp_path):
+    both = configs(steps=30, variants=("temporallens", "literal"))
+    both["literal"] = dataclasses.replace(both["literal"], steps=10, batch_windows=12, micro_batch_windows=4)
+    trained = train_layer(activations(), both, (0,), tmp_path / "o", tmp_path / "p", data_digest="test", log_every=5)
+    steps = trained.summary[trained.summary["metric"] == "steps"].set_index("variant")["value"]
+    assert steps.to_dict() == {"temporallens": 30, "literal": 10}
+
+
+def test_static_windows_gate_exactly_and_stay(tmp_path):
+    trained = train(tmp_path, variants=("static_windows", "static_windows_wrapped"), seeds=(0,))
+    for variant in ("static_windows", "static_windows_wrapped"):
+        mask = SAE.load(trained.folders[variant, 0]).mask()
+        assert set(mask.unique().tolist()) == {0.0, 1.0}
+        assert (mask.sum(0) == T // 4).all()
+
+
+def test_pure_bf16_loses_updates_of_the_mask_logits_and_float32_does_not(tmp_path):
+    """Half a unit in the last place of a bfloat16 in [1/8, 1/4) is 4.9e-4, more than a step of 3e-4."""
+    trained = train(tmp_path, variants=("temporallens", "bf16_parameters"), seeds=(0,), steps=60)
+    lost = trained.summary[trained.summary["metric"] == "lost_update_share"].set_index("variant")["value"]
+    assert lost["temporallens"] < 0.01 and lost["bf16_parameters"] > 0.1
+
+
+def test_order_covers_every_window_once_an_epoch_and_can_start_anywhere():
+    rows = torch.cat(list(window_order(10, 4, 25, seed=0)))
+    for epoch in rows.view(10, 10):
+        assert sorted(epoch.tolist()) == list(range(10))
+    assert torch.equal(torch.cat(list(window_order(10, 4, 25, seed=0, first_step=7))), rows[28:])
+    assert not torch.equal(torch.cat(list(window_order(10, 4, 25, seed=1))), rows)
+
+
+def test_shuffling_permutes_within_each_window_and_each_window_differently():
+    x = torch.arange(5 * 30).view(5, 30, 1).float()
+    shuffled = shuffle_positions(x, step=3, seed=0)
+    assert torch.equal(shuffled.sort(1).values, x)
+    orders = {tuple((shuffled[i, :, 0] - 30 * i).int().tolist()) for i in range(5)}
+    assert len(orders) == 5
+    assert torch.equal(shuffled, shuffle_positions(x, step=3, seed=0))
+    assert not torch.equal(shuffled, shuffle_positions(x, step=4, seed=0))
+
+
+def test_bos_is_left_out_of_statistics_and_of_training(tmp_path):
+    data = activations()
+    statistics = input_statistics(data)
+    expected = data[:, 1:].float()
+    torch.testing.assert_close(statistics.mean, expected.mean((0, 1)), rtol=1e-4, atol=1e-4)
+    assert statistics.mean_square_norm == pytest.approx(expected.square().sum(-1).mean().item(), rel=1e-4)
+    other = data.clone()
+    other[:, 0] = -5
+    a, b = train(tmp_path / "a", data=data), train(tmp_path / "b", data=other)
+    assert same(a.folders["temporallens", 0], b.folders["temporallens", 0])
+    included = train(tmp_path / "c", data=data, variants=("bos_included",), include_bos=True)
+    weights = included.position_weights
+    assert weights[weights["step"] == weights["step"].max()].sort_values("value")["position"].iloc[-1] == 0  # BOS
+
+
+def test_masks_move_only_where_they_are_learned_and_trained(tmp_path):
+    trained = train(tmp_path, variants=("temporallens", "frozen_masks", "standard"))
+    start = SAE.initialise(SAE.load(trained.folders["temporallens", 0]).config, torch.zeros(D), 0).pos_logits
+    learned = SAE.load(trained.folders["temporallens", 0]).pos_logits
+    assert torch.equal(learned[0], start[0])  # BOS is not trained on
+    assert (learned[1:] != start[1:]).float().mean() > 0.5
+    assert torch.equal(SAE.load(trained.folders["frozen_masks", 0]).pos_logits, start)
+    assert not SAE.load(trained.folders["standard", 0]).config.masked
+
+
+def test_masks_of_the_shuffled_control_know_nothing_about_position(tmp_path):
+    """Text positions 1-4 and 5-8 hold different directions. A mask value only moves where its feature fires: by half
+    under true positions, everywhere under shuffled ones."""
+    generator = torch.Generator().manual_seed(0)
+    directions = torch.randn(2, 4, D, generator=generator)
+    amount = torch.rand(2, N, 4, 4, generator=generator)
+    data = torch.zeros(N, T, D)
+    for half, first in ((0, 1), (1, 5)):
+        data[:, first : first + 4] = amount[half] @ directions[half]
+    trained = train(tmp_path, data=data.bfloat16(), steps=60, lr=1e-2, seeds=(0,))
+
+    def imbalance(variant):
+        sae = SAE.load(trained.folders[variant, 0])
+        start = SAE.initialise(sae.config, torch.zeros(D), 0).pos_logits
+        moved = (sae.pos_logits - start).abs().detach()
+        early, late = moved[1:5].mean(0), moved[5:].mean(0)
+        alive = early + late > 0.05
+        return ((early - late).abs() / (early + late))[alive].mean().item()
+
+    assert imbalance("temporallens") > 1.5 * imbalance("shuffled_positions")
+
+
+def test_micro_batches_add_up_to_the_batch(tmp_path):
+    whole = train(tmp_path / "a", variants=("temporallens",), precision="fp32")
+    parts = train(tmp_path / "b", variants=("temporallens",), precision="fp32", micro_batch_windows=2)
+    a, b = SAE.load(whole.folders["temporallens", 0]), SAE.load(parts.folders["temporallens", 0])
+    torch.testing.assert_close(a.W_enc, b.W_enc, rtol=1e-3, atol=1e-4)
+    pd.testing.assert_frame_equal(whole.position_weights, parts.position_weights, rtol=1e-3)
+
+
+@pytest.mark.parametrize("preset", ["paper", "literal", "companion"])
+def test_every_preset_runs(tmp_path, preset):
+    overrides = {"batch_windows": 4, "micro_batch_windows": 2 if preset == "literal" else 0}
+    config = {"temporallens": train_config(preset, "temporallens", 12, overrides)}
+    trained = train_layer(activations(), config, (0,), tmp_path / "o", tmp_path / "p", data_digest=preset, log_every=5)
+    sae = SAE.load(trained.folders["temporallens", 0])
+    assert torch.isfinite(sae.W_enc).all()
+    assert (sae.W_enc.dtype == torch.bfloat16) == (preset == "literal")
+    assert (sae.config.input_scale == 1) == (preset == "literal")
+
+
+def test_summary_holds_what_the_equations_promise(tmp_path):
+    summary = train(tmp_path).summary.set_index(["variant", "seed", "metric"])["value"]
+    for seed in (0, 1):
+        assert summary["temporallens", seed, "tau_first"] == 5.0
+        assert summary["temporallens", seed, "tau_last"] == 0.1
+        assert summary["temporallens", seed, "tau_loglinearity_error"] < 1e-5
+        for variant in VARIANTS:
+            assert summary[variant, seed, "max_decoder_norm_error"] < 1e-5
+            assert summary[variant, seed, "weight_sum_error"] < 1e-3
+            assert summary[variant, seed, "steps"] == 30
+
+
+def test_non_finite_loss_stops_training_and_names_the_step(tmp_path):
+    data = activations()
+    data[:, 4] = float("nan")
+    with pytest.raises(TrainingError, match="not finite at step 0"):
+        train(tmp_path, data=data)
+    assert not (tmp_path / "out").exists()
+
+
+def test_silent_dictionary_is_an_error_and_writes_nothing(tmp_path):
+    with pytest.raises(TrainingError, match="every feature is silent"):
+        train(tmp_path, steps=200, lr=0.1, l1_coef=1e5, variants=("standard",), seeds=(0,))
+    assert not (tmp_path / "out").exists()
+
+
+def test_fewer_windows_than_a_batch_is_an_error(tmp_path):
+    with pytest.raises(TrainingError, match="3 training windows are fewer than one batch of 4"):
+        train(tmp_path, data=activations()[:3])
