@@ -52,7 +52,7 @@ def of_dictionaries(folder: Path) -> dict[str, str]:
 
 
 def differences(golden: dict, found: dict, tolerance: float) -> list[str]:
-    """Names of the numbers of one stage that are not the golden ones, those that are missing, and those that are new."""
+    """Names of the numbers of one stage that differ from the golden ones, are missing, or are new."""
     wrong = [f"{name}: missing" for name in golden.keys() - found.keys()]
     wrong += [f"{name}: not among the golden numbers" for name in found.keys() - golden.keys()]
     for name in golden.keys() & found.keys():
