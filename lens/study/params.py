@@ -76,6 +76,18 @@ class Calibration:
 
 
 @dataclass(frozen=True)
+class Roles:
+    """Which of a study's variants is the method, which the baseline it is held against, and which its null.
+
+    The null is the method trained with the positions of each window shuffled. A part that nothing plays is None.
+    """
+
+    method: str | None = None
+    baseline: str | None = None
+    null: str | None = None
+
+
+@dataclass(frozen=True)
 class Study:
     """One run of the pipeline; its results live in `results/<name>`, its big files in `artifacts/<name>`.
 
@@ -99,6 +111,7 @@ class Study:
     main_layers: tuple[Layer, ...] = ()
     control_seeds: tuple[int, ...] = ()
     calibration: Calibration = Calibration()
+    roles: Roles = Roles()
     out: Path | None = None
 
     @property
@@ -179,6 +192,7 @@ def _build(kind: type, raw: dict, where: str):
     """An instance of dataclass `kind` from a mapping, with every key and type checked."""
     if not isinstance(raw, dict):
         raise ConfigError(f"{where}: expected a mapping, found {raw!r}")
+    raw = {"null" if key is None else key: value for key, value in raw.items()}  # YAML reads a bare `null` as nothing
     hints = typing.get_type_hints(kind)
     fields = {f.name: f for f in dataclasses.fields(kind)}
     for key in raw:
@@ -243,6 +257,12 @@ def _checked(study: Study, where: str) -> Study:
     ):
         if missing := [x for x in part if x not in whole]:
             raise ConfigError(f"{where}: {name} {missing} are not among {list(whole)}")
+    for role, variant in dataclasses.asdict(study.roles).items():
+        if variant is not None and variant not in study.variants:
+            raise ConfigError(
+                f"{where}: roles.{role} names {variant!r}{suggest(variant, study.variants)}; the study's variants are "
+                f"{', '.join(study.variants)}"
+            )
     for name in ("layers", "variants", "seeds"):
         values = getattr(study, name)
         if len(set(values)) < len(values):

@@ -73,6 +73,7 @@ def test_out_redirects_everything_that_is_written(tmp_path):
         ("layers: [1, embedding]", "layers: [1, embeding]", "layer 'embeding' is neither"),
         ("ablations: {layers: [1]", "ablations: {layers: [2]", r"ablations.layers \[2\] are not among"),
         ("seeds: [0, 1]", "seeds: [0, 1]\nmain_layers: [3]", r"main_layers \[3\] are not among"),
+        ("seeds: [0, 1]", "seeds: [0, 1]\nroles: {null: standart}", r"roles.null names .*did you mean 'standard'"),
         ("seeds: [0, 1]", "seeds: [0, 1]\ncontrol_seeds: [2]", r"control_seeds \[2\] are not among"),
         ("fidelity: 8", "fidelity: 80", r"windows.fidelity \(80\) is more than windows.test"),
         ("preset: paper", "preset: papr", "'papr' is not one of 'paper'"),
