@@ -22,7 +22,7 @@ def setting_table(study: Study) -> pd.DataFrame:
         "layers": ", ".join(map(str, study.layers)),
         "training text": f"{study.corpus.train}: {w.train:,} windows of {w.length} positions",
         "held-out text": f"{study.corpus.test}: {w.test:,} windows, {w.fidelity} of them for fidelity",
-        "dictionary": f"preset {study.dictionary.preset}, {study.dictionary.expansion} x the model's width",
+        "dictionary": f"{study.dictionary.expansion} x the model's width",
         "training": f"{study.training.steps:,} steps, seeds {', '.join(map(str, study.seeds))}",
         "variants": ", ".join(study.variants),
         "ablations": f"{', '.join(study.ablations.variants)} at layer {', '.join(map(str, study.ablations.layers))}"

@@ -94,7 +94,6 @@ def _study(study: Study) -> dict:
         "labels": {v: look(v).label for v in (*study.variants, *study.ablations.variants)},
         "corpus": asdict(study.corpus),
         "windows": asdict(windows) | {"text": length - 1, "early": length // 4},
-        "preset": study.dictionary.preset,
         "expansion": study.dictionary.expansion,
         "steps": study.training.steps,
         "batch_tokens": recipe.batch_windows * (length - (not recipe.include_bos)),
@@ -112,7 +111,7 @@ def _study(study: Study) -> dict:
 
 def _recipe(study: Study):
     """The recipe of the `temporallens` runs."""
-    return train_config(study.dictionary.preset, "temporallens", study.training.steps, dict(study.training.overrides))
+    return study.train_recipe("temporallens")
 
 
 def _summary(study: Study) -> dict:

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 
 import safetensors
@@ -16,36 +15,14 @@ import transformers
 from safetensors.numpy import save_file
 from tqdm import tqdm
 
-from lens.activations import corpus, language_model
+from lens.activations import language_model
 from lens.activations.corpus import Windows
 from lens.activations.language_model import LanguageModel
 from lens.activations.layers import Layer
 from lens.activations.store import GrowingFile, digest, layer_folder, link_folders, write_json
-from lens.study.params import Study
+from lens.versions import version
 
 BATCH_WINDOWS = 16  # windows per forward pass; part of the result, since batch shape decides the rounding of bf16
-
-
-def windows_of(study: Study, model: LanguageModel) -> dict[str, Windows]:
-    """Training and held-out token windows of a study, drawn once and the same on every call.
-
-    Training windows start at random, so that over a run the same token is seen at many positions; held-out windows
-    are disjoint and come from documents that are never trained on. Windows of a contrasting text serve probes alone.
-
-    Raises:
-        ValueError: a text is too short for the windows asked, or the held-out text was there in training.
-    """
-    train, test, contrast = (
-        corpus.load(name) for name in (study.corpus.train, study.corpus.test, study.corpus.contrast)
-    )
-    corpus.check_no_leak(train, test)
-    rule = study.windows
-    cut = partial(corpus.draw_windows, tokenizer=model.tokenizer, length=rule.length, bos=rule.bos, bos_id=model.bos_id)
-    return {
-        "train": cut(train, n=rule.train, starts=rule.starts, seed=rule.seed),
-        "test": cut(test, n=rule.test, starts="disjoint", seed=rule.seed + 1),
-        "contrast": cut(contrast, n=rule.contrast, starts="disjoint", seed=rule.seed + 2),
-    }
 
 
 def extract(
@@ -76,7 +53,7 @@ def extract(
     """
     language_model.check_layers(model, layers)
     identity = _identity(model, windows, window_rule)
-    finished = pool / f"activations-{_key(identity)}"
+    finished = pool / f"activations-{_pool_key(identity)}"
     missing = [layer for layer in layers if not layer_folder(finished, layer).is_dir()]
     if missing:
         _extract_missing(model, windows, missing, finished, identity, forward or model.residual_stream)
@@ -86,29 +63,10 @@ def extract(
     return {layer: json.loads((layer_folder(folder, layer) / "manifest.json").read_text()) for layer in layers}
 
 
-def extract_study(study: Study, layers: Sequence[Layer] | None = None, folder: Path | None = None) -> dict[Layer, dict]:
-    """Extract a study's layers (or others) into its store (or another folder); the manifest of each layer."""
-    model = language_model.load(study.model)
-    rule = study.windows
-    return extract(
-        model,
-        windows_of(study, model),
-        layers or study.layers,
-        folder or study.artifacts / "activations",
-        study.pool,
-        window_rule={"length": rule.length, "starts": rule.starts, "bos": rule.bos, "seed": rule.seed},
-    )
-
-
-def store_for(study: Study, layer: Layer) -> Path:
-    """The store that holds `layer`: the study's own, or one beside its output that is extracted now."""
-    own = study.artifacts / "activations"
-    if study.out is None or (layer_folder(own, layer) / "manifest.json").is_file():
-        return own
-    beside = study.out / "activations"
-    if not (layer_folder(beside, layer) / "manifest.json").is_file():
-        extract_study(study, [layer], beside)
-    return beside
+def _pool_key(identity: dict) -> str:
+    """Of all that decides the activations; version 1, from before there were versions, is not named in it."""
+    number = version("extract")
+    return _key(identity if number == 1 else {**identity, "version": number})
 
 
 def _key(identity: dict) -> str:

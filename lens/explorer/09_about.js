@@ -78,7 +78,7 @@ function aboutView({ facts, layer }) {
     paragraph(
       `Study “${facts.study}”: dictionaries of ${facts.model}, ${facts.role}. (The paper's model is Gemma-2-2B.)`,
       facts.quantisation && `Its weights were read from ${facts.quantisation}.`,
-      `Trained for ${count(facts.steps)} steps on ${facts.trained_on} (recipe “${facts.preset}”), with ${seeds}.`,
+      `Trained for ${count(facts.steps)} steps on ${facts.trained_on}, with ${seeds}.`,
       `Shown is seed ${facts.seed} of the variant “${facts.variant}”${facts.method ? "." : ","}`,
       facts.method ? null : "because this study trains no TemporalLens: there is no mask to show.",
     ),

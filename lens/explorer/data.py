@@ -12,7 +12,6 @@ from transformers import PreTrainedTokenizerBase
 
 from lens import checkout
 from lens.activations import language_model
-from lens.activations.extract import store_for
 from lens.activations.language_model import LanguageModel
 from lens.activations.layers import Layer
 from lens.activations.store import LayerStore, StoreError, open_layer
@@ -27,6 +26,7 @@ from lens.measure.logit_lens import logit_lens
 from lens.measure.spans import BANDWIDTH
 from lens.study import tables
 from lens.study.analysis import spread
+from lens.study.extraction import store_for
 from lens.study.params import Study
 
 METHOD = "temporallens"
@@ -159,7 +159,6 @@ def _facts(study: Study, variant: str, model: LanguageModel, sources: dict[Layer
         "method": variant == METHOD,
         "seed": min(first.dictionaries),
         "seeds": list(study.seeds),
-        "preset": study.dictionary.preset,
         "steps": study.training.steps,
         "corpus": study.corpus.test,
         "trained_on": study.corpus.train,

@@ -10,7 +10,6 @@ import pandas as pd
 
 from lens.activations import language_model
 from lens.activations.clocks import clocks
-from lens.activations.extract import store_for
 from lens.activations.labels import play_labels
 from lens.activations.language_model import LanguageModel
 from lens.activations.layers import Layer
@@ -21,6 +20,7 @@ from lens.measure.probing import Tasks, TooFewExamples, tasks_from_labels
 from lens.profiling.layer import INPUT, fidelity_tables, join, reconstruction_tables
 from lens.profiling.layer_features import feature_tables
 from lens.profiling.layer_probes import decoding_tables, probing_tables, splice_tables
+from lens.study.extraction import store_for
 from lens.study.params import Study
 
 PLAYS = ("shakespeare-held-out", "tiny-shakespeare")  # corpora that come with labels

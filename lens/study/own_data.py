@@ -15,7 +15,6 @@ import numpy as np
 import pandas as pd
 from torch import Tensor, zeros
 
-from lens.activations.extract import store_for
 from lens.activations.layers import Layer
 from lens.activations.store import open_layer
 from lens.dictionaries.model import SAE
@@ -24,8 +23,9 @@ from lens.measure.position_information import MIN_FIRINGS
 from lens.measure.profiles import Profile, position_labelling, profile
 from lens.profiling.layer import SUMMARY
 from lens.profiling.layer_features import MIN_PAIRS
+from lens.study.extraction import store_for
 from lens.study.params import Study
-from lens.training.presets import TrainConfig, train_config
+from lens.training.presets import TrainConfig
 from lens.training.train import train_layer
 
 COMPARED = ("temporallens", "shuffled_positions")
@@ -64,12 +64,7 @@ def own_data_table(study: Study, layer: Layer) -> pd.DataFrame:
 
 def recipes(study: Study) -> dict[str, TrainConfig]:
     """The recipe of each variant that is compared and that the study has."""
-    overrides = {"expansion": study.dictionary.expansion, **study.training.overrides}
-    return {
-        variant: train_config(study.dictionary.preset, variant, study.training.steps, overrides)
-        for variant in COMPARED
-        if variant in study.variants
-    }
+    return {variant: study.train_recipe(variant) for variant in COMPARED if variant in study.variants}
 
 
 def train(study: Study, layer: Layer, kind: str) -> dict[tuple[str, int], SAE]:

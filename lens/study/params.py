@@ -14,6 +14,7 @@ from ruamel.yaml import YAML, YAMLError
 from lens import checkout
 from lens.activations.layers import EMBEDDING, Layer
 from lens.errors import ConfigError, suggest
+from lens.training.presets import TrainConfig, train_config
 
 
 @dataclass(frozen=True)
@@ -34,16 +35,14 @@ class WindowRule:
     test: int
     fidelity: int
     contrast: int = 256
-    starts: Literal["random", "fixed"] = "random"
     bos: bool = True
     seed: int = 0
 
 
 @dataclass(frozen=True)
 class Dictionary:
-    """Preset of the training recipe and width of the dictionary, as a multiple of the model's width."""
+    """Width of the dictionary, as a multiple of the model's width."""
 
-    preset: Literal["paper", "literal", "companion"] = "paper"
     expansion: int = 1
 
 
@@ -132,6 +131,15 @@ class Study:
     def main(self) -> tuple[Layer, ...]:
         """The layers that claims are judged on, from the shallowest."""
         return self.main_layers or tuple(x for x in self.layers if x != EMBEDDING) or self.layers
+
+    def train_recipe(self, variant: str) -> TrainConfig:
+        """How dictionaries of a variant are trained in this study.
+
+        Raises:
+            ConfigError: no such variant, or an override that names no field of a recipe.
+        """
+        overrides = {"expansion": self.dictionary.expansion, **self.training.overrides}
+        return train_config("paper", variant, self.training.steps, overrides)
 
     def seeds_at(self, layer: Layer) -> tuple[int, ...]:
         """Seeds of the dictionaries of a layer."""

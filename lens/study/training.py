@@ -6,12 +6,11 @@ from typing import Literal
 
 import pandas as pd
 
-from lens.activations.extract import store_for
 from lens.activations.layers import Layer
 from lens.activations.store import open_layer
 from lens.dictionaries.model import SAE
+from lens.study.extraction import store_for
 from lens.study.params import Study
-from lens.training.presets import train_config
 from lens.training.train import Trained, train_layer
 
 
@@ -24,11 +23,9 @@ def train(study: Study, layer: Layer, kind: Literal["dictionaries", "ablations"]
     """
     store = open_layer(store_for(study, layer), layer, "train")
     variants = study.variants if kind == "dictionaries" else study.ablations.variants
-    training = study.training
-    overrides = {"expansion": study.dictionary.expansion, **training.overrides}
     return train_layer(
         store.activations,
-        {v: train_config(study.dictionary.preset, v, training.steps, overrides) for v in variants},
+        {v: study.train_recipe(v) for v in variants},
         study.seeds_at(layer) if kind == "dictionaries" else study.ablation_seeds,
         study.dictionaries(kind, layer),
         study.pool,
@@ -36,7 +33,7 @@ def train(study: Study, layer: Layer, kind: Literal["dictionaries", "ablations"]
         model=study.model,
         layer=layer,
         order_seed=study.windows.seed,
-        log_every=training.log_every,
+        log_every=study.training.log_every,
     )
 
 

@@ -16,7 +16,7 @@ WORDS = ["<bos>", " king", " queen", "\n", " sword", HOSTILE, IMAGE, "אב", " &
 DOCUMENTS = ("first-play", "second <b>play</b>")
 FACTS = {
     "study": "tiny", "model": "tiny-model", "role": "a stand-in for Gemma-2-2B", "causal": True, "quantisation": "",
-    "variant": "temporallens", "method": True, "seed": 0, "seeds": [0, 1], "preset": "paper", "steps": 60,
+    "variant": "temporallens", "method": True, "seed": 0, "seeds": [0, 1], "steps": 60,
     "corpus": "some-text", "trained_on": "another-text", "depth": {"embedding": 0.0, "1": 0.5, "2": 1.0},
 }  # fmt: skip
 

@@ -9,6 +9,7 @@ from lens.explorer.data import collect
 from lens.explorer.page import build
 from lens.study import tables
 from lens.study.analysis import measure
+from lens.study.extraction import extract_for_trial
 from lens.study.params import Ablations, Study
 from lens.study.training import train
 
@@ -24,6 +25,7 @@ def smallest(out, **changes) -> Study:
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
     study = smallest(tmp_path_factory.mktemp("smallest"))
+    extract_for_trial(study, 1)
     train(study, 1)
     tables.save(study, "measures", 1, measure(study, 1))
     return study

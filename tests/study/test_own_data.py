@@ -9,6 +9,7 @@ from lens import checkout
 from lens.dictionaries.model import SAE, SAEConfig
 from lens.profiling.layer_features import MIN_PAIRS
 from lens.study import own_data
+from lens.study.extraction import extract_for_trial
 from lens.study.params import Study
 
 N, T, D = 64, 24, 40
@@ -73,7 +74,9 @@ def study(tmp_path, monkeypatch) -> Study:
     loaded = Study.load("smoke", tmp_path / "out")
     monkeypatch.setattr(checkout, "root", lambda: tmp_path)
     ablations = replace(loaded.ablations, seeds=SEEDS)
-    return replace(loaded, seeds=SEEDS, ablations=ablations, training=replace(loaded.training, steps=12))
+    small = replace(loaded, seeds=SEEDS, ablations=ablations, training=replace(loaded.training, steps=12))
+    extract_for_trial(small, 1)
+    return small
 
 
 @pytest.fixture

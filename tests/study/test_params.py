@@ -14,7 +14,7 @@ model: random:gemma-3-tiny
 layers: [1, embedding]
 corpus: {train: tiny-shakespeare, test: shakespeare-held-out}
 windows: {length: 32, train: 96, test: 64, fidelity: 8}
-dictionary: {preset: paper}
+dictionary: {expansion: 1}
 training: {steps: 60, overrides: {lr: 3e-4}}
 variants: [standard, temporallens]
 seeds: [0, 1]
@@ -76,7 +76,8 @@ def test_out_redirects_everything_that_is_written(tmp_path):
         ("seeds: [0, 1]", "seeds: [0, 1]\nroles: {null: standart}", r"roles.null names .*did you mean 'standard'"),
         ("seeds: [0, 1]", "seeds: [0, 1]\ncontrol_seeds: [2]", r"control_seeds \[2\] are not among"),
         ("fidelity: 8", "fidelity: 80", r"windows.fidelity \(80\) is more than windows.test"),
-        ("preset: paper", "preset: papr", "'papr' is not one of 'paper'"),
+        ("expansion: 1", "expansion: 0", "dictionary.expansion must be at least 1"),
+        ("seeds: [0, 1]", "seeds: [0, 1]\nroles: {methd: standard}", "unknown parameter 'methd'.*'method'"),
         ("length: 32", "length: 32, lenght: 3", "unknown parameter 'lenght'.*'length'"),
         ("study: tried", "study: [", "not readable as YAML"),
     ],
