@@ -3,12 +3,14 @@
 # make test | bench        the tests; speed against other libraries
 # make peers               the environment with other libraries, for `make bench` and for the tests that read their files
 # make docs                the pages under docs/
+# make check               ruff and pyright, as continuous integration runs them
+# make lock [UPGRADE=1]    requirements.txt from the extras in pyproject.toml
 PYTHON ?= python3.11
 VENV := .venv
 INSTALLED := $(VENV)/.installed
 ACTIVE := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
-.PHONY: repro study full test bench peers docs
+.PHONY: repro study full test bench peers docs check lock
 .DELETE_ON_ERROR:
 
 repro: $(INSTALLED) scm
@@ -34,6 +36,14 @@ peers: $(INSTALLED)
 
 docs: $(INSTALLED)
 	$(ACTIVE) python -m lens docs
+
+check: $(INSTALLED)
+	$(ACTIVE) ruff check .
+	$(ACTIVE) ruff format --check lens paper tests benchmarks scripts
+	$(ACTIVE) pyright
+
+lock: $(INSTALLED)
+	$(ACTIVE) python scripts/lock.py $(if $(UPGRADE),--upgrade)
 
 # An archive of the project has no .git folder; DVC then has to be told not to look for one.
 .PHONY: scm

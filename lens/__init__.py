@@ -2,6 +2,8 @@
 
 from lens._names import lazy
 
+__version__ = "0.2.0"
+
 __getattr__, __dir__, __all__ = lazy(
     __name__,
     {

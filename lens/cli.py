@@ -1,4 +1,4 @@
-"""Command line of the project; the pipeline calls it, and so can you: `python -m lens <command> --help`."""
+"""Command line of TemporalLens: `lens <command> --help`."""
 
 from __future__ import annotations
 
@@ -11,19 +11,23 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lens import checkout
-from lens.errors import ConfigError
-from lens.study.params import Study
+from lens.errors import suggest
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; 0 when it succeeded, 1 after an error in what was asked, which is printed in one line."""
-    arguments = _parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else list(argv)
+    parser, commands = _parser()
+    if words and not words[0].startswith("-") and words[0] not in commands:
+        print(f"error: {_no_command(words[0], list(commands))}", file=sys.stderr)
+        return 1
+    arguments = parser.parse_args(words)
     try:
         return arguments.do(arguments) or 0
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] == "lens":
             raise
-        print(f"error: {sys.executable} has no {error.name}: activate the project's environment", file=sys.stderr)
+        print(f"error: {_no_module(error)}", file=sys.stderr)
     except (ValueError, RuntimeError, OSError) as error:
         # What a user gave can be wrong in ways that only a library knows; elsewhere such an error is a fault of ours.
         if not type(error).__module__.startswith("lens.") and arguments.do is not _profile:
@@ -32,8 +36,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 1
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m lens", description=__doc__)
+def _no_command(name: str, commands: Sequence[str]) -> str:
+    close = suggest(name, commands)
+    if close or checkout.inside():
+        return f"no command {name!r}{close}; commands: {', '.join(commands)}"
+    return (
+        f"`{name}` is no command of the installed library (it has {', '.join(commands)}); those about studies, claims "
+        f"and the paper belong to the project's checkout: clone the project and run `python -m lens {name}` there"
+    )
+
+
+def _no_module(error: ModuleNotFoundError) -> str:
+    if error.name is None:  # raised by us, with what to install
+        return str(error)
+    install = "activate the project's environment" if checkout.inside() else "pip install 'temporallens[study]'"
+    return f"{sys.executable} has no {error.name}: {install}"
+
+
+def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    """The parser, and that of each command by name."""
+    called_as = "python -m lens" if Path(sys.argv[0]).name == "__main__.py" else "lens"
+    parser = argparse.ArgumentParser(prog=called_as, description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
 
     def command(name: str, do, text: str, study: bool = True) -> argparse.ArgumentParser:
@@ -43,19 +66,6 @@ def _parser() -> argparse.ArgumentParser:
             sub.add_argument("--study", default="params.yaml", help="study or parameter file (default: params.yaml)")
         return sub
 
-    sub = command("run", _run, "execute a notebook of a study, strictly, and keep the canonical copy", study=False)
-    sub.add_argument("notebook", help="for example 02_train")
-    sub.add_argument(
-        "parameters", nargs=argparse.REMAINDER, metavar="--name value",
-        help="the notebook's parameters; `run 02_train --help` lists them",
-    )  # fmt: skip
-    command("digest", _digest, "write the semantic digests of the code that each stage runs")
-    command("pages", _pages, "write the executed notebooks as HTML pages")
-    sub = command("explore", _explore, "write the explorer: every feature of a study in one HTML file")
-    sub.add_argument("--beside", nargs="+", default=[], metavar="STUDY", help="more studies in one file; needs --out")
-    sub.add_argument("--out", help="the file (default: explorer.html among the study's results)")
-    command("verify", _verify, "compare committed results with dvc.lock and name the files that differ")
-    command("times", _times, "show what each stage took and where the results are")
     sub = command("profile", _profile, "profile any dictionary by position on a text", study=False)
     sub.add_argument("dictionary", help="a folder, a file or a hub id, of any format that `lens.load` reads")
     sub.add_argument("model", help="a language model by name or folder")
@@ -66,91 +76,17 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--length", type=int, help="tokens of a window, BOS included (default: 128, or the dictionary's)")
     sub.add_argument("--fidelity", type=int, default=16, help="windows that it is spliced into (default: 16; 0: none)")
     sub.add_argument("--seed", type=int, default=0, help="draws windows and permutations (default: 0)")
-    for module in _contributed():
-        module.register(command)
-    return parser
+    for module in _of_checkout():
+        importlib.import_module(module).register(command)
+    return parser, commands.choices
 
 
-def _contributed() -> list:
-    """Modules of the checkout that add commands, as its pyproject.toml names them; none in an installed library."""
+def _of_checkout() -> list[str]:
+    """Modules that add commands: those about studies, and what the checkout's pyproject.toml names."""
     if not checkout.inside():
         return []
     settings = tomllib.loads((checkout.root() / "pyproject.toml").read_text(encoding="utf-8"))
-    return [importlib.import_module(name) for name in settings["tool"]["temporallens"]["commands"]]
-
-
-def _run(arguments: argparse.Namespace) -> None:
-    from lens.study import notebooks, runner
-
-    if {"-h", "--help"} & set(arguments.parameters):
-        path = notebooks.notebook_path(arguments.notebook)
-        print(f"parameters of {path.relative_to(checkout.root())}:")
-        for p in notebooks.parameters(path).values():
-            print(f"  --{p.name:<12}{p.annotation:<10}{p.help}  (in Jupyter: {p.default!r})")
-        return
-    print(os.path.relpath(runner.run(runner.plan(arguments.notebook, _pairs(arguments.parameters)))))
-
-
-def _pairs(words: Sequence[str]) -> dict[str, str]:
-    """`--name value` and `--name=value` as a mapping."""
-    pairs: dict[str, str] = {}
-    rest = iter(words)
-    for word in rest:
-        name, equals, value = word.partition("=")
-        if not name.startswith("--"):
-            raise ConfigError(f"expected --name value, found {word!r}")
-        if not equals:
-            value = next(rest, None)
-        if value is None:
-            raise ConfigError(f"{name} has no value")
-        if name[2:] in pairs:
-            raise ConfigError(f"{name} is given twice")
-        pairs[name[2:]] = value
-    return pairs
-
-
-def _digest(arguments: argparse.Namespace) -> None:
-    from lens.study import digests
-
-    paths = digests.write(Study.load(arguments.study).results / "digests")
-    print(f"{len(paths)} digests in {paths[0].parent.relative_to(checkout.root())}")
-
-
-def _pages(arguments: argparse.Namespace) -> None:
-    from lens.study import pages
-    from lens.study.guard import unmoved
-
-    study = Study.load(arguments.study)
-    with unmoved("pages", study):
-        pages.build(study)
-
-
-def _explore(arguments: argparse.Namespace) -> None:
-    from lens.explorer import page
-    from lens.study.guard import unmoved
-
-    if arguments.beside and not arguments.out:
-        raise ConfigError("several studies make a page of their own: name its file with --out")
-    study, *others = map(Study.load, (arguments.study, *arguments.beside))
-    if arguments.out:
-        print(os.path.relpath(page.build([study, *others], Path(arguments.out))))
-        return
-    with unmoved("explorer", study):
-        print(os.path.relpath(page.build(study)))
-
-
-def _verify(arguments: argparse.Namespace) -> int:
-    from lens.study import verify
-
-    report = verify.compare(Study.load(arguments.study))
-    print(report.text())
-    return 1 if report.differing else 0
-
-
-def _times(arguments: argparse.Namespace) -> None:
-    from lens.study import times
-
-    print(times.text(Study.load(arguments.study)))
+    return ["lens.study.commands", *settings["tool"]["temporallens"]["commands"]]
 
 
 def _profile(arguments: argparse.Namespace) -> None:

@@ -1,32 +1,95 @@
-"""The environment that `make` builds: one exact lock, and a clear word where Python is missing."""
+"""The installed library, which needs no checkout, and the environment that `make` builds."""
 
 import re
 import shutil
 import subprocess
+import sys
+import sysconfig
 import tomllib
+from importlib.metadata import PackageNotFoundError, distribution, distributions
+from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from benchmarks import install
 from lens import checkout
 
 
-def locked() -> dict[str, str]:
-    """Version of each package in the lock."""
-    lines = [
-        line for line in (checkout.root() / "requirements.txt").read_text().splitlines() if not line.startswith("#")
-    ]
-    pins = [re.fullmatch(r"([A-Za-z0-9._-]+)==([A-Za-z0-9.]+)", line) for line in lines]
-    assert all(pins), "every line is name==version: no local tag, no address, no path"
-    return {canonicalize_name(pin[1]): pin[2] for pin in pins}
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory) -> Path:
+    """An environment with the wheel and what it requires, linked from this one: nothing of the extras is there."""
+    folder = tmp_path_factory.mktemp("installed")
+    environment = folder / "environment"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
+    install.pip("install", "--no-deps", install.wheel(folder), python=environment / "bin" / "python")
+    [site] = environment.glob("lib/python*/site-packages")
+    [wheel] = [d for d in distributions(path=[str(site)]) if d.name == "temporallens"]
+    for name in closure(wheel.requires or []):
+        for top in {file.parts[0] for file in distribution(name).files or [] if file.parts[0] != ".."}:
+            source = Path(sysconfig.get_path("purelib")) / top
+            if source.exists() and top != "__pycache__" and not (site / top).exists():
+                (site / top).symlink_to(source)
+    return environment
+
+
+def closure(requirements: list[str]) -> set[str]:
+    """Names of the packages here that the requirements ask for, and those that these ask for."""
+    found: set[str] = set()
+    rest = [(text, "") for text in requirements]
+    while rest:
+        text, extra = rest.pop()
+        requirement = Requirement(text)
+        name = canonicalize_name(requirement.name)
+        if requirement.marker and not requirement.marker.evaluate({"extra": extra}):
+            continue
+        try:
+            needs = distribution(name).requires or []
+        except PackageNotFoundError:
+            continue
+        if name not in found or requirement.extras:
+            found.add(name)
+            rest += [(need, of) for need in needs for of in ("", *requirement.extras)]
+    return found
+
+
+def test_an_installed_library_fits_loads_and_profiles_without_the_extras(installed, tmp_path):
+    assert not list(installed.glob("lib/python*/site-packages/dvc")), "the environment holds what it shall do without"
+    assert install.use(installed, tmp_path) == dict.fromkeys(["imports", "help", "fit", "load", "profile"], True)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["--help"], 0, "profile any dictionary by position on a text"),
+        (["claims"], 1, "`claims` is no command of the installed library (it has profile)"),
+        (["claims"], 1, "clone the project and run `python -m lens claims` there"),
+        (["profle"], 1, "did you mean 'profile'?"),
+    ],
+)
+def test_outside_a_checkout_the_commands_of_one_are_not_offered(installed, tmp_path, words, code, message):
+    done = subprocess.run([installed / "bin" / "lens", *words], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == code
+    assert message in done.stdout + done.stderr
+    assert "study" not in done.stdout
 
 
 def test_the_lock_lies_within_the_ranges():
-    project = tomllib.loads((checkout.root() / "pyproject.toml").read_text())
-    versions = locked()
-    for text in [*project["project"]["dependencies"], *project["dependency-groups"]["dev"]]:
+    lock = (checkout.root() / "requirements.txt").read_text().splitlines()
+    pins = [re.fullmatch(r"([A-Za-z0-9._-]+)==([A-Za-z0-9.]+)", line) for line in lock if not line.startswith("#")]
+    assert all(pins), "every line is name==version: no local tag, no address, no path"
+    versions = {canonicalize_name(pin[1]): pin[2] for pin in pins}
+    settings = tomllib.loads((checkout.root() / "pyproject.toml").read_text())
+    extras = settings["project"]["optional-dependencies"]
+    for text in [
+        *settings["project"]["dependencies"],
+        *sum(extras.values(), []),
+        *settings["dependency-groups"]["dev"],
+    ]:
         requirement = Requirement(text)
-        assert requirement.specifier.contains(versions[canonicalize_name(requirement.name)]), text
+        if requirement.name != settings["project"]["name"]:
+            assert requirement.specifier.contains(versions[canonicalize_name(requirement.name)]), text
 
 
 def test_make_says_so_when_there_is_no_python(tmp_path):
@@ -36,13 +99,3 @@ def test_make_says_so_when_there_is_no_python(tmp_path):
     assert run.returncode != 0
     assert "'no-such-python' is not Python 3.11 or later" in run.stdout
     assert not (tmp_path / ".venv").exists()
-
-
-def test_make_names_the_studies_when_none_is_given():
-    run = subprocess.run(["make", "--dry-run", "study"], cwd=checkout.root(), capture_output=True, text=True)
-    assert all(path.parent.name in run.stdout for path in checkout.root().glob("studies/*/params.yaml"))
-
-
-def test_continuous_integration_runs_what_the_readme_names():
-    commands = [line for line in (checkout.root() / ".ci" / "run").read_text().splitlines() if line.startswith("make ")]
-    assert commands and all(command in (checkout.root() / "README.md").read_text() for command in commands)

@@ -1,0 +1,103 @@
+"""The commands about studies, which `lens` has where it runs in a checkout (see `lens.cli`)."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from lens import checkout
+from lens.errors import ConfigError
+from lens.study.params import Study
+
+
+def register(command: Callable) -> None:
+    """Add the commands with `lens.cli`'s own function."""
+    sub = command("run", _run, "execute a notebook of a study, strictly, and keep the canonical copy", study=False)
+    sub.add_argument("notebook", help="for example 02_train")
+    sub.add_argument(
+        "parameters", nargs=argparse.REMAINDER, metavar="--name value",
+        help="the notebook's parameters; `run 02_train --help` lists them",
+    )  # fmt: skip
+    command("digest", _digest, "write the semantic digests of the code that each stage runs")
+    command("pages", _pages, "write the executed notebooks as HTML pages")
+    sub = command("explore", _explore, "write the explorer: every feature of a study in one HTML file")
+    sub.add_argument("--beside", nargs="+", default=[], metavar="STUDY", help="more studies in one file; needs --out")
+    sub.add_argument("--out", help="the file (default: explorer.html among the study's results)")
+    command("verify", _verify, "compare committed results with dvc.lock and name the files that differ")
+    command("times", _times, "show what each stage took and where the results are")
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    from lens.study import notebooks, runner
+
+    if {"-h", "--help"} & set(arguments.parameters):
+        path = notebooks.notebook_path(arguments.notebook)
+        print(f"parameters of {path.relative_to(checkout.root())}:")
+        for p in notebooks.parameters(path).values():
+            print(f"  --{p.name:<12}{p.annotation:<10}{p.help}  (in Jupyter: {p.default!r})")
+        return
+    print(os.path.relpath(runner.run(runner.plan(arguments.notebook, _pairs(arguments.parameters)))))
+
+
+def _pairs(words: Sequence[str]) -> dict[str, str]:
+    """`--name value` and `--name=value` as a mapping."""
+    pairs: dict[str, str] = {}
+    rest = iter(words)
+    for word in rest:
+        name, equals, value = word.partition("=")
+        if not name.startswith("--"):
+            raise ConfigError(f"expected --name value, found {word!r}")
+        if not equals:
+            value = next(rest, None)
+        if value is None:
+            raise ConfigError(f"{name} has no value")
+        if name[2:] in pairs:
+            raise ConfigError(f"{name} is given twice")
+        pairs[name[2:]] = value
+    return pairs
+
+
+def _digest(arguments: argparse.Namespace) -> None:
+    from lens.study import digests
+
+    paths = digests.write(Study.load(arguments.study).results / "digests")
+    print(f"{len(paths)} digests in {paths[0].parent.relative_to(checkout.root())}")
+
+
+def _pages(arguments: argparse.Namespace) -> None:
+    from lens.study import pages
+    from lens.study.guard import unmoved
+
+    study = Study.load(arguments.study)
+    with unmoved("pages", study):
+        pages.build(study)
+
+
+def _explore(arguments: argparse.Namespace) -> None:
+    from lens.explorer import page
+    from lens.study.guard import unmoved
+
+    if arguments.beside and not arguments.out:
+        raise ConfigError("several studies make a page of their own: name its file with --out")
+    study, *others = map(Study.load, (arguments.study, *arguments.beside))
+    if arguments.out:
+        print(os.path.relpath(page.build([study, *others], Path(arguments.out))))
+        return
+    with unmoved("explorer", study):
+        print(os.path.relpath(page.build(study)))
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    from lens.study import verify
+
+    report = verify.compare(Study.load(arguments.study))
+    print(report.text())
+    return 1 if report.differing else 0
+
+
+def _times(arguments: argparse.Namespace) -> None:
+    from lens.study import times
+
+    print(times.text(Study.load(arguments.study)))
