@@ -14,7 +14,7 @@ def describe(threads: int) -> dict[str, object]:
     """Processor, memory, threads, how busy it was before the start, and the versions that decide the speed."""
     versions = {name: version(name) for name in ("torch", "transformers")}
     return {
-        "processor": _processor(),
+        "processor": processor(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "threads": threads,
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
@@ -25,7 +25,8 @@ def describe(threads: int) -> dict[str, object]:
     }
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Name of the processor."""
     info = Path("/proc/cpuinfo")
     if info.is_file():
         for line in info.read_text().splitlines():

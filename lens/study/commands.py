@@ -20,8 +20,6 @@ def register(command: Callable) -> None:
         "parameters", nargs=argparse.REMAINDER, metavar="--name value",
         help="the notebook's parameters; `run 02_train --help` lists them",
     )  # fmt: skip
-    command("digest", _digest, "write the semantic digests of the code that each stage runs")
-    command("pages", _pages, "write the executed notebooks as HTML pages")
     sub = command("explore", _explore, "write the explorer: every feature of a study in one HTML file")
     sub.add_argument("--beside", nargs="+", default=[], metavar="STUDY", help="more studies in one file; needs --out")
     sub.add_argument("--out", help="the file (default: explorer.html among the study's results)")
@@ -59,34 +57,13 @@ def _pairs(words: Sequence[str]) -> dict[str, str]:
     return pairs
 
 
-def _digest(arguments: argparse.Namespace) -> None:
-    from lens.study import digests
-
-    paths = digests.write(Study.load(arguments.study).results / "digests")
-    print(f"{len(paths)} digests in {paths[0].parent.relative_to(checkout.root())}")
-
-
-def _pages(arguments: argparse.Namespace) -> None:
-    from lens.study import pages
-    from lens.study.guard import unmoved
-
-    study = Study.load(arguments.study)
-    with unmoved("pages", study):
-        pages.build(study)
-
-
 def _explore(arguments: argparse.Namespace) -> None:
     from lens.explorer import page
-    from lens.study.guard import unmoved
 
     if arguments.beside and not arguments.out:
         raise ConfigError("several studies make a page of their own: name its file with --out")
-    study, *others = map(Study.load, (arguments.study, *arguments.beside))
-    if arguments.out:
-        print(os.path.relpath(page.build([study, *others], Path(arguments.out))))
-        return
-    with unmoved("explorer", study):
-        print(os.path.relpath(page.build(study)))
+    studies = [Study.load(name) for name in (arguments.study, *arguments.beside)]
+    print(os.path.relpath(page.build(studies, Path(arguments.out) if arguments.out else None)))
 
 
 def _verify(arguments: argparse.Namespace) -> int:

@@ -8,6 +8,7 @@ one rename; where and how long it ran goes to `results/<study>/runs/<stage>.json
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 import tempfile
@@ -23,9 +24,9 @@ from jupyter_client.manager import AsyncKernelManager
 from nbformat import NotebookNode
 
 from lens import checkout
+from lens.errors import ConfigError
 from lens.study import notebooks
 from lens.study.canonical import canonical
-from lens.study.guard import unmoved
 from lens.study.hosts import write_record
 from lens.study.notebooks import ParameterError
 from lens.study.params import Study
@@ -34,7 +35,7 @@ KERNEL_START_S = 300
 
 
 class RunError(RuntimeError):
-    """A notebook did not run to its end; the message says where the partly executed copy is."""
+    """A notebook left no result; the message says where the partly executed copy is."""
 
 
 @dataclass(frozen=True)
@@ -97,8 +98,7 @@ def run(job: Job) -> Path:
     """Execute the job's notebook from the top of the project and return the path of the canonical copy.
 
     Raises:
-        RunError: a cell failed or ended the kernel, or an output is not reproducible.
-        MovedError: code or parameters changed during the run.
+        RunError: a cell failed or ended the kernel, an output is not reproducible, or parameters changed meanwhile.
     """
     for path in (job.executed, job.record):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -111,8 +111,10 @@ def run(job: Job) -> Path:
         path.unlink(missing_ok=True)
     started = time.monotonic()
     try:
-        with unmoved(job.notebook.stem, job.study):
-            text = canonical(_execute(job, partial), _local_paths())
+        before = _decisive(job.study)
+        text = canonical(_execute(job, partial), _local_paths())
+        if _decisive(job.study) != before:
+            raise RunError(f"{job.study.params_file.name} or lens/versions.yaml changed during the run; run it again")
     except BaseException as error:
         if partial.is_file():
             partial.replace(failed)
@@ -125,6 +127,20 @@ def run(job: Job) -> Path:
     temporary.write_text(text, encoding="utf-8", newline="\n")
     temporary.replace(job.executed)
     return job.executed
+
+
+def _decisive(study: Study) -> tuple[Study | None, str]:
+    """What DVC records with a result when its stage has ended: the parameters now in the file, and the versions.
+
+    The lists of layers are left out: a layer added during a run concerns no stage that is under way.
+    """
+    versions = (checkout.root() / "lens" / "versions.yaml").read_text(encoding="utf-8")
+    try:
+        now = Study.load(study.params_file)
+    except ConfigError:
+        return None, versions
+    ablations = dataclasses.replace(now.ablations, layers=())
+    return dataclasses.replace(now, layers=(), main_layers=(), ablations=ablations), versions
 
 
 def _kernel_manager(ipython_folder: str) -> type[AsyncKernelManager]:

@@ -5,17 +5,23 @@ from __future__ import annotations
 import json
 
 from lens import checkout
-from lens.study import stages
 from lens.study.params import Study
 
 RESULTS = {
-    "front page": "index.html",
     "paper": "paper.pdf",
     "overview": "notebooks/00_overview.ipynb",
-    "overview page": "html/00_overview.html",
     "claims table": "claims.json",
     "explorer": "explorer.html",
 }
+
+
+def stages(study: Study) -> list[str]:
+    """Names of executed notebooks and run records, in order; a folder may hold others, of layers taken out since."""
+    train, analyse = (
+        [f"{notebook}_layer_{layer}" for layer in study.layers] for notebook in ("02_train", "04_analysis")
+    )
+    ablate = [f"03_ablations_layer_{layer}" for layer in study.ablations.layers]
+    return ["00_overview", "01_extract", *train, *ablate, *analyse, "05_figures", "07_calibration"]
 
 
 def text(study: Study) -> str:
@@ -23,7 +29,7 @@ def text(study: Study) -> str:
 
     A time is that of the run which made the committed result, on the machine that made it.
     """
-    paths = [study.results / "runs" / f"{name}.json" for name in stages.names(study)]
+    paths = [study.results / "runs" / f"{name}.json" for name in stages(study)]
     records = [json.loads(path.read_text(encoding="utf-8")) for path in paths if path.is_file()]
     width = max([len("stage"), *(len(r["stage"]) for r in records)])
     lines = [f"study {study.name}", "", f"{'stage':<{width}}  {'wall':>8}  {'memory':>9}  where"]

@@ -17,10 +17,10 @@ from tqdm import tqdm
 from lens.activations.statistics import InputStatistics, input_statistics
 from lens.activations.store import link_folders
 from lens.dictionaries.model import SAE, SAEConfig
-from lens.study import digests
 from lens.training.presets import TrainConfig
 from lens.training.run import Run, TrainingError, restore, snapshot
 from lens.training.step import Workspace
+from lens.versions import version
 
 CHECKPOINT_EVERY = 100  # optimiser steps between two savings of the whole state
 FRAMES = ("history", "position_weights", "late_weights", "summary")
@@ -108,9 +108,7 @@ def train_layer(
         "log_every": log_every,
         "device": device.type,
         "torch": torch.__version__,
-        "code": digests.room(
-            "lens.training.train", without=("lens.training.presets",)
-        ),  # a recipe counts by its values
+        "version": version("train"),
     }
     keys = {
         (variant, seed): _key({"config": asdict(config), "variant": variant, "seed": seed, **shared})

@@ -12,11 +12,15 @@ import hashlib
 import json
 import math
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from ruamel.yaml import YAML
 from safetensors.numpy import load_file
+
+from benchmarks.machine import processor
 
 GOLDEN = Path(__file__).parent
 GROUPS = ("variant", "metric")
@@ -85,8 +89,12 @@ def read(name: str, root: Path) -> dict:
         stage = tables.setdefault(STAGES[kind], {})
         stage |= {"/".join([*layer, path.stem, k]): v for k, v in of_table(table).items()}
     artifacts = root / "artifacts" / name
+    kinds = ("dictionaries", "ablations")
+    dictionaries = {f"{k}/{name}": digest for k in kinds for name, digest in of_dictionaries(artifacts / k).items()}
     return {
-        "dictionaries": {k: of_dictionaries(artifacts / k) for k in ("dictionaries", "ablations")},
+        "machine": {"processor": processor(), "torch": version("torch")},
+        "versions": YAML(typ="safe").load((root / "lens" / "versions.yaml").read_text(encoding="utf-8")),
+        "dictionaries": dictionaries,
         "activations": of_dictionaries(artifacts / "activations"),
         "tables": tables,
         "claims": _claims(root / "results" / name / "claims.json"),

@@ -5,7 +5,6 @@ import re
 import shutil
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,6 +55,10 @@ class Project:
         assert old in text, f"{path} has no {old!r}"
         (self.root / path).write_text(text.replace(old, new, 1))
 
+    def restore(self) -> None:
+        """Take back every edit since the last commit."""
+        self.run("git", "reset", "--quiet", "--hard")
+
     def files(self, *folders: str) -> dict[str, bytes]:
         """Content of every file of the smoke results under `folders`, by path."""
         results = self.root / "results" / "smoke"
@@ -78,35 +81,14 @@ def copy_sources(root: Path) -> Project:
 
 
 @pytest.fixture(scope="session")
-def pair(tmp_path_factory) -> tuple[Project, Project]:
-    """The whole pipeline run twice, side by side: in a git repository, and by `make` in an archive without git."""
-    made = copy_sources(tmp_path_factory.mktemp("made") / "project")
-    made.run("git", "init", "--quiet")
-    made.commit()
-    archive = copy_sources(tmp_path_factory.mktemp("archive") / "temporallens")
-    environment = archive.root / ".venv"  # this environment under another name: `make` would install it once more
-    environment.mkdir()
-    for path in Path(sys.prefix).iterdir():
-        if path.name != ".installed":
-            (environment / path.name).symlink_to(path)
-    (environment / ".installed").touch()
-    with ThreadPoolExecutor() as pool:
-        for run in (pool.submit(made.repro), pool.submit(archive.run, "make", "study", "STUDY=smoke")):
-            run.result()
-    made.commit()
-    return made, archive
-
-
-@pytest.fixture(scope="session")
-def made(pair: tuple[Project, Project]) -> Project:
+def made(tmp_path_factory) -> Project:
     """The finished pipeline, committed to git. Not to be changed: see `copy`."""
-    return pair[0]
-
-
-@pytest.fixture(scope="session")
-def archive(pair: tuple[Project, Project]) -> Project:
-    """The finished pipeline in a folder without git. Not to be changed."""
-    return pair[1]
+    project = copy_sources(tmp_path_factory.mktemp("made") / "project")
+    project.run("git", "init", "--quiet")
+    project.commit()
+    project.repro()
+    project.commit()
+    return project
 
 
 @pytest.fixture
@@ -116,8 +98,9 @@ def copy(made: Project, tmp_path: Path) -> Project:
     return Project(tmp_path / "project")
 
 
-@pytest.fixture
-def clone(made: Project, tmp_path: Path) -> Project:
-    """A fresh clone of the finished project: what git holds and nothing else."""
-    made.run("git", "clone", "--quiet", str(made.root), str(tmp_path / "clone"))
-    return Project(tmp_path / "clone")
+@pytest.fixture(scope="session")
+def clone(made: Project, tmp_path_factory) -> Project:
+    """A fresh clone of the finished project: what git holds and nothing else. To be left as it was (`restore`)."""
+    root = tmp_path_factory.mktemp("clone") / "clone"
+    made.run("git", "clone", "--quiet", str(made.root), str(root))
+    return Project(root)
