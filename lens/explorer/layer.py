@@ -22,7 +22,7 @@ from lens.measure.logit_lens import LogitLens
 from lens.measure.matching import match
 from lens.measure.profiles import CHUNK, position_labelling, profile
 from lens.measure.spans import smooth
-from lens.profiling.layer_features import FIRST
+from lens.profiling.features import FIRST
 
 COLUMNS = (
     "density", "positional", "p", "information", "fwhm", "centre", "dwell", "token_share", "cluster",

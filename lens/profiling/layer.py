@@ -1,231 +1,76 @@
-"""All measures of one layer's dictionaries, as tidy tables."""
+"""The one path from dictionaries to their tables: what `lens.profile` and every study measure of any dictionary."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from typing import NamedTuple
 
-import numpy as np
-import pandas as pd
 import torch
-from scipy import stats
-from torch import Tensor
 from tqdm import tqdm
 
 from lens.activations.language_model import LanguageModel
-from lens.activations.layers import Layer
-from lens.dictionaries.dictionary import Dictionary
-from lens.dictionaries.model import SAE
-from lens.measure.fidelity import ce_recovered, constant, dictionary, keep_bos, splice
-from lens.measure.reconstruction import InputMoments, buckets, fvu, input_moments, position_share, reconstruct
-
-Dictionaries = Mapping[tuple[str, int], SAE | Dictionary]  # by (variant, seed)
-Tables = dict[str, pd.DataFrame]  # by name: positions, summary, blocks, ...
-INPUT = ("activations", -1)  # the pseudo-variant and seed of rows about the activations themselves
-
-POSITIONS = ["variant", "seed", "position", "metric", "value", "n", "unit"]
-SUMMARY = ["variant", "seed", "positions", "metric", "value", "n", "unit"]
-TESTS = ["variant", "seed", "comparison", "value", "t", "p", "n"]
-BLOCKS = ["variant", "seed", "block", "bucket", "metric", "value", "n", "unit"]
-SQUARED = "squared norm, inputs scaled to mean squared norm 1"
-TEXT, ALL = slice(1, None), slice(None)
-ORDINARY = "_without_outliers"  # ends the names of metrics that leave out text tokens of massive activation
-DENSE = 0.1  # density above which a feature counts as dense
+from lens.measure.profiles import PERMUTATIONS, Labelling
+from lens.profiling.features import Measured, measure_features
+from lens.profiling.layer_data import LayerData
+from lens.profiling.reconstruction import fidelity_tables, reconstruction_tables
+from lens.profiling.tables import Dictionaries, Key, Tables, join
 
 
-def reconstruction_tables(
-    dictionaries: Dictionaries, activations: Tensor, block: Tensor, blocks: Iterable[str], scale: float
-) -> Tables:
-    """Reconstruction and sparsity of each dictionary on held-out activations [n, T, d].
+class Measures(NamedTuple):
+    """What is measured of the dictionaries of one layer."""
+
+    tables: Tables
+    """`positions`, `summary`, `blocks` and `tests`: reconstruction, sparsity and fidelity"""
+    features: dict[Key, Measured]
+    """what each dictionary's features do with position; empty if no labelling was asked for"""
+
+
+def measure_dictionaries(
+    dictionaries: Dictionaries,
+    data: LayerData,
+    model: LanguageModel,
+    *,
+    spliced: list[int],
+    labellings: Mapping[str, Labelling] | None = None,
+    by_document: bool = True,
+    baseline: str | None = None,
+    permutations: int = PERMUTATIONS,
+    seed: int = 0,
+) -> Measures:
+    """Measure dictionaries of one layer on its held-out windows.
 
     Args:
-        block: [n] index of each window's text block in `blocks`.
-        scale: brings the inputs to unit mean squared norm; the same for all dictionaries, so errors can be compared.
+        spliced: held-out windows on which reconstructions are spliced into the language model; empty: none.
+        labellings: partitions of the held-out tokens that firing may depend on (see `lens.profiling.features`).
+        by_document: keep the profiles of features apart by document, as clustering needs; else sum them up.
+        baseline: variant that the others are held against in the table `tests`.
+        permutations: of the labels of each labelling.
+        seed: draws the permutations.
     """
-    blocks = list(blocks)
-    moments = input_moments(activations, block, len(blocks), scale)
-    positions, summary, rows = _input_positions(moments), _input_summary(moments), []
-    by_window: dict[tuple[str, int], np.ndarray] = {}
-    for name, values in (
-        ("sq_norm", moments.sq_norm),
-        ("sq_deviation", moments.sq_deviation),
-        ("sq_deviation_position", moments.sq_deviation_position),
-    ):
-        rows += _block_rows(INPUT, name, values, moments.count, blocks)
-    rows += _block_rows(INPUT, f"sq_deviation{ORDINARY}", moments.sq_deviation_ordinary, moments.count_ordinary, blocks)
-    ordinary_t, ordinary_deviation = moments.count_ordinary.sum(0), moments.sq_deviation_ordinary[:, TEXT].sum()
-    for key, sae in tqdm(dictionaries.items(), desc="reconstruct", unit="dictionary", mininterval=2):
-        r = reconstruct(sae, activations, block, len(blocks), scale, moments.ordinary)
-        n_t, d_sae = r.count.sum(0), sae.config.d_sae
-        curves = {
-            "mse": (r.sq_error.sum(0) / n_t, SQUARED),
-            "fvu_global": (_ratio(r.sq_error.sum(0), moments.sq_deviation.sum(0)), "fraction"),
-            "fvu_position": (_ratio(r.sq_error.sum(0), moments.sq_deviation_position.sum(0)), "fraction"),
-            "l0": (r.active / n_t, "features"),
-            "l1": (r.l1 / n_t, "activation"),
-            "zero_fraction": (1 - r.active / n_t / d_sae, "fraction"),
-        }
-        positions += _curve_rows(key, curves, n_t)
-        error_t = _ratio(r.sq_error_ordinary.sum(0), ordinary_t)
-        positions += _curve_rows(key, {f"mse{ORDINARY}": (error_t, SQUARED)}, ordinary_t)
-        for label, where in (("text", TEXT), ("all", ALL)):
-            n = n_t[where].sum()
-            deviation = _total_deviation(moments, label)
-            l0 = r.active[where].sum() / n
-            summary += [
-                (*key, label, metric, value, n, unit)
-                for metric, value, unit in (
-                    ("mse", r.sq_error[:, where].sum() / n, SQUARED),
-                    ("fvu", r.sq_error[:, where].sum() / deviation, "fraction"),
-                    ("nmse", fvu(r.sq_error[:, where], moments.sq_norm[:, where]), "fraction"),
-                    ("l0", l0, "features"),
-                    ("l1", r.l1[where].sum() / n, "activation"),
-                    ("zero_fraction", 1 - l0 / d_sae, "fraction"),
-                )
-            ]
-        summary += _token_summary(key, r.per_token, n_t[TEXT].sum())
-        fvu_ordinary = r.sq_error_ordinary[:, TEXT].sum() / ordinary_deviation
-        summary.append((*key, "text", f"fvu{ORDINARY}", fvu_ordinary, ordinary_t[TEXT].sum(), "fraction"))
-        density = r.firings / n_t[TEXT].sum()
-        summary += [
-            (*key, "text", "silent_features", float((density == 0).sum()), d_sae, "features"),
-            (*key, "text", "dense_features", float((density > DENSE).sum()), d_sae, "features"),
-        ]
-        rows += _block_rows(key, "sq_error", r.sq_error, r.count, blocks)
-        rows += _block_rows(key, f"sq_error{ORDINARY}", r.sq_error_ordinary, moments.count_ordinary, blocks)
-        by_window[key] = r.by_window
-    return {
-        "positions": pd.DataFrame(positions, columns=POSITIONS),
-        "summary": pd.DataFrame(summary, columns=SUMMARY),
-        "blocks": pd.DataFrame(rows, columns=BLOCKS),
-        "tests": pd.DataFrame(_window_tests(by_window, activations.shape[1]), columns=TESTS),
-    }
-
-
-def _window_tests(by_window: dict[tuple[str, int], np.ndarray], T: int) -> list[tuple]:
-    """Paired t tests over windows, as the paper takes them: early against late positions, and variant against standard.
-
-    `value` is the mean difference relative to the second of the two.
-    """
-    rows = []
-    text_weights = np.array([T // 4, T - 1 - T // 4]) / (T - 1)
-    for (variant, seed), errors in by_window.items():
-        pairs = {"early against late": (errors[:, 0], errors[:, 1])}
-        if variant != "standard" and ("standard", seed) in by_window:
-            pairs["against standard"] = (errors @ text_weights, by_window["standard", seed] @ text_weights)
-        for name, (a, b) in pairs.items():
-            t, p = stats.ttest_rel(a, b)
-            rows.append((variant, seed, name, a.mean() / b.mean() - 1, t, p, len(a)))
-    return rows
-
-
-def fidelity_tables(
-    model: LanguageModel, tokens: Tensor, layer: Layer, dictionaries: Dictionaries, mean: Tensor
-) -> Tables:
-    """Cost to the language model of each dictionary spliced in at text positions (BOS kept clean), on windows [n, T].
-
-    Zero and mean ablation (`mean` [d], of the raw activations) give the two scales of CE recovered. The first seed of
-    each variant is spliced a second time with BOS replaced as well (`positions` = all).
-    """
-    first_seed = min(seed for _, seed in dictionaries)
-    replace = {f"{v}|{s}|text": keep_bos(dictionary(sae)) for (v, s), sae in dictionaries.items()}
-    replace |= {f"{v}|{s}|all": dictionary(sae) for (v, s), sae in dictionaries.items() if s == first_seed}
-    ablations = {"zero": keep_bos(constant(torch.zeros_like(mean))), "mean": keep_bos(constant(mean))}
-    result = splice(model, tokens, layer, replace | ablations)
-    n = len(tokens)
-    clean = result.ce_clean[:, 1:].mean()  # predictions made at text positions
-    ablated = {name: result.ce[name][:, 1:].mean() for name in ablations}
-
-    positions = _curve_rows(INPUT, {"ce_clean": (result.ce_clean.mean(0), "nats")}, np.full(tokens.shape[1] - 1, n))
-    summary = [(*INPUT, "text", "ce_clean", clean, result.ce_clean[:, 1:].size, "nats")]
-    summary += [
-        (*INPUT, "text", f"delta_ce_{k}_ablation", v - clean, result.ce_clean[:, 1:].size, "nats")
-        for k, v in ablated.items()
-    ]
-    for name in replace:
-        variant, seed, label = name.split("|")
-        key = (variant, int(seed))
-        delta, kl = result.ce[name] - result.ce_clean, result.kl[name]
-        if label == "text":
-            positions += _curve_rows(
-                key, {"delta_ce": (delta.mean(0), "nats"), "kl": (kl.mean(0), "nats")}, np.full(delta.shape[1], n)
-            )
-        spliced = result.ce[name][:, 1:].mean()
-        summary += [
-            (*key, label, metric, value, delta[:, 1:].size, unit)
-            for metric, value, unit in (
-                ("delta_ce", spliced - clean, "nats"),
-                ("kl", kl[:, 1:].mean(), "nats"),
-                ("kl_median", np.median(kl[:, 1:]), "nats"),
-                ("ce_recovered_zero", ce_recovered(clean, spliced, ablated["zero"]), "fraction"),
-                ("ce_recovered_mean", ce_recovered(clean, spliced, ablated["mean"]), "fraction"),
+    test = data.test
+    with tqdm(total=1 + bool(spliced) + bool(labellings), unit="step", leave=False) as step:
+        step.set_description("measure: reconstruction")
+        parts = [
+            reconstruction_tables(
+                dictionaries, test.activations, test.document, test.documents, data.scale, baseline=baseline
             )
         ]
-    return {"positions": pd.DataFrame(positions, columns=POSITIONS), "summary": pd.DataFrame(summary, columns=SUMMARY)}
+        if spliced:
+            _next(step, f"splice into the model, {len(spliced)} windows")
+            mean = data.statistics.mean
+            parts.append(fidelity_tables(model, test.tokens[spliced], data.layer, dictionaries, mean))
+        features: dict[Key, Measured] = {}
+        if labellings:
+            _next(step, f"position test, {permutations} permutations")
+            n = len(test.activations)
+            block, n_blocks = (test.document, len(test.documents)) if by_document else (torch.zeros(n, dtype=int), 1)
+            features = measure_features(
+                dictionaries, test.activations, block, n_blocks, labellings, test.tokens,
+                permutations=permutations, seed=seed,
+            )  # fmt: skip
+    return Measures(join(*parts), features)
 
 
-def join(*parts: Tables) -> Tables:
-    """One set of tables from several."""
-    names = dict.fromkeys(name for part in parts for name in part)
-    return {name: pd.concat([part[name] for part in parts if name in part], ignore_index=True) for name in names}
-
-
-def _ratio(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """a / b where b > 0, else nan: every BOS vector is the same, so it has no variance to explain."""
-    floor = 1e-9 * np.max(b, initial=0)
-    return np.divide(a, b, out=np.full_like(a, np.nan), where=b > floor)
-
-
-def _total_deviation(moments: InputMoments, positions: str) -> float:
-    """Sum of ||x - mean||^2 over text or all positions, each about its own mean."""
-    if positions == "text":
-        return float(moments.sq_deviation[:, TEXT].sum())
-    return float(moments.sq_deviation.sum() - moments.count.sum() * moments.sq_mean_shift)
-
-
-def _curve_rows(key, curves: dict, n) -> list[tuple]:
-    return [
-        (*key, t, metric, value, n[t], unit)
-        for metric, (values, unit) in curves.items()
-        for t, value in enumerate(values)
-        if np.isfinite(value)
-    ]
-
-
-def _block_rows(key, metric: str, values: np.ndarray, count: np.ndarray, blocks: list[str]) -> list[tuple]:
-    return [
-        (*key, block, bucket, metric, values[b, where].sum(), count[b, where].sum(), f"sum of {SQUARED}")
-        for b, block in enumerate(blocks)
-        for bucket, where in buckets(values.shape[1]).items()
-        if count[b, where].sum()
-    ]
-
-
-def _input_positions(moments: InputMoments) -> list[tuple]:
-    n = moments.count.sum(0)
-    names = ("sq_norm", "sq_deviation", "sq_deviation_position")
-    ordinary = moments.count_ordinary.sum(0)
-    without = _ratio(moments.sq_deviation_ordinary.sum(0), ordinary)
-    return [
-        *_curve_rows(INPUT, {name: (getattr(moments, name).sum(0) / n, SQUARED) for name in names}, n),
-        *_curve_rows(INPUT, {f"sq_deviation{ORDINARY}": (without, SQUARED)}, ordinary),
-    ]
-
-
-def _input_summary(moments: InputMoments) -> list[tuple]:
-    n = moments.count[:, TEXT].sum()
-    left = moments.sq_deviation_ordinary[:, TEXT].sum() / moments.sq_deviation[:, TEXT].sum()
-    return [
-        (*INPUT, "text", "position_share", position_share(moments), n, "fraction"),
-        (*INPUT, "text", "sq_norm", moments.sq_norm[:, TEXT].sum() / n, n, SQUARED),
-        (*INPUT, "text", "outlier_tokens", float(n - moments.count_ordinary[:, TEXT].sum()), n, "tokens"),
-        (*INPUT, "text", "outlier_share", 1 - left, n, "fraction of the squared deviation"),
-    ]
-
-
-def _token_summary(key, sums: dict[str, float], n: float) -> list[tuple]:
-    """Means over text tokens, and the relative reconstruction bias of Rajamanoharan et al. 2024 (eq. 10)."""
-    means = [
-        (*key, "text", name, sums[name] / n, n, "features" if name == "effective_l0" else "fraction")
-        for name in ("cosine", "l2_ratio", "hoyer", "gini", "treves_rolls", "effective_l0")
-    ]
-    return [*means, (*key, "text", "relative_reconstruction_bias", sums["sq_hat"] / sums["dot"], n, "ratio")]
+def _next(step: tqdm, name: str) -> None:
+    step.update()
+    step.set_description(f"measure: {name}")

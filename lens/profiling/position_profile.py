@@ -22,8 +22,7 @@ from lens.activations.corpus import Windows, draw_windows
 from lens.activations.language_model import LanguageModel
 from lens.activations.layers import Layer
 from lens.activations.split import Text, as_dataset
-from lens.activations.statistics import input_statistics
-from lens.activations.store import write_json
+from lens.activations.store import LayerStore, write_json
 from lens.dictionaries.compatible import check_fits
 from lens.dictionaries.dictionary import Dictionary
 from lens.dictionaries.load import load
@@ -33,9 +32,11 @@ from lens.figures import features as feature_figures
 from lens.figures import positions as position_figures
 from lens.figures.plot import FigureError, Plot
 from lens.figures.plot import save as save_plot
-from lens.measure import profiles, spans
-from lens.measure.position_information import NULL_DRAWS, positional
-from lens.profiling.layer import fidelity_tables, join, reconstruction_tables
+from lens.measure.position_information import NULL_DRAWS
+from lens.measure.profiles import PERMUTATIONS, Profile, position_labelling
+from lens.profiling.features import FIRST, Measured, per_feature
+from lens.profiling.layer import measure_dictionaries
+from lens.profiling.layer_data import LayerData
 
 BATCH_WINDOWS = 16  # per forward pass
 KEY = ("dictionary", 0)  # variant and seed in the tables, which are shaped like those of a study
@@ -72,7 +73,7 @@ class PositionProfile:
     """measure by measure, over `text` positions or `all` with BOS (columns positions, metric, value, n, unit): fvu, the
     same without outlier tokens (norm above 10 times the median: massive activations) and their number, l0, delta_ce
     and kl (`all`: BOS is replaced as well, the predictions scored are the same), share of positional features, and more
-    (see `lens.profiling.layer`)"""
+    (see `lens.profiling.reconstruction`)"""
     positions: pd.DataFrame
     """the same by position: fvu_global, fvu_position, mse, l0, sq_norm, delta_ce, kl, ... (position, metric, value, n,
     unit); position t of delta_ce and kl is the prediction of token t + 1"""
@@ -199,7 +200,7 @@ def profile(
     windows: int = 256,
     length: int | None = None,
     fidelity: int = 16,
-    permutations: int = profiles.PERMUTATIONS,
+    permutations: int = PERMUTATIONS,
     seed: int = 0,
 ) -> PositionProfile:
     """Profile a dictionary by position on a text. Costs the language model's forward passes and little more.
@@ -239,39 +240,27 @@ def profile(
     if fidelity and not model.causal:
         raise ProfileError(f"{model.name} is an encoder and predicts no next token: pass fidelity=0")
     cut = _windows(text, model, windows, length, seed)
-    tokens, block = torch.as_tensor(cut.tokens), torch.as_tensor(cut.document)
-    step = tqdm(total=4, unit="step", leave=False)  # under it, each step has a bar of its own where it has parts
-    step.set_description("profile: language model")
-    x = _residual_stream(model, tokens, layer)
-    _next(step, "reconstruction")
-    statistics = input_statistics(x)
-    dictionaries = {KEY: sae.float().cpu()}
-    parts = [reconstruction_tables(dictionaries, x, block, cut.documents, statistics.mean_square_norm**-0.5)]
-    _next(step, f"splice into the model, {fidelity} windows" if fidelity else "no splice")
-    if fidelity:
-        parts.append(fidelity_tables(model, tokens[:fidelity], layer, dictionaries, statistics.mean))
-        sae.cpu()  # splicing moves it to the model's device
-    tables = join(*parts)
-    _next(step, f"position test, {permutations} permutations")
-    found = profiles.profile(
-        dictionaries, x, torch.zeros(len(x), dtype=torch.long), 1,
-        {"position": profiles.position_labelling(*tokens.shape)},
-        permutations=permutations, lags=min(32, length - 2), tokens=tokens, seed=seed,
-    )[KEY]  # fmt: skip
-    step.close()
-    features, share = _features(sae, found)
-    summary = pd.concat([_own_rows(tables["summary"]), share], ignore_index=True)
-    firings = found.firings_TK / found.windows
-    about = About(name, model.name, str(layer), cut.digest, windows, length, min(fidelity, windows), permutations, seed)
-    return PositionProfile(
-        about, summary, _own_rows(tables["positions"]), features,
-        pd.DataFrame(firings, index=pd.RangeIndex(1, length, name="position")), _null_band(found),
+    data = _layer_data(cut, model, layer)
+    tables, measured = measure_dictionaries(
+        {KEY: sae.float().cpu()}, data, model, labellings={FIRST: position_labelling(windows, length)},
+        spliced=list(range(min(fidelity, windows))), by_document=False, permutations=permutations, seed=seed,
     )  # fmt: skip
+    found = measured[KEY]
+    about = About(name, model.name, str(layer), cut.digest, windows, length, min(fidelity, windows), permutations, seed)
+    rates = pd.DataFrame(
+        found.profile.firings_TK / found.profile.windows, index=pd.RangeIndex(1, length, name="position")
+    )
+    summary = pd.concat([_own_rows(tables["summary"]), _positional_rows(found)], ignore_index=True)
+    return PositionProfile(
+        about, summary, _own_rows(tables["positions"]), _features(found), rates, _null_band(found.profile)
+    )
 
 
-def _next(step: tqdm, name: str) -> None:
-    step.update()
-    step.set_description(f"profile: {name}")
+def _layer_data(cut: Windows, model: LanguageModel, layer: Layer) -> LayerData:
+    """Windows of text with their activations, which also set the scale of errors: those of training are not known."""
+    tokens, document, start = (torch.as_tensor(a) for a in (cut.tokens, cut.document, cut.start))
+    store = LayerStore(_residual_stream(model, tokens, layer), tokens, document, start, cut.documents, {})
+    return LayerData(layer, lambda split: store)
 
 
 def _warn_of_another_model(trained_on: str, name: str) -> None:
@@ -323,44 +312,24 @@ def _own_rows(table: pd.DataFrame) -> pd.DataFrame:
     return table.drop(columns=["variant", "seed"])
 
 
-def _features(sae: SAE | Dictionary, found: profiles.Profile) -> tuple[pd.DataFrame, pd.DataFrame]:
-    position = positional(found.observed["position"], found.null["position"], found.bin_sizes["position"])
-    T = found.firings_BTK.shape[1]
-    mask = sae.mask().detach().float().numpy()[:T] if sae.config.masked else None
-    s = spans.spans(found, mask, position.significant_K)
-    features = pd.DataFrame(
-        {
-            "feature": np.arange(sae.config.d_sae),
-            "density": s.density_K,
-            "positional": position.significant_K,
-            "p": position.p_K,
-            "information": np.where(position.eligible_K, position.u_corrected_K, np.nan),
-            "fwhm": s.fwhm_K,
-            "fwhm_null": s.null_fwhm_K,
-            "centre": s.centre_K,
-            "effective_ratio": s.effective_positions_ratio_K,
-            "mask_run": s.mask_run_K,
-            "dwell": s.dwell_K,
-            "dwell_ratio": s.dwell_ratio_K,
-            "autocorrelation_time": s.autocorrelation_time_K,
-            "token_share": found.token_share_K,
-        }
-    )
-    if not sae.config.masked:
-        features = features.drop(columns="mask_run")
-    eligible = int(position.eligible_K.sum())
-    share = pd.DataFrame(
-        [
-            ("text", "eligible_features", float(eligible), sae.config.d_sae, "features"),
-            ("text", "positional_share", position.share_significant, eligible, "fraction of eligible features"),
-            ("text", "positional_share_null", position.null_share, eligible, "fraction of eligible features"),
-        ],
-        columns=["positions", "metric", "value", "n", "unit"],
-    ).dropna(subset="value")
-    return features, share
+def _features(found: Measured) -> pd.DataFrame:
+    features = per_feature(found)
+    features["information"] = features["information"].where(found.position[FIRST].eligible_K)
+    return features.drop(columns=["mask_run"] if found.mask_TK is None else [])
 
 
-def _null_band(found: profiles.Profile) -> pd.DataFrame:
+def _positional_rows(found: Measured) -> pd.DataFrame:
+    position = found.position[FIRST]
+    eligible, K = int(position.eligible_K.sum()), len(position.eligible_K)
+    rows = [
+        ("text", "eligible_features", float(eligible), K, "features"),
+        ("text", "positional_share", position.share_significant, eligible, "fraction of eligible features"),
+        ("text", "positional_share_null", position.null_share, eligible, "fraction of eligible features"),
+    ]
+    return pd.DataFrame(rows, columns=["positions", "metric", "value", "n", "unit"]).dropna(subset="value")
+
+
+def _null_band(found: Profile) -> pd.DataFrame:
     """A circular shift makes all positions alike, so the band of a feature is one for all of them."""
     rates = found.permuted_firings_RTK.reshape(-1, found.permuted_firings_RTK.shape[-1]) / found.windows
     low, high = np.quantile(rates, [0.025, 0.975], axis=0)

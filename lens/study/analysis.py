@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Literal
+from dataclasses import astuple
 
 import numpy as np
 import pandas as pd
@@ -12,74 +12,63 @@ from lens.activations import language_model
 from lens.activations.clocks import clocks
 from lens.activations.labels import play_labels
 from lens.activations.language_model import LanguageModel
-from lens.activations.layers import Layer
-from lens.activations.statistics import input_statistics
-from lens.activations.store import LayerStore, open_layer
-from lens.dictionaries.model import SAE
 from lens.measure.probing import Tasks, TooFewExamples, tasks_from_labels
-from lens.profiling.layer import INPUT, fidelity_tables, join, reconstruction_tables
-from lens.profiling.layer_features import feature_tables
-from lens.profiling.layer_probes import decoding_tables, probing_tables, splice_tables
-from lens.study.extraction import store_for
+from lens.profiling.features import feature_tables, labellings, untrained
+from lens.profiling.layer import measure_dictionaries
+from lens.profiling.layer_data import LayerData
+from lens.profiling.probes import decoding_tables, probing_tables, splice_tables
+from lens.profiling.tables import INPUT, Dictionaries, Tables, join
+from lens.study.layer_data import Kind, load_dictionaries
 from lens.study.params import Study
 
 PLAYS = ("shakespeare-held-out", "tiny-shakespeare")  # corpora that come with labels
 
 
-def load_dictionaries(
-    study: Study, layer: Layer, kind: Literal["dictionaries", "ablations"] = "dictionaries"
-) -> dict[tuple[str, int], SAE]:
-    """The trained dictionaries of one layer, by variant and seed."""
-    variants = study.variants if kind == "dictionaries" else study.ablations.variants
-    seeds = study.seeds_at(layer) if kind == "dictionaries" else study.ablation_seeds
-    folder = study.dictionaries(kind, layer)
-    return {(v, s): SAE.load(folder / f"{v}-seed{s}") for v in variants for s in seeds}
-
-
-def measure(
-    study: Study, layer: Layer, kind: Literal["dictionaries", "ablations"] = "dictionaries"
-) -> dict[str, pd.DataFrame]:
+def measure(study: Study, data: LayerData, kind: Kind = "dictionaries") -> dict[str, pd.DataFrame]:
     """The tables of one layer's dictionaries on held-out windows.
 
     Reconstruction, sparsity and fidelity for every dictionary. What features do with position, probes, decoding and the
     splice matrix are measured for the main variants alone, and so are the rows about the activations themselves.
     """
-    folder = store_for(study, layer)
-    train, test = open_layer(folder, layer, "train"), open_layer(folder, layer, "test")
-    statistics = input_statistics(train.activations)
-    scale = statistics.mean_square_norm**-0.5
-    dictionaries = load_dictionaries(study, layer, kind)
-    parts = [reconstruction_tables(dictionaries, test.activations, test.document, test.documents, scale)]
     model = language_model.load(study.model)
-    windows = spread(len(test.tokens), study.windows.fidelity)
-    if windows:
-        parts.append(fidelity_tables(model, test.tokens[windows], layer, dictionaries, statistics.mean))
+    dictionaries = load_dictionaries(study, data.layer, kind)
+    spliced = spread(len(data.test.tokens), study.windows.fidelity)
     if kind == "ablations":
-        return {name: table[table["variant"] != INPUT[0]] for name, table in join(*parts).items()}
-    if windows:
-        parts.append(splice_tables(model, test.tokens[windows], layer, dictionaries))
-    contrast = open_layer(folder, layer, "contrast")
-    features, means = feature_tables(
-        dictionaries, test.activations, test.document, len(test.documents), test.tokens,
-        clocks(test.tokens.numpy(), model.tokenizer),
-    )  # fmt: skip
+        tables, _ = measure_dictionaries(dictionaries, data, model, spliced=spliced)
+        return {name: table[table["variant"] != INPUT[0]] for name, table in tables.items()}
+    return join(*_main_parts(study, data, model, dictionaries, spliced))
+
+
+def _main_parts(
+    study: Study, data: LayerData, model: LanguageModel, dictionaries: Dictionaries, spliced: list[int]
+) -> list[Tables]:
+    test, method = data.test, study.roles.method
+    labels = labellings(*test.tokens.shape, clocks(test.tokens.numpy(), model.tokenizer))
+    tables, measured = measure_dictionaries(
+        dictionaries, data, model, spliced=spliced, labellings=labels, baseline=study.roles.baseline
+    )
+    parts = [tables]
+    if spliced:
+        first = min((key for key in dictionaries if key[0] == method), default=min(dictionaries))
+        parts.append(splice_tables(model, test.tokens[spliced], data.layer, first, dictionaries[first]))
     parts += [
-        features,
-        decoding_tables(dictionaries, test.activations, test.document, list(test.documents)),
+        feature_tables(measured, test.activations, start=untrained(dictionaries, method, data), method=method),
+        decoding_tables(dictionaries, test.activations, test.document, test.documents, astuple(study.roles)),
     ]
     with suppress(TooFewExamples):  # a short text, or a single document, cannot be probed; the claims then say so
-        tasks = _tasks(study, test, contrast, model)
-        parts.append(probing_tables(dictionaries, means, test.activations, contrast.activations, tasks))
-    return join(*parts)
+        means = {key: m.profile.window_means_NK for key, m in measured.items()}
+        tasks = _tasks(study, data, model)
+        parts.append(probing_tables(dictionaries, means, test.activations, data.contrast.activations, tasks))
+    return parts
 
 
-def _tasks(study: Study, test: LayerStore, contrast: LayerStore, model: LanguageModel) -> Tasks:
+def _tasks(study: Study, data: LayerData, model: LanguageModel) -> Tasks:
     """What held-out windows can be probed for: labels of plays, and Shakespeare against the contrasting text.
 
     Raises:
         TooFewExamples: not even that task is possible.
     """
-    documentation = contrast.document.numpy()
+    test, documentation = data.test, data.contrast.document.numpy()
     if study.corpus.test not in PLAYS:  # no labels: one task
         n = len(test.tokens)
         nothing = np.zeros(n, int)

@@ -2,36 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import pandas as pd
 
-from lens.activations.layers import Layer
-from lens.activations.store import open_layer
 from lens.dictionaries.model import SAE
-from lens.study.extraction import store_for
+from lens.profiling.layer_data import LayerData
+from lens.study.layer_data import Kind, asked
 from lens.study.params import Study
 from lens.training.train import Trained, train_layer
 
 
-def train(study: Study, layer: Layer, kind: Literal["dictionaries", "ablations"] = "dictionaries") -> Trained:
+def train(study: Study, data: LayerData, kind: Kind = "dictionaries") -> Trained:
     """Train the study's variants (or its ablations) with all its seeds on one layer.
 
     Raises:
         StoreError: the activations are missing or altered.
         TrainingError: see `lens.training.train.train_layer`.
     """
-    store = open_layer(store_for(study, layer), layer, "train")
-    variants = study.variants if kind == "dictionaries" else study.ablations.variants
+    variants, seeds = asked(study, data.layer, kind)
     return train_layer(
-        store.activations,
+        data.train.activations,
         {v: study.train_recipe(v) for v in variants},
-        study.seeds_at(layer) if kind == "dictionaries" else study.ablation_seeds,
-        study.dictionaries(kind, layer),
+        seeds,
+        study.dictionaries(kind, data.layer),
         study.pool,
-        data_digest=store.manifest["sha256"]["train.safetensors"],
+        data_digest=data.train.manifest["sha256"]["train.safetensors"],
         model=study.model,
-        layer=layer,
+        layer=data.layer,
         order_seed=study.windows.seed,
         log_every=study.training.log_every,
     )

@@ -7,7 +7,7 @@ from lens.dictionaries.model import SAE, SAEConfig
 from lens.explorer.data import StudyData, assemble
 from lens.explorer.layer import LayerSource
 from lens.measure.logit_lens import LogitLens
-from lens.profiling.layer_features import feature_tables
+from lens.profiling.features import feature_tables, labellings, measure_features
 
 T, D, N = 40, 24, 160
 HOSTILE = "</script><script>window.hacked = true</script>"
@@ -62,9 +62,8 @@ def source(name: str, planted=True, seeds=(0, 1), masked=True, lens=True) -> Lay
     """A layer, its tables made by `feature_tables`."""
     saes, x, document = dictionaries(seeds, masked), activations(planted), torch.arange(N) % 2
     variant = saes[seeds[0]].config.variant
-    tables, _ = feature_tables(
-        {(variant, s): sae for s, sae in saes.items()}, x, document, 2, tokens(), {}, permutations=99
-    )
+    runs = {(variant, s): sae for s, sae in saes.items()}
+    tables = feature_tables(measure_features(runs, x, document, 2, labellings(N, T, {}), tokens(), permutations=99), x)
     features, summary = tables["features"], tables["summary"]
     numbers = summary[(summary["variant"] == variant) & (summary["seed"] == seeds[0])].set_index("metric")["value"]
     return LayerSource(name, saes, x, document, features, numbers.to_dict(), logits() if lens else None)

@@ -10,6 +10,7 @@ from lens.explorer.page import build
 from lens.study import tables
 from lens.study.analysis import measure
 from lens.study.extraction import extract_for_trial
+from lens.study.layer_data import open_layer_data
 from lens.study.params import Ablations, Study
 from lens.study.training import train
 
@@ -26,8 +27,9 @@ def smallest(out, **changes) -> Study:
 def measured(tmp_path_factory):
     study = smallest(tmp_path_factory.mktemp("smallest"))
     extract_for_trial(study, 1)
-    train(study, 1)
-    tables.save(study, "measures", 1, measure(study, 1))
+    data = open_layer_data(study, 1)
+    train(study, data)
+    tables.save(study, "measures", 1, measure(study, data))
     return study
 
 

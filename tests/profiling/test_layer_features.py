@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from lens.activations.store import LayerStore
 from lens.dictionaries.model import SAE, SAEConfig
-from lens.profiling.layer_features import UNTRAINED, feature_tables, labellings
+from lens.profiling.features import UNTRAINED, feature_tables, labellings, measure_features, untrained
+from lens.profiling.layer_data import LayerData
 
 T, D, N = 24, 24, 160
 
@@ -33,10 +35,12 @@ def activations(planted: bool) -> torch.Tensor:
 def tables(planted=True, **kinds):
     clock = np.tile(np.arange(T) % 6, (N, 1))
     tokens = torch.randint(0, 9, (N, T), generator=torch.Generator().manual_seed(1))
-    return feature_tables(
-        dictionaries(**kinds), activations(planted), torch.arange(N) % 5, 5, tokens, {"since_newline": clock},
-        permutations=99,
-    )  # fmt: skip
+    saes, x, block = dictionaries(**kinds), activations(planted), torch.arange(N) % 5
+    data = LayerData(1, lambda split: LayerStore(x, tokens, block, block, tuple("ABCDE"), {}))
+    labels = labellings(N, T, {"since_newline": clock})
+    measured = measure_features(saes, x, block, 5, labels, tokens, permutations=99)
+    start = untrained(saes, "temporallens", data, permutations=99)
+    return feature_tables(measured, x, start=start, method="temporallens"), measured
 
 
 @pytest.fixture(scope="module")
@@ -85,11 +89,11 @@ def test_dictionaries_without_masks_have_no_mask_measures():
 
 
 def test_window_means_are_those_of_the_features(planted):
-    _, means = planted
+    _, measured = planted
     x = activations(True).float()
     sae = dictionaries()["temporallens", 1]
     expected = sae.encode(x)[:, 1:].mean(1).detach()
-    np.testing.assert_allclose(means["temporallens", 1], expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(measured["temporallens", 1].profile.window_means_NK, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_labellings_condition_position_on_the_line_break():

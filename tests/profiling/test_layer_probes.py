@@ -5,7 +5,7 @@ import torch
 from lens.activations import language_model
 from lens.dictionaries.model import SAE, SAEConfig
 from lens.measure.probing import tasks_from_labels
-from lens.profiling.layer_probes import decoding_tables, probing_tables, splice_tables
+from lens.profiling.probes import decoding_tables, probing_tables, splice_tables
 
 T, D = 20, 8
 
@@ -43,7 +43,7 @@ def test_position_is_decoded_where_it_is_and_from_the_documents_left_out():
     x = text(60)
     x[..., 1] = torch.log2(1 + torch.arange(T)).bfloat16()
     block, blocks = torch.arange(60) // 10, list("abcdef")
-    table = decoding_tables(dictionaries(), x, block, blocks)["decoding"]
+    table = decoding_tables(dictionaries(), x, block, blocks, ("temporallens",))["decoding"]
     sums = table.pivot_table(index=["variant", "source", "first"], columns="metric", values="value", aggfunc="sum")
     r2 = 1 - sums["sse"] / sums["sst"]
     assert r2["activations", "activation", 1] > 0.99 and r2["activations", "activation", 8] > 0.9
@@ -52,7 +52,7 @@ def test_position_is_decoded_where_it_is_and_from_the_documents_left_out():
 
 
 def test_one_document_leaves_nothing_to_decode_on():
-    assert decoding_tables(dictionaries(), text(20), torch.zeros(20, dtype=torch.long), ["only"]) == {}
+    assert decoding_tables(dictionaries(), text(20), torch.zeros(20, dtype=torch.long), ["only"], ()) == {}
 
 
 def test_splicing_one_bucket_leaves_earlier_predictions_alone():
@@ -60,7 +60,7 @@ def test_splicing_one_bucket_leaves_earlier_predictions_alone():
     config = SAEConfig(model.d_model, model.d_model, 24, True, 0.1, 1.0, variant="temporallens", seed=0)
     sae = SAE.initialise(config, torch.zeros(model.d_model), 0)
     tokens = torch.randint(0, 200, (3, 24), generator=torch.Generator().manual_seed(0))
-    table = splice_tables(model, tokens, 1, {("temporallens", 0): sae})["splice"]
+    table = splice_tables(model, tokens, 1, ("temporallens", 0), sae)["splice"]
     matrix = table.pivot_table(index="replaced", columns="bucket", values="value", sort=False)
     assert list(matrix) == list(matrix.index) and matrix.to_numpy()[np.tril_indices(len(matrix), -1)] == pytest.approx(
         0

@@ -7,13 +7,15 @@ import torch
 
 from lens import checkout
 from lens.dictionaries.model import SAE, SAEConfig
-from lens.profiling.layer_features import MIN_PAIRS
+from lens.profiling.seeds import MASKS, MIN_PAIRS, mask_agreement
 from lens.study import own_data
 from lens.study.extraction import extract_for_trial
+from lens.study.layer_data import open_layer_data
 from lens.study.params import Study
 
 N, T, D = 64, 24, 40
 SEEDS = (0, 1, 2)
+COMPARED = ("temporallens", "shuffled_positions")
 
 
 def dictionaries(same_masks: bool) -> dict[int, SAE]:
@@ -34,9 +36,9 @@ def dictionaries(same_masks: bool) -> dict[int, SAE]:
 @pytest.mark.parametrize(("same", "expected"), [(True, 1.0), (False, 0.0)])
 def test_masks_agree_if_they_are_the_same_and_not_because_the_features_are(same, expected):
     activations = torch.randn(N, T, D, generator=torch.Generator().manual_seed(9)).bfloat16()
-    table = own_data.agreement_table("own_order", "temporallens", dictionaries(same), activations)
+    table = mask_agreement("own_order", "temporallens", dictionaries(same), activations)
     means = table.groupby("metric")["value"].mean()
-    assert table["seed"].tolist() == list(SEEDS) * len(own_data.MEASURES)
+    assert table["seed"].tolist() == list(SEEDS) * len(MASKS)
     assert means["own_order_pairs"] == D
     assert means["own_order_profile_correlation"] == pytest.approx(1)
     assert means["own_order_mask_correlation"] == pytest.approx(expected, abs=0.1)
@@ -51,7 +53,7 @@ def test_masks_that_are_smooth_agree_with_the_next_position_too():
         windows = torch.linspace(-3, 3, T)[:, None] * torch.where(torch.arange(D) % 2 == 0, 1.0, -1.0)
         sae.pos_logits.data[:, order] = windows
     activations = torch.randn(N, T, D, generator=torch.Generator().manual_seed(9)).bfloat16()
-    table = own_data.agreement_table("own_windows", "temporallens", smooth, activations)
+    table = mask_agreement("own_windows", "temporallens", smooth, activations)
     means = table.groupby("metric")["value"].mean()
     assert means["own_windows_mask_correlation"] == pytest.approx(1)
     assert means["own_windows_mask_correlation_next"] > 0.8
@@ -63,7 +65,7 @@ def test_too_few_shared_features_are_counted_and_not_compared():
     weights = {"W_enc": torch.eye(D), "b_enc": torch.zeros(D), "W_dec": torch.eye(D), "b_dec": torch.zeros(D),
                "pos_logits": torch.zeros(T, D)}  # fmt: skip
     sae = SAE(SAEConfig(D, D, T, True, 0.1, 1.0), weights)
-    table = own_data.agreement_table("own_order", "temporallens", dict.fromkeys(SEEDS, sae), few.bfloat16())
+    table = mask_agreement("own_order", "temporallens", dict.fromkeys(SEEDS, sae), few.bfloat16())
     assert table["metric"].unique().tolist() == ["own_order_pairs"]
     assert table["value"].tolist() == [MIN_PAIRS - 1] * 3
 
@@ -93,8 +95,8 @@ def asked(monkeypatch) -> list[tuple]:
 
 
 def test_every_seed_has_an_order_and_then_windows_that_no_other_run_has(study, asked):
-    table = own_data.own_data_table(study, 1)
-    assert [(variants, seeds) for _, variants, seeds, *_ in asked] == [(own_data.COMPARED, (s,)) for s in SEEDS] * 2
+    table = own_data.own_data_table(study, open_layer_data(study, 1))
+    assert [(variants, seeds) for _, variants, seeds, *_ in asked] == [(COMPARED, (s,)) for s in SEEDS] * 2
     orders = [order for *_, order, _ in asked]
     assert len({*orders, study.windows.seed}) == len(SEEDS) + 1
     whole, shares = [x for x, *_ in asked[:3]], [x for x, *_ in asked[3:]]
@@ -104,18 +106,18 @@ def test_every_seed_has_an_order_and_then_windows_that_no_other_run_has(study, a
     torch.testing.assert_close(together.sum(0), whole[0].flatten(1).sum(0), rtol=1e-3, atol=1e-2)  # each window once
     assert len({digest for *_, digest in asked}) == 1 + len(SEEDS)  # a share is not resumed from the whole
     pairs = table[table["metric"] == "own_windows_pairs"]
-    assert pairs["variant"].tolist() == [variant for variant in own_data.COMPARED for _ in SEEDS]
+    assert pairs["variant"].tolist() == [variant for variant in COMPARED for _ in SEEDS]
     for kind in own_data.KINDS:
         folders = {p.name for p in study.dictionaries("ablations", 1).glob(f"{kind}_*/*")}
-        assert folders == {f"{variant}-seed{seed}" for variant in own_data.COMPARED for seed in SEEDS}
+        assert folders == {f"{variant}-seed{seed}" for variant in COMPARED for seed in SEEDS}
 
 
 def test_shares_of_less_than_a_batch_are_not_trained_on(study, asked):
     large = replace(study, training=replace(study.training, overrides={"batch_windows": 40}))
-    table = own_data.own_data_table(large, 1)
+    table = own_data.own_data_table(large, open_layer_data(large, 1))
     assert len(asked) == len(SEEDS) and table["metric"].str.startswith("own_order").all()
 
 
 def test_two_seeds_are_not_trained_for_nothing(study, asked):
     two = replace(study, ablations=replace(study.ablations, seeds=(0, 1)))
-    assert own_data.own_data_table(two, 1).empty and not asked
+    assert own_data.own_data_table(two, open_layer_data(two, 1)).empty and not asked

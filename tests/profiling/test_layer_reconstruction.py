@@ -4,7 +4,8 @@ import torch
 
 from lens.activations import language_model
 from lens.dictionaries.model import SAE, SAEConfig
-from lens.profiling.layer import INPUT, fidelity_tables, join, reconstruction_tables
+from lens.profiling.reconstruction import fidelity_tables, reconstruction_tables
+from lens.profiling.tables import INPUT, join
 
 T = 32
 
@@ -29,7 +30,7 @@ def tables(model):
     }
     block = torch.arange(12) // 4
     return activations, join(
-        reconstruction_tables(dictionaries, activations, block, ["A", "B", "C"], 0.5),
+        reconstruction_tables(dictionaries, activations, block, ["A", "B", "C"], 0.5, baseline="standard"),
         fidelity_tables(model, tokens[:3], 1, dictionaries, activations.float().mean((0, 1))),
     )
 

@@ -16,7 +16,9 @@ from lens.measure import clusters, matching, spans
 from lens.measure.masks import fvu_rise, mask_profile_correlation
 from lens.measure.position_information import PositionInformation, positional
 from lens.measure.profiles import CLOCK_NAMES, PERMUTATIONS, Labelling, Profile, clock_bins, position_labelling, profile
-from lens.profiling.layer import SUMMARY, Dictionaries, Tables
+from lens.profiling.layer_data import LayerData
+from lens.profiling.seeds import MIN_PAIRS, match, pair_rows
+from lens.profiling.tables import SUMMARY, Dictionaries, Key, Tables
 
 FIRST, SETTLED = "1", "8"  # labellings of all text positions, and of those after the steep start of a window
 GIVEN_NEWLINE = "8_given_newline"
@@ -29,10 +31,7 @@ FEATURES = [
     "effective_ratio", "dwell", "autocorrelation_time", "token_share", "cluster", "shared_with_seeds",
 ]  # fmt: skip
 REFERENCES = 10  # sets of null profiles for the gap statistic and for the paper's consistency
-MIN_PAIRS = 20  # shared features of two seeds; fewer say nothing about how features agree
 BOOTSTRAPS = 10  # resamplings of documents for the stability of clusters
-
-Key = tuple[str, int]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,56 +64,76 @@ def labellings(n: int, T: int, clocks: Mapping[str, np.ndarray]) -> dict[str, La
     return found
 
 
-def feature_tables(
+def measure_features(
     dictionaries: Dictionaries,
     activations: Tensor,
     block: Tensor,
     n_blocks: int,
-    tokens: Tensor,
-    clocks: Mapping[str, np.ndarray],
+    labels: Mapping[str, Labelling],
+    tokens: Tensor | None = None,
     *,
     permutations: int = PERMUTATIONS,
     seed: int = 0,
-) -> tuple[Tables, dict[Key, np.ndarray]]:
-    """The tables `summary` (a row per dictionary and measure), `features` (first seed) and `profiles` (of the method's
-    first seed), and the mean of each dictionary's features over each window [n, d_sae], for probes.
+) -> dict[Key, Measured]:
+    """Profiles of every dictionary's features on held-out windows [n, T, d], the test of position, and spans.
 
     Args:
-        activations: held-out windows [n, T, d], raw.
         block: [n] text block (document) of each window.
-        tokens: [n, T]; clocks: name -> [n, T] tokens since an event, -1 before the first.
+        labels: partitions of tokens that firing may depend on, `FIRST` among them (see `labellings`).
+        tokens: [n, T], for the token measures.
         permutations: of the labels of each labelling.
     """
-    n, T, _ = activations.shape
-    labels = labellings(n, T, clocks)
-    options = {"permutations": permutations, "seed": seed}
     profiles = profile(
-        dictionaries, activations, block, n_blocks, labels, tokens=tokens, lags=min(32, T - 2), **options
-    )
-    measured = {key: _measured(dictionaries[key], found) for key, found in profiles.items()}
-    few = slice(0, UNTRAINED_WINDOWS)
-    start = {(UNTRAINED, s): _start(sae) for (v, s), sae in dictionaries.items() if v == "temporallens"}
-    if start:
-        only_first = {FIRST: Labelling(labels[FIRST].bins[few], labels[FIRST].names)}
-        at_start = profile(start, activations[few], block[few], n_blocks, only_first, lags=min(32, T - 2), **options)
-        measured |= {key: _measured(start[key], found) for key, found in at_start.items()}
+        dictionaries, activations, block, n_blocks, labels, permutations=permutations,
+        lags=min(32, activations.shape[1] - 2), tokens=tokens, seed=seed,
+    )  # fmt: skip
+    return {key: _measured(dictionaries[key], found) for key, found in profiles.items()}
 
+
+def untrained(
+    dictionaries: Dictionaries, method: str | None, data: LayerData, *, permutations: int = PERMUTATIONS, seed: int = 0
+) -> dict[Key, Measured]:
+    """The same, on a few windows, of the dictionaries that the runs of the method began with: null N6."""
+    test, few = data.test, slice(0, UNTRAINED_WINDOWS)
+    start = {(UNTRAINED, s): _start(sae) for (v, s), sae in dictionaries.items() if v == method}
+    if not start:
+        return {}
+    x, block = test.activations[few], test.document[few]
+    first = {FIRST: position_labelling(*x.shape[:2])}
+    return measure_features(start, x, block, len(test.documents), first, permutations=permutations, seed=seed)
+
+
+def feature_tables(
+    measured: Mapping[Key, Measured],
+    activations: Tensor,
+    *,
+    start: Mapping[Key, Measured] | None = None,
+    method: str | None = None,
+    seed: int = 0,
+) -> Tables:
+    """The tables `summary` (a row per dictionary and measure), `features` (first seed) and `profiles` (of the method's
+    first seed).
+
+    Args:
+        measured: see `measure_features`.
+        activations: held-out windows [n, T, d], raw.
+        start: see `untrained`.
+        method: variant whose clustered profiles are kept.
+    """
+    grouped = {key: _cluster(one, seed) for key, one in measured.items()}
     rows: list[tuple] = []
-    grouped: dict[Key, clusters.Clustering | None] = {}
-    for key, one in measured.items():
+    for key, one in {**measured, **(start or {})}.items():
         rows += _rows(key, _position_measures(one) | _span_measures(one) | _token_measures(one))
-        if key[0] != UNTRAINED:
-            grouped[key] = _cluster(one, seed)
-            rows += _rows(key, _cluster_measures(one, grouped[key], seed))
-            rows += _rows(key, _mask_measures(one, activations, seed))
-    pair_rows, shared = _pair_measures({k: m for k, m in measured.items() if k[0] != UNTRAINED}, grouped)
-    first_seed = min(s for _, s in dictionaries)
-    tables = {
-        "summary": pd.DataFrame(rows + pair_rows, columns=SUMMARY).dropna(subset="value"),
-        "features": _feature_table({k: m for k, m in measured.items() if k[1] == first_seed}, grouped, shared),
-        "profiles": _profile_table({k: m for k, m in measured.items() if k == ("temporallens", first_seed)}, grouped),
+    for key, one in measured.items():
+        rows += _rows(key, _cluster_measures(one, grouped[key], seed) | _mask_measures(one, activations, seed))
+    pairs, shared = _pair_measures(measured, grouped)
+    first_seed = min(s for _, s in measured)
+    first = {key: m for key, m in measured.items() if key[1] == first_seed}
+    return {
+        "summary": pd.DataFrame(rows + pairs, columns=SUMMARY).dropna(subset="value"),
+        "features": _feature_table(first, grouped, shared),
+        "profiles": _profile_table({key: m for key, m in first.items() if key[0] == method}, grouped),
     }
-    return tables, {key: found.window_means_NK for key, found in profiles.items()}
 
 
 def _start(sae: SAE) -> SAE:
@@ -126,7 +145,8 @@ def _measured(sae: SAE, found: Profile) -> Measured:
     position = {
         name: positional(found.observed[name], found.null[name], found.bin_sizes[name]) for name in found.observed
     }
-    mask = sae.mask().detach().float().numpy() if sae.config.masked else None
+    T = found.firings_BTK.shape[1]  # a dictionary can have been trained on longer windows
+    mask = sae.mask().detach().float().numpy()[:T] if sae.config.masked else None
     return Measured(sae, found, position, spans.spans(found, mask, position[FIRST].significant_K), mask)
 
 
@@ -252,28 +272,21 @@ def _pair_measures(
     measured: Mapping[Key, Measured], grouped: Mapping[Key, clusters.Clustering | None]
 ) -> tuple[list[tuple], dict[Key, np.ndarray]]:
     """Agreement of every pair of seeds of a variant, and in how many other seeds each feature recurs."""
-    rows, shared = [], {}
+    rows: list[tuple] = []
+    shared = {key: np.zeros(m.positional_K.size, int) for key, m in measured.items()}
     for variant in dict.fromkeys(v for v, _ in measured):
         seeds = sorted(s for v, s in measured if v == variant)
-        S = len(seeds)
-        values: dict[str, np.ndarray] = {}
-        for (i, a), (j, b) in combinations(enumerate(seeds), 2):
-            one, other = measured[variant, a], measured[variant, b]
-            pair = _match(one, other)
-            for name, value in _agreement(one, other, pair, grouped[variant, a], grouped[variant, b]).items():
-                values.setdefault(name, np.full((S, S), np.nan))[[i, j], [j, i]] = value
-            for key, where in (((variant, a), np.arange(len(pair.permutation))), ((variant, b), pair.permutation)):
-                count = shared.setdefault(key, np.zeros(len(pair.permutation), int))
-                count[where] += pair.shared
-        for name, values_SS in values.items():
-            for s, value in zip(seeds, matching.seed_values(values_SS), strict=True):
-                rows.append((variant, s, "text", name, value, 1, "jackknife pseudo-value over pairs of seeds"))
+        one = {s: measured[variant, s] for s in seeds}
+        pairs = {(a, b): match(one[a].sae, one[b].sae) for a, b in combinations(seeds, 2)}
+        for (a, b), pair in pairs.items():
+            shared[variant, a] += pair.shared
+            shared[variant, b][pair.permutation] += pair.shared
+        found = {
+            (a, b): _agreement(one[a], one[b], pair, grouped[variant, a], grouped[variant, b])
+            for (a, b), pair in pairs.items()
+        }
+        rows += pair_rows(variant, seeds, found)
     return rows, shared
-
-
-def _match(a: Measured, b: Measured) -> matching.Matching:
-    weights = (w.detach().float().numpy() for sae in (a.sae, b.sae) for w in (sae.W_dec, sae.W_enc))
-    return matching.match(*weights)
 
 
 def _agreement(a: Measured, b: Measured, pair, clusters_a, clusters_b) -> dict[str, float]:
@@ -309,23 +322,28 @@ def _labels(m: Measured, found: clusters.Clustering | None) -> np.ndarray:
     return labels
 
 
+def per_feature(m: Measured) -> pd.DataFrame:
+    """What was measured of each feature, a row for each; nan where a feature fires too rarely to tell."""
+    position, s = m.position[FIRST], m.spans
+    return pd.DataFrame(
+        {
+            "feature": np.arange(s.density_K.size), "density": s.density_K, "positional": position.significant_K,
+            "p": position.p_K, "information": position.u_corrected_K, "fwhm": s.fwhm_K, "fwhm_null": s.null_fwhm_K,
+            "centre": s.centre_K, "effective_ratio": s.effective_positions_ratio_K, "mask_run": s.mask_run_K,
+            "dwell": s.dwell_K, "dwell_ratio": s.dwell_ratio_K, "autocorrelation_time": s.autocorrelation_time_K,
+            "token_share": m.profile.token_share_K,
+        }
+    )  # fmt: skip
+
+
 def _feature_table(measured: Mapping[Key, Measured], grouped, shared: Mapping[Key, np.ndarray]) -> pd.DataFrame:
     parts = []
-    for (variant, s), m in measured.items():
-        if variant == UNTRAINED:
-            continue
-        K = m.positional_K.size
-        columns = {
-            "variant": variant, "seed": s, "feature": np.arange(K), "density": m.spans.density_K,
-            "positional": m.positional_K.astype(int), "p": m.position[FIRST].p_K,
-            "information": m.position[FIRST].u_corrected_K, "fwhm": m.spans.fwhm_K, "centre": m.spans.centre_K,
-            "mask_run": m.spans.mask_run_K, "effective_ratio": m.spans.effective_positions_ratio_K,
-            "dwell": m.spans.dwell_K, "autocorrelation_time": m.spans.autocorrelation_time_K,
-            "token_share": m.profile.token_share_K, "cluster": _labels(m, grouped[variant, s]),
-            "shared_with_seeds": shared.get((variant, s), np.zeros(K, int)),
-        }  # fmt: skip
-        parts.append(pd.DataFrame(columns))
-    return pd.concat(parts, ignore_index=True)[FEATURES]
+    for key, m in measured.items():
+        part = per_feature(m).assign(
+            variant=key[0], seed=key[1], cluster=_labels(m, grouped[key]), shared_with_seeds=shared[key]
+        )
+        parts.append(part.astype({"positional": int})[FEATURES])
+    return pd.concat(parts, ignore_index=True)
 
 
 def _profile_table(measured: Mapping[Key, Measured], grouped) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,7 @@ from lens.measure.decoding import decode_position
 from lens.measure.fidelity import dictionary, splice_matrix
 from lens.measure.probing import Tasks, features, pooled, probe, random_dictionary, raw, zero_dictionary
 from lens.measure.reconstruction import buckets
-from lens.profiling.layer import INPUT, Dictionaries, Tables
+from lens.profiling.tables import INPUT, Dictionaries, Key, Tables
 
 LANGUAGE_MODEL, ZERO, RANDOM = ("language_model", -1), ("zero_dictionary", -1), ("random_dictionary", -1)
 PROBING = ["variant", "seed", "task", "k", "metric", "value", "n", "unit"]
@@ -26,12 +26,11 @@ SPLICE = ["variant", "seed", "replaced", "bucket", "value", "n", "unit"]
 SEED = 0
 FOLDS = 5
 DECODED_STRIDE = 2  # every other window
-DECODED_VARIANTS = ("temporallens", "standard", "shuffled_positions")
 
 
 def probing_tables(
     dictionaries: Dictionaries,
-    means: Mapping[tuple[str, int], np.ndarray],
+    means: Mapping[Key, np.ndarray],
     activations: Tensor,
     contrast: Tensor,
     tasks: Tasks,
@@ -60,12 +59,17 @@ def probing_tables(
     return {"probing": pd.DataFrame(rows, columns=PROBING)}
 
 
-def decoding_tables(dictionaries: Dictionaries, activations: Tensor, block: Tensor, blocks: list[str]) -> Tables:
+def decoding_tables(
+    dictionaries: Dictionaries, activations: Tensor, block: Tensor, blocks: Sequence[str], variants: Collection[str]
+) -> Tables:
     """Held-out errors of decoding log2(1 + t) from the activation, from features and from the reconstruction error.
 
-    From position 1 and from 8, on every other window; features and errors of the first seed of each main variant: a
-    mask puts its position into its features, whether it learned one or not. The table `decoding`; none where the text
-    is a single document.
+    From position 1 and from 8, on every other window. The table `decoding`; none where the text is a single document.
+
+    Args:
+        block: [n] index of each window's document in `blocks`.
+        variants: whose features and errors are read, of the first seed. A mask puts its position into its features,
+            whether it learned one or not: that takes a null to hold the method against.
     """
     first_seed = min(seed for _, seed in dictionaries)
     activations, block = activations[::DECODED_STRIDE], block[::DECODED_STRIDE]
@@ -75,7 +79,7 @@ def decoding_tables(dictionaries: Dictionaries, activations: Tensor, block: Tens
     blocks = [blocks[b] for b in present]
     sources = {(*INPUT, "activation"): lambda x: x}
     for (variant, seed), sae in dictionaries.items():
-        if seed == first_seed and variant in DECODED_VARIANTS:
+        if seed == first_seed and variant in variants:
             sources[variant, seed, "features"] = sae.encode
             sources[variant, seed, "error"] = lambda x, sae=sae: x - sae(x)
     rows = []
@@ -92,16 +96,14 @@ def decoding_tables(dictionaries: Dictionaries, activations: Tensor, block: Tens
     return {"decoding": pd.DataFrame(rows, columns=DECODING)}
 
 
-def splice_tables(
-    model: LanguageModel, tokens: Tensor, layer: Layer, dictionaries: Mapping[tuple[str, int], SAE]
-) -> Tables:
+def splice_tables(model: LanguageModel, tokens: Tensor, layer: Layer, key: Key, sae: SAE) -> Tables:
     """Added cross-entropy at the predictions of each bucket of positions when one bucket alone is replaced: `splice`.
 
-    One dictionary, the first seed of the method: the matrix is about where errors act, not about variants.
+    Of one dictionary, as the matrix is about where errors act, not about variants.
     """
-    key = min((k for k in dictionaries if k[0] == "temporallens"), default=min(dictionaries))
     where = {name: part for name, part in buckets(tokens.shape[1]).items() if name != "0"}
-    matrix = splice_matrix(model, tokens, layer, dictionary(dictionaries[key]), where)
+    matrix = splice_matrix(model, tokens, layer, dictionary(sae), where)
+    sae.cpu()  # splicing moves it to the model's device
     rows = [
         (*key, replaced, bucket, matrix[i, j], len(tokens), "nats")
         for i, replaced in enumerate(where)

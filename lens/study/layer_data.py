@@ -1,0 +1,38 @@
+"""What the stages of one layer read: its activations and its dictionaries."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Literal
+
+from lens.activations.layers import Layer
+from lens.activations.store import open_layer
+from lens.dictionaries.model import SAE
+from lens.profiling.layer_data import LayerData
+from lens.profiling.tables import Key
+from lens.study.extraction import store_for
+from lens.study.params import Study
+
+Kind = Literal["dictionaries", "ablations"]
+
+
+def open_layer_data(study: Study, layer: Layer) -> LayerData:
+    """The activations of one layer, which a stage opens once and hands down.
+
+    Reading a split that is missing or altered raises `lens.activations.store.StoreError`.
+    """
+    return LayerData(layer, partial(open_layer, store_for(study, layer), layer))
+
+
+def asked(study: Study, layer: Layer, kind: Kind) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Variants and seeds that are trained on a layer."""
+    if kind == "dictionaries":
+        return study.variants, study.seeds_at(layer)
+    return study.ablations.variants, study.ablation_seeds
+
+
+def load_dictionaries(study: Study, layer: Layer, kind: Kind = "dictionaries") -> dict[Key, SAE]:
+    """The trained dictionaries of one layer, by variant and seed."""
+    variants, seeds = asked(study, layer, kind)
+    folder = study.dictionaries(kind, layer)
+    return {(v, s): SAE.load(folder / f"{v}-seed{s}") for v in variants for s in seeds}
