@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
+from pathlib import Path
 
 import pandas as pd
+from ruamel.yaml import YAML
 
 from lens.errors import ConfigError
-from lens.figures.ablations import ablation_effects
 from lens.figures.agreement import mask_agreement
 from lens.figures.calibration import calibration
-from lens.figures.clusters import profile_clusters
-from lens.figures.forest import early_late_forest, variant_changes
-from lens.figures.masks import mask_heat_map
+from lens.figures.forest import ablation_effects, early_late_forest, variant_changes
+from lens.figures.heat_maps import mask_heat_map, profile_clusters
+from lens.figures.looks import Looks
 from lens.figures.plot import FigureError, Plot
 from lens.figures.positional import positional_share
 from lens.figures.positions import per_position_error
@@ -50,6 +52,19 @@ def reader(study: Study, *, over_depth: bool = False) -> Read:
     return read
 
 
+def looks(study: Study) -> Looks:
+    """How figures of a study show its variants: their roles are the study's, labels and marks those of `looks.yaml`."""
+    said = YAML(typ="safe").load((Path(__file__).parent / "looks.yaml").read_text(encoding="utf-8"))
+    marks = {v: x["marks"] for v, x in said.items() if "marks" in x}
+    return Looks(
+        **dataclasses.asdict(study.roles),
+        variants=study.variants,
+        ablations=study.ablations.variants,
+        labels={v: x["label"] for v, x in said.items()},
+        marks={v: (color, dashes if isinstance(dashes, str) else tuple(dashes), m) for v, (color, dashes, m) in marks.items()},
+    )
+
+
 def _paper(*claims: str) -> list:
     """What the paper states, as registered: its values by claim."""
     values = {claim["id"]: claim["paper_value"] for claim in load_registry()}
@@ -68,41 +83,54 @@ def _optional(read: Read, name: str, made: str) -> pd.DataFrame:
         raise FigureError(f"no table {name!r}: {made}") from error
 
 
-FIGURES: dict[str, Callable[[Read], Plot]] = {
-    "per_position_error": lambda read: per_position_error(read("positions")),
-    "per_position_error_bos": lambda read: per_position_error(read("positions"), bos=True),
-    "per_position_fvu": lambda read: per_position_error(read("positions"), metric="fvu_position"),
-    "per_position_l0": lambda read: per_position_error(read("positions"), metric="l0"),
-    "early_late_forest": lambda read: early_late_forest(read("blocks"), paper_value=_paper("C01")[0]),
-    "position_weight_evolution": lambda read: position_weight_evolution(read("position_weights"), read("positions")),
-    "mask_heat_map": lambda read: mask_heat_map(read("masks")),
-    "variant_changes": lambda read: variant_changes(read("summary")),
-    "ablation_effects": lambda read: ablation_effects(read("summary")),
-    "training_curves": lambda read: training_curves(read("history")),
-    "spans_by_layer": lambda read: spans_by_layer(read("summary"), paper_spans=_paper("C05", "C06", "C07")),
-    "positional_share": lambda read: positional_share(read("summary")),
-    "mask_agreement": lambda read: mask_agreement(read("summary")),
-    "profile_clusters": lambda read: profile_clusters(read("profiles"), read("summary")),
-    "splice_matrix": lambda read: splice_matrix(
-        _optional(read, "splice", "dictionaries are spliced into a causal model if windows.fidelity is above 0")
+EARLY = "the early ones of the claim"
+FIGURES: dict[str, Callable[[Read, Looks], Plot]] = {
+    "per_position_error": lambda read, looks: per_position_error(read("positions"), looks, early_are=EARLY),
+    "per_position_error_bos": lambda read, looks: per_position_error(
+        read("positions"), looks, bos=True, early_are=EARLY
     ),
-    "probing_accuracy": lambda read: probing_accuracy(read("probing"), paper_baseline=_paper("C14")[0]),
-    "calibration": lambda read: calibration(
-        *(_optional(read, CALIBRATION + name, "07_calibration makes it") for name in ("estimators", "training"))
+    "per_position_fvu": lambda read, looks: per_position_error(
+        read("positions"), looks, metric="fvu_position", early_are=EARLY
+    ),
+    "per_position_l0": lambda read, looks: per_position_error(read("positions"), looks, metric="l0", early_are=EARLY),
+    "early_late_forest": lambda read, looks: early_late_forest(
+        read("blocks"), looks, ablations=("uniform_weights", "recon_only_weights"), paper_value=_paper("C01")[0]
+    ),
+    "position_weight_evolution": lambda read, looks: position_weight_evolution(
+        read("position_weights"), read("positions"), looks
+    ),
+    "mask_heat_map": lambda read, looks: mask_heat_map(read("masks"), looks),
+    "variant_changes": lambda read, looks: variant_changes(read("summary"), looks),
+    "ablation_effects": lambda read, looks: ablation_effects(read("summary"), looks),
+    "training_curves": lambda read, looks: training_curves(read("history"), looks),
+    "spans_by_layer": lambda read, looks: spans_by_layer(
+        read("summary"), looks, paper_spans=_paper("C05", "C06", "C07")
+    ),
+    "positional_share": lambda read, looks: positional_share(read("summary"), looks),
+    "mask_agreement": lambda read, looks: mask_agreement(read("summary"), looks),
+    "profile_clusters": lambda read, looks: profile_clusters(read("profiles"), read("summary"), looks),
+    "splice_matrix": lambda read, looks: splice_matrix(
+        _optional(read, "splice", "dictionaries are spliced into a causal model if windows.fidelity is above 0"), looks
+    ),
+    "probing_accuracy": lambda read, looks: probing_accuracy(
+        read("probing"), looks, paper_baseline=_paper("C14")[0]
+    ),
+    "calibration": lambda read, looks: calibration(
+        *(_optional(read, CALIBRATION + name, "07_calibration makes it") for name in ("estimators", "training")), looks
     ),
 }
-"""Draw one with `FIGURES[name](read)`, where `read` gives a table by its name, as `reader(study)` does."""
+"""Draw one with `FIGURES[name](read, looks(study))`, where `read` gives a table by name, as `reader(study)` does."""
 
 OVER_DEPTH = ("spans_by_layer", "positional_share", "mask_agreement")
 """figures of trends, which show every layer of a study"""
 
 
-def drawn(read: Read, read_over_depth: Read) -> tuple[dict[str, Plot], dict[str, str]]:
+def drawn(read: Read, read_over_depth: Read, looks: Looks) -> tuple[dict[str, Plot], dict[str, str]]:
     """Every figure that a study has the data for, and for each of the others why it is left out; both by name."""
     plots, left_out = {}, {}
     for name, draw in FIGURES.items():
         try:
-            plots[name] = draw(read_over_depth if name in OVER_DEPTH else read)
+            plots[name] = draw(read_over_depth if name in OVER_DEPTH else read, looks)
         except FigureError as error:
             left_out[name] = str(error)
     return plots, left_out

@@ -6,8 +6,8 @@ import pandas as pd
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from lens.figures import dots, style
+from lens.figures.looks import Look, Looks
 from lens.figures.plot import FigureError, Plot
-from lens.figures.style import Look
 
 TITLES = {
     (True, True): "Agreement of masks between seeds, and what masks do",
@@ -15,7 +15,6 @@ TITLES = {
     (False, True): "What masks do",
 }
 """by the panels that there are: agreement, effects"""
-VARIANT, CONTROL = "temporallens", "shuffled_positions"
 PAIRS = {
     "seed_mask_correlation": Look("masks, matched", "#0072b2", "-", "o"),
     "control": Look("masks, matched, positions shuffled in training", "#333333", "-", "s"),
@@ -31,23 +30,24 @@ EFFECTS = {
 }
 
 
-def mask_agreement(summary: pd.DataFrame) -> Plot:
+def mask_agreement(summary: pd.DataFrame, looks: Looks) -> Plot:
     """Above: correlation of masks and of profiles between seeds. Below: rise of the FVU when masks are changed.
 
     Args:
-        summary: the `summary` table; rows of TemporalLens and of the control trained on shuffled positions.
+        summary: the `summary` table; rows of the method and of its null, which was trained on shuffled positions.
 
     Raises:
         FigureError: neither is in the table.
     """
-    ours = summary[summary["variant"] == VARIANT]
+    method = looks.role("method", "mask_agreement")
+    ours = summary[summary["variant"] == method]
     pairs = ours[ours["metric"].isin(PAIRS)].assign(series=lambda t: t["metric"])
-    control = summary[(summary["variant"] == CONTROL) & (summary["metric"] == "seed_mask_correlation")]
+    control = summary[(summary["variant"] == looks.null) & (summary["metric"] == "seed_mask_correlation")]
     if not pairs.empty and not control.empty:
         pairs = pd.concat([pairs, control.assign(series="control")], ignore_index=True)
     effects = ours[ours["metric"].isin(EFFECTS)].assign(series=lambda t: t["metric"])
     if pairs.empty and effects.empty:
-        raise FigureError("mask_agreement: the summary has neither pairs of seeds nor changed masks of TemporalLens")
+        raise FigureError(f"mask_agreement: the summary has neither pairs of seeds nor changed masks of {method}")
     layers = style.layers_in_order(ours["layer"])
     with style.house_style():
         panels = [not pairs.empty, not effects.empty]
@@ -85,7 +85,7 @@ def mask_agreement(summary: pd.DataFrame) -> Plot:
     caption = (
         agreement
         + (changed if panels[1] else "")
-        + f" TemporalLens. {dots.interval_phrase(found if len(found) else rises)}"
+        + f" {looks.label(method)}. {dots.interval_phrase(found if len(found) else rises)}"
         + (" Between seeds, the dots are jackknife pseudo-values." if len(found) else "")
     )
     alt = "No two seeds share enough features to compare their masks."

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from lens.figures import data, dots, style
+from lens.figures.looks import Look, Looks
 from lens.figures.plot import Plot
 
 TITLE = "Planted windows: measured, and learned"
@@ -21,7 +22,7 @@ LEARNED = {  # metric of the `training` table: (title, label of the y axis, the 
 }
 
 
-def calibration(estimators: pd.DataFrame, training: pd.DataFrame) -> Plot:
+def calibration(estimators: pd.DataFrame, training: pd.DataFrame, looks: Looks) -> Plot:
     """Above: measured by planted width, by number of firings. Below: what trained dictionaries recover, by steps.
 
     Args:
@@ -37,10 +38,10 @@ def calibration(estimators: pd.DataFrame, training: pd.DataFrame) -> Plot:
     learned = data.pick(training, "calibration", metric=list(LEARNED))
     persistences = sorted(measured["persistence"].unique())
     widths = sorted(set(measured["width"]) - {FLAT}, key=float)
-    looks = {w: style.Look(f"{float(w):g}", COLORS[i], "-", MARKS[i]) for i, w in enumerate(widths)}
-    looks |= {FLAT: style.Look("flat", style.FAINT, "-", "x")} if len(flat) else {}
+    planted = {w: Look(f"{float(w):g}", COLORS[i], "-", MARKS[i]) for i, w in enumerate(widths)}
+    planted |= {FLAT: Look("flat", style.FAINT, "-", "x")} if len(flat) else {}
     bins = sorted(measured[["firings_low", "firings_high"]].drop_duplicates().itertuples(index=False, name=None))
-    variants = style.in_order(learned["variant"])
+    variants = looks.in_order(learned["variant"])
     metrics = [name for name in LEARNED if name in set(learned["metric"])]
     curves = data.over_seeds(learned, ["metric", "variant", "steps"])
     with style.house_style():
@@ -48,22 +49,22 @@ def calibration(estimators: pd.DataFrame, training: pd.DataFrame) -> Plot:
         top, bottom = figure.subfigures(2, 1, height_ratios=(1.05, 1))
         axes = top.subplots(1, len(persistences), sharey=True, squeeze=False)[0]
         for ax, persistence in zip(axes, persistences, strict=True):
-            _widths(ax, measured[measured["persistence"] == persistence], bins, looks)
+            _widths(ax, measured[measured["persistence"] == persistence], bins, planted)
             ax.set_title(f"correlation of neighbouring firings {persistence:g}")
             ax.set_xlabel("firings of the feature")
         axes[0].set_ylabel("measured width (positions)")
         top.legend(
-            handles=[dots.handle(look) for look in looks.values()], title="planted width (dashes):", title_fontsize=8,
-            alignment="left", loc="outside upper center", ncols=len(looks),
+            handles=[dots.handle(look) for look in planted.values()], title="planted width (dashes):", title_fontsize=8,
+            alignment="left", loc="outside upper center", ncols=len(planted),
         )  # fmt: skip
         for ax, (metric, (title, label, ideal)) in zip(bottom.subplots(1, len(LEARNED)), LEARNED.items(), strict=True):
             ax.set_title(title)
             if metric in metrics:
-                _steps(ax, curves[curves["metric"] == metric], variants, label, ideal)
+                _steps(ax, curves[curves["metric"] == metric], {v: looks[v] for v in variants}, label, ideal)
             else:
                 ax.set_axis_off()
                 ax.text(0, 0.9, "no feature was found,\nso none can be judged", va="top", transform=ax.transAxes)
-        style.variant_legend(bottom, variants)
+        style.lines_legend(bottom, [looks[v] for v in variants])
     seeds = learned["seed"].nunique()
     caption = (
         "Simulated features with known windows. Above: full width at half maximum, mean and standard deviation over "
@@ -73,18 +74,18 @@ def calibration(estimators: pd.DataFrame, training: pd.DataFrame) -> Plot:
         f"distance of measured from true width. Means over {seeds} seed{'s' if seeds > 1 else ''}"
         + (", bands are 95 % t intervals." if seeds > 1 else ".")
     )
-    return Plot(figure, TITLE, caption, _alt(measured, persistences, looks, curves, variants, metrics))
+    return Plot(figure, TITLE, caption, _alt(measured, planted, curves, {v: looks.label(v) for v in variants}))
 
 
-def _widths(ax: Axes, rows: pd.DataFrame, bins: list[tuple[float, float]], looks: dict[str, style.Look]) -> None:
-    for place, (width, marks) in enumerate(looks.items()):
+def _widths(ax: Axes, rows: pd.DataFrame, bins: list[tuple[float, float]], planted: dict[str, Look]) -> None:
+    for place, (width, look) in enumerate(planted.items()):
         here = rows[rows["width"] == width].sort_values("firings_low")
         x = np.array([bins.index(pair) for pair in zip(here["firings_low"], here["firings_high"], strict=True)], float)
-        x += 0.14 * (place - (len(looks) - 1) / 2)
+        x += 0.14 * (place - (len(planted) - 1) / 2)
         bars = here["sd"].fillna(0)
-        ax.errorbar(x, here["mean"], yerr=bars, color=marks.color, marker=marks.marker, linewidth=1, elinewidth=0.9)
+        ax.errorbar(x, here["mean"], yerr=bars, color=look.color, marker=look.marker, linewidth=1, elinewidth=0.9)
         if width != FLAT:
-            ax.axhline(float(width), color=marks.color, linewidth=0.9, dashes=(4, 2.5), zorder=1)
+            ax.axhline(float(width), **(style.STATED | {"color": look.color}), zorder=1)
     ax.set_xticks(range(len(bins)), [_bin(*pair) for pair in bins])
     ax.set_xlim(-0.5, len(bins) - 0.5)
     ax.set_ylim(bottom=0)
@@ -96,15 +97,11 @@ def _bin(low: float, high: float) -> str:
     return f"≥ {ends[0]}" if np.isinf(high) else "–".join(ends)
 
 
-def _steps(ax: Axes, curves: pd.DataFrame, variants: list[str], label: str, ideal: float) -> None:
-    ax.axhline(ideal, color=style.INK, linewidth=0.9, dashes=(4, 2.5), zorder=1)
-    for variant in variants:
+def _steps(ax: Axes, curves: pd.DataFrame, looks: dict[str, Look], label: str, ideal: float) -> None:
+    ax.axhline(ideal, **style.STATED, zorder=1)
+    for variant, look in looks.items():
         curve = curves[curves["variant"] == variant]
-        marks = style.look(variant, variants)
-        ax.plot(curve["steps"], curve["mean"], color=marks.color, linestyle=marks.dashes, marker=marks.marker, zorder=3)
-        ax.fill_between(
-            curve["steps"], curve["low"], curve["high"], color=marks.color, alpha=0.18, linewidth=0, zorder=2
-        )
+        style.band(ax, curve["steps"], curve, look)
     ticks = sorted(curves["steps"].unique())
     ax.set_xscale("log")
     ax.set_xlim(ticks[0] / 1.25, ticks[-1] * 1.25)
@@ -120,10 +117,10 @@ def _steps(ax: Axes, curves: pd.DataFrame, variants: list[str], label: str, idea
     ax.set_ylabel(label)
 
 
-def _alt(measured, persistences, looks, curves, variants, metrics) -> str:
+def _alt(measured: pd.DataFrame, planted: dict[str, Look], curves: pd.DataFrame, labels: dict[str, str]) -> str:
     said = ["Above, measured width against number of firings, a line for each planted width; below, curves by steps."]
-    for persistence in persistences:
-        for width, marks in looks.items():
+    for persistence in sorted(measured["persistence"].unique()):
+        for width, look in planted.items():
             here = measured[(measured["persistence"] == persistence) & (measured["width"] == width)]
             if len(here):
                 here = here.sort_values("firings_low")
@@ -131,12 +128,11 @@ def _alt(measured, persistences, looks, curves, variants, metrics) -> str:
                     f"{_bin(row.firings_low, row.firings_high)} firings {data.short(row.mean)}"
                     for row in here.itertuples()
                 )
-                said.append(f"Correlation {persistence:g}, planted width {marks.label}: {', '.join(parts)}.")
-    for metric in metrics:
-        for variant in variants:
+                said.append(f"Correlation {persistence:g}, planted width {look.label}: {', '.join(parts)}.")
+    for metric, (title, *_) in LEARNED.items():
+        for variant, label in labels.items():
             curve = curves[(curves["metric"] == metric) & (curves["variant"] == variant)]
+            parts = (f"{data.count(int(row.steps))} steps {data.short(row.mean)}" for row in curve.itertuples())
             if len(curve):
-                parts = (f"{data.count(int(row.steps))} steps {data.short(row.mean)}" for row in curve.itertuples())
-                title, label = LEARNED[metric][0].capitalize(), style.look(variant, variants).label
-                said.append(f"{title}, {label}: {', '.join(parts)}.")
+                said.append(f"{title.capitalize()}, {label}: {', '.join(parts)}.")
     return " ".join(said)

@@ -9,6 +9,8 @@ from scipy import stats
 from lens.figures import style
 from lens.figures.plot import FigureError
 
+ONE_SEED = "One seed, so no interval."
+
 
 def pick(table: pd.DataFrame, what: str, **where) -> pd.DataFrame:
     """The rows of `table` where each column equals (or, for a list, is one of) the value asked for.
@@ -26,14 +28,9 @@ def pick(table: pd.DataFrame, what: str, **where) -> pd.DataFrame:
     return table
 
 
-def main_variants(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of all variants but the ablations, which only forest plots have the room for."""
-    return table[~table["variant"].isin(style.ABLATIONS)]
-
-
 def main_layers(table: pd.DataFrame) -> list[str]:
-    """The layers that claims are judged on, in order: those with the most seeds, the embedding aside."""
-    seeds = main_variants(table[table["seed"] >= 0]).groupby("layer")["seed"].nunique()
+    """The layers that are judged, in order: of the rows without ablations, those with the most seeds; not embeddings."""
+    seeds = table[table["seed"] >= 0].groupby("layer")["seed"].nunique()
     blocks = seeds[seeds.index != "embedding"]
     seeds = blocks if len(blocks) else seeds
     return style.layers_in_order(seeds.index[seeds == seeds.max()])
@@ -58,7 +55,7 @@ def seeds_phrase(table: pd.DataFrame) -> str:
     """How many seeds a line stands on, and what its band is: the end of a caption."""
     n = table.groupby("variant")["seed"].nunique().max()
     if n == 1:
-        return "One seed, so no interval."
+        return ONE_SEED
     return f"Lines are means over {n} seeds, bands are 95 % t intervals over seeds, cut at the edge of the panel."
 
 

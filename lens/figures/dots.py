@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from lens.figures import data, style
-from lens.figures.style import Look
+from lens.figures.looks import Look
 
 ROOM = 0.72  # of the distance between two layers, taken up by the series of one layer
 BANDS = {"#dcdcdc": "", "none": "/////"}  # of nulls: fill and hatching, told apart where they overlap
@@ -101,7 +101,7 @@ def interval_phrase(found: pd.DataFrame) -> str:
     """What dots and bars are: the end of a caption."""
     n = sorted(set(found["seeds"]))
     if n == [1]:
-        return "One seed, so no interval."
+        return data.ONE_SEED
     seeds = f"{n[0]} to {n[-1]}" if len(n) > 1 else f"{n[-1]}"
     return f"Means over {seeds} seeds with 95 % t intervals, cut at the edge of the panel; small dots are the seeds."
 

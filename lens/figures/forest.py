@@ -1,6 +1,8 @@
-"""Forest plots: the error of early positions, and how each variant differs from the standard one."""
+"""Forest plots: the error of early positions, and how variants differ from the baseline, and ablations from the method."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -9,31 +11,33 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from lens.figures import data, style
+from lens.figures.looks import Looks
 from lens.figures.plot import FigureError, Plot
 from lens.measure import stats
 
 COLUMNS = ["layer", "variant", "quantity", "estimate", "low", "high", "seeds"]
 DRAWS = 2000  # bootstrap samples of the documents
 CHANGES = {"fvu": "FVU", "l0": "L0", "kl": "KL to the model's output"}  # of `summary`: positive, so ratios make sense
-REFERENCE = "standard"
-WEIGHTINGS = ["uniform_weights", "recon_only_weights"]  # the ablations that early against late positions are about
+EFFECTS = {"fvu": "FVU", "l0": "L0", "gradient_norm_cv": "gradient variation"}
 
 
-def early_late_forest(blocks: pd.DataFrame, *, paper_value: float | None = None) -> Plot:
+def early_late_forest(
+    blocks: pd.DataFrame, looks: Looks, *, ablations: Sequence[str] = (), paper_value: float | None = None
+) -> Plot:
     """1 - early/late of the mean squared error (left) and of the FVU (right), by layer and variant.
 
     Args:
-        blocks: the `blocks` table (sums over the tokens of a document and a bucket of positions); of the ablations,
-            those of `WEIGHTINGS` are shown.
+        blocks: the `blocks` table (sums over the tokens of a document and a bucket of positions).
+        ablations: those to show, beside the variants that are none.
         paper_value: the paper's number, a dashed line in the left panel.
 
     Raises:
         FigureError: a table without `sq_error`, or with fewer than two buckets of text positions.
     """
-    found = early_late(blocks[~blocks["variant"].isin(set(style.ABLATIONS) - set(WEIGHTINGS))])
+    found = early_late(blocks[~blocks["variant"].isin(set(looks.ablations) - set(ablations))])
     early, late, documents = (found.attrs[name] for name in ("early", "late", "documents"))
     panels = {"error": "squared error", "fvu": "fraction of variance unexplained"}
-    figure = draw(found, panels, f"1 − early/late, % (positive: lower at {early})", paper_value)
+    figure = _draw(found, looks, panels, f"1 − early/late, % (positive: lower at {early})", paper_value)
     caption = (
         f"How much lower the squared error (left) and the FVU (right) are at positions {early} than at {late}. Bars "
         f"are 95 % intervals over seeds and {documents} documents; small dots are the seeds. The cross is the same "
@@ -41,11 +45,11 @@ def early_late_forest(blocks: pd.DataFrame, *, paper_value: float | None = None)
         "same share of the variance everywhere."
     )
     words = f"Forest plot: relative difference between positions {early} and {late}, with 95 % intervals."
-    return Plot(figure, "Early against late positions", caption, alt(found, panels, words))
+    return Plot(figure, "Early against late positions", caption, _alt(found, looks, panels, words))
 
 
-def variant_changes(summary: pd.DataFrame) -> Plot:
-    """FVU, L0 and KL of each variant relative to the standard dictionary of the same seed, by layer.
+def variant_changes(summary: pd.DataFrame, looks: Looks) -> Plot:
+    """FVU, L0 and KL of each variant relative to the baseline of the same seed, by layer.
 
     All variants share one L1 coefficient, not one L0: the three panels are read together.
 
@@ -53,18 +57,53 @@ def variant_changes(summary: pd.DataFrame) -> Plot:
         summary: the `summary` table (rows over text positions); ablations are left out.
 
     Raises:
-        FigureError: the table has no `standard` rows, or no other variant.
+        FigureError: the table has no rows of the baseline, or no other variant.
     """
-    found = changes(data.main_variants(summary), "variant_changes", list(CHANGES))
+    baseline = looks.role("baseline", "variant_changes")
+    found = changes(looks.main(summary), "variant_changes", list(CHANGES), baseline)
     panels = {name: label for name, label in CHANGES.items() if name in set(found["quantity"])}
-    figure = draw(found, panels, "change relative to standard, %")
+    name = looks.label(baseline)
+    figure = _draw(found, looks, panels, f"change relative to {name}, %")
     caption = (
-        f"Change of {', '.join(panels.values())} against the standard dictionary of the same seed, on held-out text. "
+        f"Change of {', '.join(panels.values())} against the {name} dictionary of the same seed, on held-out text. "
         "All variants share one L1 coefficient, not one L0, so the panels are to be read together. Bars are 95 % t "
         "intervals of the paired log ratio over seeds; small dots are the seeds."
     )
-    words = "Forest plot: change of each variant relative to the standard dictionary, with 95 % intervals."
-    return Plot(figure, "Variants against the standard dictionary", caption, alt(found, panels, words))
+    words = f"Forest plot: change of each variant relative to the {name} dictionary, with 95 % intervals."
+    return Plot(figure, f"Variants against the {name} dictionary", caption, _alt(found, looks, panels, words))
+
+
+def ablation_effects(summary: pd.DataFrame, looks: Looks) -> Plot:
+    """FVU, L0 and the variation of the gradient norm of each ablation relative to the method of the same seed.
+
+    Args:
+        summary: the `summary` table (rows over text positions); a quantity that it lacks has no panel.
+
+    Raises:
+        FigureError: the study has no ablations, or the method was not trained beside them.
+    """
+    method = looks.role("method", "ablation_effects")
+    layers = set(summary.loc[summary["variant"].isin(looks.ablations), "layer"])
+    if not layers:
+        raise FigureError("ablation_effects: the study has no ablations")
+    rows = summary[summary["layer"].isin(layers) & (summary["variant"] != "untrained")]
+    found = changes(rows, "ablation_effects", list(EFFECTS), method)
+    panels = {name: label for name, label in EFFECTS.items() if name in set(found["quantity"])}
+    name = looks.label(method)
+    figure = _draw(found, looks, panels, f"change relative to {name}, % (logarithmic axes)", ratios=True)
+    n = sorted({len(seeds) for seeds in found["seeds"]})
+    intervals = (
+        f"Bars are 95 % t intervals of the paired log ratio over {' to '.join(map(str, dict.fromkeys((n[0], n[-1]))))} "
+        "seeds, cut at the edge of the panel; small dots are the seeds."
+    )
+    gradient = "; gradient variation is how much the gradient norm changes from step to step"
+    caption = (
+        f"Change of {', '.join(panels.values())} against {name} of the same seed, trained on the same batches, "
+        f"on held-out text{gradient if 'gradient_norm_cv' in panels else ''}. FVU and L0 trade off and are to be read "
+        f"together. {intervals if n[-1] > 1 else data.ONE_SEED}"
+    )
+    words = f"Forest plot: change of each variant relative to {name}, with 95 % intervals."
+    return Plot(figure, f"Ablations against {name}", caption, _alt(found, looks, panels, words))
 
 
 def early_late(blocks: pd.DataFrame) -> pd.DataFrame:
@@ -94,7 +133,7 @@ def early_late(blocks: pd.DataFrame) -> pd.DataFrame:
     return found
 
 
-def changes(summary: pd.DataFrame, what: str, metrics: list[str], reference: str = REFERENCE) -> pd.DataFrame:
+def changes(summary: pd.DataFrame, what: str, metrics: list[str], reference: str) -> pd.DataFrame:
     """Rows of `COLUMNS` for the metrics there are: value over that of `reference` of the same layer and seed, minus 1.
 
     Values that are not positive have no ratio and are left out.
@@ -131,8 +170,14 @@ def _difference(top: np.ndarray, below: np.ndarray, *, seeds: bool = True) -> tu
     return -np.expm1(found.estimate), -np.expm1(found.high), -np.expm1(found.low), -np.expm1(logs)
 
 
-def draw(
-    found: pd.DataFrame, panels: dict[str, str], xlabel: str, paper_value: float | None = None, *, ratios: bool = False
+def _draw(
+    found: pd.DataFrame,
+    looks: Looks,
+    panels: dict[str, str],
+    xlabel: str,
+    paper_value: float | None = None,
+    *,
+    ratios: bool = False,
 ) -> Figure:
     """One panel per quantity; rows are variants, grouped by layer.
 
@@ -140,26 +185,25 @@ def draw(
         found: `COLUMNS`.
         ratios: a logarithmic axis for each panel, instead of one percent axis for all.
     """
-    rows = _rows(found)
+    rows = _rows(found, looks)
     with style.house_style():
         figure = style.new_figure(2.3 + 0.38 * rows[-1][0])
         axes = figure.subplots(1, len(panels), sharey=True, sharex=not ratios, squeeze=False)[0]
         for ax, (quantity, label) in zip(axes, panels.items(), strict=True):
             here = found[found["quantity"] == quantity]
-            _panel(ax, here, rows)
+            _panel(ax, here, rows, looks)
             ax.set_title(label)
             if ratios:
                 _ratio_axis(ax, here)
         figure.supxlabel(xlabel, fontsize=8)
         left = axes[0]
         if paper_value is not None:
-            left.axvline(paper_value, color=style.INK, linewidth=0.9, dashes=(4, 2.5), zorder=1)
+            left.axvline(paper_value, **style.STATED, zorder=1)
             left.annotate(
                 f"paper: {100 * paper_value:.3g} %", (paper_value, 1), xycoords=("data", "axes fraction"),
                 xytext=(-3, -3), textcoords="offset points", ha="right", va="top", fontsize=7.5,
             )  # fmt: skip
-        variants = [variant for _, _, variant in rows]
-        left.set_yticks([y for y, _, _ in rows], [style.look(v, variants).label for v in variants])
+        left.set_yticks([y for y, _, _ in rows], [looks.label(variant) for _, _, variant in rows])
         left.set_ylim(rows[-1][0] + 0.9, -1.45)
         for layer in dict.fromkeys(layer for _, layer, _ in rows):
             top = min(y for y, at, _ in rows if at == layer)
@@ -170,26 +214,25 @@ def draw(
     return figure
 
 
-def _rows(found: pd.DataFrame) -> list[tuple[float, str, str]]:
+def _rows(found: pd.DataFrame, looks: Looks) -> list[tuple[float, str, str]]:
     """(y, layer, variant) from top to bottom, with a gap for the name of each layer."""
     rows, y = [], 0.0
     for layer in style.layers_in_order(found["layer"]):
-        for variant in style.in_order(found.loc[found["layer"] == layer, "variant"]):
+        for variant in looks.in_order(found.loc[found["layer"] == layer, "variant"]):
             rows.append((y, layer, variant))
             y += 1
         y += 1.15
     return rows
 
 
-def _panel(ax: Axes, found: pd.DataFrame, rows: list[tuple[float, str, str]]) -> None:
-    variants = [variant for _, _, variant in rows]
+def _panel(ax: Axes, found: pd.DataFrame, rows: list[tuple[float, str, str]], looks: Looks) -> None:
     ax.axvline(0, color="#777777", linewidth=0.8, zorder=1)
     for y, layer, variant in rows:
         match = found[(found["layer"] == layer) & (found["variant"] == variant)]
         if match.empty:
             continue
         row = match.iloc[0]
-        marks = style.look(variant, variants)
+        marks = looks[variant]
         ax.plot([row["low"], row["high"]], [y, y], color=marks.color, linewidth=1.6, solid_capstyle="butt", zorder=2)
         ax.plot(row["estimate"], y, marker=marks.marker, color=marks.color, markersize=4.6, zorder=4)
         if len(row["seeds"]) > 1:
@@ -226,10 +269,10 @@ def _percent(x: float, _: int) -> str:
     return style.signed(100 * x, "g")
 
 
-def alt(found: pd.DataFrame, panels: dict[str, str], words: str) -> str:
+def _alt(found: pd.DataFrame, looks: Looks, panels: dict[str, str], words: str) -> str:
     """`words`, then the numbers of every row."""
     said = [words]
-    for _, layer, variant in _rows(found):
+    for _, layer, variant in _rows(found, looks):
         here = found[(found["layer"] == layer) & (found["variant"] == variant)].set_index("quantity")
         parts = []
         for quantity in (name for name in panels if name in here.index):
@@ -237,5 +280,5 @@ def alt(found: pd.DataFrame, panels: dict[str, str], words: str) -> str:
             estimate, low, high = (style.signed(100 * row[name], ".1f") for name in ("estimate", "low", "high"))
             between = "" if np.isnan(row["low"]) else f" ({low} to {high})"
             parts.append(f"{panels[quantity]} {estimate} %{between}")
-        said.append(f"{style.layer_name(layer)}, {style.look(variant).label}: {'; '.join(parts)}.")
+        said.append(f"{style.layer_name(layer)}, {looks.label(variant)}: {'; '.join(parts)}.")
     return " ".join(said)

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from lens.figures import data, style
+from lens.figures.looks import Looks
 from lens.figures.panels import lines_of, panels
 from lens.figures.plot import Plot
 
@@ -19,37 +20,38 @@ METRICS = {  # metric: (title, label of the y axis, where the measure is positiv
     "delta_ce": ("Loss added to the language model by position", "ΔCE\n(nats per token)", False),
     "kl": ("Divergence added to the language model by position", "KL\n(nats per token)", True),
 }
-REFERENCE = "standard"
 GROUPED_FROM, GROUPS_PER_OCTAVE = 16, 8  # positions from here on are averaged in groups, else the log axis is all noise
 
 
-def per_position_error(positions: pd.DataFrame, *, metric: str = "mse", bos: bool = False, claim: bool = True) -> Plot:
-    """A panel per layer with a line per variant; below, each variant against `standard`, paired by seed.
+def per_position_error(
+    positions: pd.DataFrame, looks: Looks, *, metric: str = "mse", bos: bool = False, early_are: str = ""
+) -> Plot:
+    """A panel per layer with a line per variant; below, each variant against the baseline, paired by seed.
 
     Args:
         positions: the `positions` table; ablations are left out.
         metric: one of `METRICS`.
         bos: show position 0 too; the y axis is then logarithmic and the lower panels are left out.
-        claim: shade the positions that the paper calls early, and say what seeds the means are of.
+        early_are: what the caption says of the first quarter of the positions, which is then shaded.
 
     Raises:
         FigureError: the table has no such metric.
     """
     title, label, positive = METRICS[metric]
-    rows = data.pick(data.main_variants(positions), f"per_position_error({metric})", metric=metric)
+    rows = data.pick(looks.main(positions), f"per_position_error({metric})", metric=metric)
     rows = rows[(rows["position"] >= (0 if bos else 1)) & (rows["variant"] != "activations")]
     last = int(rows["position"].max())
     early = (last + 1) // 4
-    layers, variants = style.layers_in_order(rows["layer"]), style.in_order(rows["variant"])
+    layers, variants = style.layers_in_order(rows["layer"]), looks.in_order(rows["variant"])
     grouped = _grouped(rows)
-    relative = pd.DataFrame() if bos or not positive else _relative(grouped)
+    relative = pd.DataFrame() if bos or not positive else _relative(grouped, looks.baseline)
     levels = data.over_seeds(grouped, ["layer", "variant", "position"])
 
     with style.house_style():
         figure = style.new_figure(0.8 + (4.4 if relative.empty else 7.1) * lines_of(layers))
         grid = panels(figure, layers, *((1,) if relative.empty else (2, [1.2, 1])))
         for ax, layer in zip(grid.axes[0], layers, strict=True):
-            _lines(ax, levels[levels["layer"] == layer], variants)
+            _lines(ax, levels[levels["layer"] == layer], variants, looks)
         if bos and positive:
             grid.axes[0, 0].set_yscale("log")  # the row shares it
         else:
@@ -59,30 +61,30 @@ def per_position_error(positions: pd.DataFrame, *, metric: str = "mse", bos: boo
         if not relative.empty:
             ratios = data.over_seeds(relative, ["layer", "variant", "position"])
             for ax, layer in zip(grid.axes[1], layers, strict=True):
-                ax.axhline(0, color=style.look(REFERENCE).color, linewidth=1, dashes=(4, 1.6))
-                _lines(ax, ratios[ratios["layer"] == layer], variants)
+                ax.axhline(0, color=looks[looks.baseline].color, linewidth=1, dashes=(4, 1.6))
+                _lines(ax, ratios[ratios["layer"] == layer], variants, looks)
                 ax.yaxis.set_major_locator(MaxNLocator(5))
                 ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: style.signed(100 * y, "+.3g") + " %"))
             style.frame(grid.axes[1], ratios, show=0)
             for ax in grid.left(1):
-                ax.set_ylabel("relative\nto standard")
+                ax.set_ylabel(f"relative\nto {looks.label(looks.baseline)}")
         for ax in grid.each():
             style.position_axis(ax, last, 0 if bos else 1)
-            if claim:
+            if early_are:
                 ax.axvspan(1, early, color="#f3f2ec", zorder=0, linewidth=0)
         for ax in grid.bottom():
             ax.set_xlabel("position t (log scale)")
         figure.align_ylabels()
-        style.variant_legend(figure, variants)
+        style.lines_legend(figure, [looks[v] for v in variants])
 
     caption = (
         f"Means over {data.count(int(rows['n'].max()))} held-out windows{', BOS included' if bos else ''}"
-        + ("" if relative.empty else "; below, relative to the standard dictionary of the same seed")
-        + (f". Positions 1 to {early}, shaded, are the early ones of the claim" if claim else "")
+        + ("" if relative.empty else f"; below, relative to the {looks.label(looks.baseline)} dictionary of the same seed")
+        + (f". Positions 1 to {early}, shaded, are {early_are}" if early_are else "")
         + f". Positions above {GROUPED_FROM} are averaged in groups, {GROUPS_PER_OCTAVE} to an octave."
-        + (f" {data.seeds_phrase(rows)}" if claim else "")
+        + (f" {data.seeds_phrase(rows)}" if rows["seed"].max() >= 0 else "")
     )
-    return Plot(figure, title, caption, _alt(title, rows, layers, variants, early, bos))
+    return Plot(figure, title, caption, _alt(title, rows, layers, variants, looks, early, bos))
 
 
 def _grouped(rows: pd.DataFrame) -> pd.DataFrame:
@@ -94,34 +96,34 @@ def _grouped(rows: pd.DataFrame) -> pd.DataFrame:
     return runs.agg(value=("value", "mean"), position=("position", "mean")).reset_index()
 
 
-def _relative(grouped: pd.DataFrame) -> pd.DataFrame:
-    """Value over the standard dictionary's of the same layer, seed and position, minus 1; empty without a standard."""
+def _relative(grouped: pd.DataFrame, baseline: str | None) -> pd.DataFrame:
+    """Value over the baseline's of the same layer, seed and position, minus 1; empty without a baseline."""
     keys = ["layer", "seed", "position"]
-    base = grouped[grouped["variant"] == REFERENCE][[*keys, "value"]]
-    others = grouped[grouped["variant"] != REFERENCE].merge(base, on=keys, suffixes=("", "_base"))
+    base = grouped[grouped["variant"] == baseline][[*keys, "value"]]
+    others = grouped[grouped["variant"] != baseline].merge(base, on=keys, suffixes=("", "_base"))
     return others.assign(value=others["value"] / others["value_base"] - 1)
 
 
-def _lines(ax: Axes, curves: pd.DataFrame, variants: list[str]) -> None:
+def _lines(ax: Axes, curves: pd.DataFrame, variants: list[str], looks: Looks) -> None:
     for place, variant in enumerate(variants):
         curve = curves[curves["variant"] == variant]
         if curve.empty:
             continue
-        marks = style.look(variant, variants)
-        like = {"color": marks.color, "marker": marks.marker, "zorder": 3}
+        look = looks[variant]
         if (bos := curve[curve["position"] == 0]).size:
             dodge = 0.09 * (place - (len(variants) - 1) / 2)
-            ax.plot(2.0**dodge - 1, bos["mean"], **like, linestyle="none")
+            ax.plot(2.0**dodge - 1, bos["mean"], color=look.color, marker=look.marker, linestyle="none", zorder=3)
         curve = curve[curve["position"] >= 1]
         t = curve["position"].to_numpy()
         # Markers at powers of two, shifted a little from variant to variant so that none hides another.
         wanted = 2.0 ** (np.arange(12) + place / (len(variants) + 1))
         at = sorted({int(abs(t - w).argmin()) for w in wanted[wanted <= t[-1]]})
-        ax.plot(t, curve["mean"], **like, linestyle=marks.dashes, markevery=at)
-        ax.fill_between(t, curve["low"], curve["high"], color=marks.color, alpha=0.18, linewidth=0, zorder=2)
+        style.band(ax, t, curve, look, markevery=at)
 
 
-def _alt(title: str, rows: pd.DataFrame, layers: list, variants: list, early: int, bos: bool) -> str:
+def _alt(
+    title: str, rows: pd.DataFrame, layers: list[str], variants: list[str], looks: Looks, early: int, bos: bool
+) -> str:
     means = rows.groupby(["layer", "variant", "position"])["value"].mean()
     said = [f"{title}: one panel per layer ({', '.join(layers)}), one line per variant."]
     for layer in layers:
@@ -132,7 +134,7 @@ def _alt(title: str, rows: pd.DataFrame, layers: list, variants: list, early: in
             head = f"BOS {data.short(curve.get(0, float('nan')))}, " if bos else ""
             text = curve[curve.index >= 1]
             said.append(
-                f"{style.layer_name(layer)}, {style.look(variant, variants).label}: {head}"
+                f"{style.layer_name(layer)}, {looks.label(variant)}: {head}"
                 f"position 1 {data.short(text.iloc[0])}, mean of 1 to {early} {data.short(text.loc[:early].mean())}, "
                 f"mean of {early + 1} to {text.index[-1]} {data.short(text.loc[early + 1 :].mean())}."
             )

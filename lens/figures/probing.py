@@ -8,14 +8,15 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from lens.figures import data, style
+from lens.figures.looks import Look, Looks
 from lens.figures.panels import lines_of, panels
 from lens.figures.plot import Plot
 
 TITLE = "Sparse probes, held-out accuracy"
-VARIANTS = ["language_model", "standard", "temporallens", "shuffled_positions", "random_dictionary", "zero_dictionary"]
+BESIDE = ["language_model", "random_dictionary", "zero_dictionary"]  # probed beside the dictionaries
 
 
-def probing_accuracy(probing: pd.DataFrame, *, paper_baseline: float | None = None) -> Plot:
+def probing_accuracy(probing: pd.DataFrame, looks: Looks, *, paper_baseline: float | None = None) -> Plot:
     """Held-out accuracy, mean over tasks, by the number of features that a probe may use; a panel per layer.
 
     Args:
@@ -25,8 +26,8 @@ def probing_accuracy(probing: pd.DataFrame, *, paper_baseline: float | None = No
     Raises:
         FigureError: nothing was probed.
     """
-    rows = data.pick(probing, "probing_accuracy", variant=VARIANTS)
-    layers, variants = style.layers_in_order(rows["layer"]), style.in_order(rows["variant"])
+    rows = data.pick(probing, "probing_accuracy", variant=[*looks.side_by_side, *BESIDE])
+    layers, variants = style.layers_in_order(rows["layer"]), looks.in_order(rows["variant"])
     runs = rows.groupby(["layer", "variant", "seed", "k"], as_index=False)["value"].mean()
     curves = data.over_seeds(runs, ["layer", "variant", "k"])
     ks = sorted(set(rows["k"]) - {0})
@@ -36,10 +37,10 @@ def probing_accuracy(probing: pd.DataFrame, *, paper_baseline: float | None = No
         grid = panels(figure, layers)
         for ax, layer in zip(grid.axes[0], layers, strict=True):
             if paper_baseline is not None:
-                ax.axhline(paper_baseline, color=style.INK, linewidth=0.9, dashes=(4, 2.5), zorder=1)
+                ax.axhline(paper_baseline, **style.STATED, zorder=1)
             for variant in variants:
                 curve = curves[(curves["layer"] == layer) & (curves["variant"] == variant)]
-                _curve(ax, curve, at, style.look(variant))
+                _curve(ax, curve, at, looks[variant])
         for ax in grid.bottom():
             ax.set_xlabel("features used, k")
         for ax in grid.left(0):
@@ -50,31 +51,28 @@ def probing_accuracy(probing: pd.DataFrame, *, paper_baseline: float | None = No
         first.xaxis.set_major_formatter(FixedFormatter([*(f"{k:.0f}" for k in ks), "all"]))
         first.set_xlim(-0.3, at[0] + 0.4)
         first.set_ylim(min(0.47, runs["value"].min() - 0.02), 1.005)
-        dashed = Line2D([], [], color=style.INK, linewidth=0.9, dashes=(4, 2.5), label="the paper's baseline")
-        style.variant_legend(figure, variants, [] if paper_baseline is None else [dashed])
+        dashed = Line2D([], [], **style.STATED, label="the paper's baseline")
+        style.lines_legend(figure, [looks[v] for v in variants], [] if paper_baseline is None else [dashed])
     tasks, n = rows["task"].nunique(), int(rows["n"].max())
     seeds = runs.loc[runs["seed"] >= 0].groupby("variant")["seed"].nunique().max()
     caption = (
         f"Accuracy of probes on the k best features, or on all, for windows not trained on; mean over {tasks} balanced "
         f"task{'s' if tasks > 1 else ''} (chance 0.5, up to {data.count(n)} held-out examples each). The language "
         "model is probed on the coordinates of its residual stream. "
-        + (f"Bands are 95 % t intervals over {seeds} seeds." if seeds > 1 else "One seed, so no interval.")
+        + (f"Bands are 95 % t intervals over {seeds} seeds." if seeds > 1 else data.ONE_SEED)
     )
-    return Plot(figure, TITLE, caption, _alt(curves, layers, variants))
+    return Plot(figure, TITLE, caption, _alt(curves, layers, variants, looks))
 
 
-def _curve(ax, curve: pd.DataFrame, at: dict[int, float], marks: style.Look) -> None:
-    like = {"color": marks.color, "marker": marks.marker, "zorder": 3}
+def _curve(ax, curve: pd.DataFrame, at: dict[int, float], look: Look) -> None:
     few, every = curve[curve["k"] > 0], curve[curve["k"] == 0]
-    x = few["k"].map(at)
-    ax.plot(x, few["mean"], linestyle=marks.dashes, **like)
-    ax.fill_between(x, few["low"], few["high"], color=marks.color, alpha=0.18, linewidth=0, zorder=2)
+    style.band(ax, few["k"].map(at), few, look)
     for row in every.itertuples():
-        ax.plot(at[0], row.mean, **like)
-        ax.plot([at[0]] * 2, [row.low, row.high], color=marks.color, linewidth=1.2, zorder=2)
+        ax.plot(at[0], row.mean, color=look.color, marker=look.marker, zorder=3)
+        ax.plot([at[0]] * 2, [row.low, row.high], color=look.color, linewidth=1.2, zorder=2)
 
 
-def _alt(curves: pd.DataFrame, layers: list[str], variants: list[str]) -> str:
+def _alt(curves: pd.DataFrame, layers: list[str], variants: list[str], looks: Looks) -> str:
     said = [f"Line plots of probe accuracy by number of features, a panel per layer ({', '.join(layers)})."]
     for layer in layers:
         for variant in variants:
@@ -82,5 +80,5 @@ def _alt(curves: pd.DataFrame, layers: list[str], variants: list[str]) -> str:
             if len(here):
                 parts = [f"k = {k:.0f} {value:.2f}" for k, value in here.items() if k]
                 parts += [f"all {here[0]:.2f}"] if 0 in here.index else []
-                said.append(f"{style.layer_name(layer)}, {style.look(variant).label}: {', '.join(parts)}.")
+                said.append(f"{style.layer_name(layer)}, {looks.label(variant)}: {', '.join(parts)}.")
     return " ".join(said)

@@ -9,24 +9,24 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from lens.figures import data, dots, style
+from lens.figures.looks import Look, Looks
 from lens.figures.plot import Plot
 
 TITLE = "Spans by layer"
-VARIANTS = ["standard", "temporallens", "shuffled_positions", "untrained"]
 NULLS = {
     "span_fwhm_permuted": ("#dcdcdc", "null: shifted labels"),
     "span_fwhm_frequency": ("none", "null: equal frequency"),
 }
 RUNS = {
-    "span_mask_run": style.Look("after training", "#0072b2", "-", "o"),
-    "span_mask_run_start": style.Look("before training", style.FAINT, "-", "*"),
+    "span_mask_run": Look("after training", "#0072b2", "-", "o"),
+    "span_mask_run_start": Look("before training", style.FAINT, "-", "*"),
 }
 DASHES = (0, (4, 2.5))
 
 PaperSpan = float | Sequence[float]  # a number, or the two ends of a range
 
 
-def spans_by_layer(summary: pd.DataFrame, *, paper_spans: Sequence[PaperSpan] = ()) -> Plot:
+def spans_by_layer(summary: pd.DataFrame, looks: Looks, *, paper_spans: Sequence[PaperSpan] = ()) -> Plot:
     """Above: median width at half maximum of positional features. Below: longest run of the masks.
 
     Args:
@@ -37,19 +37,20 @@ def spans_by_layer(summary: pd.DataFrame, *, paper_spans: Sequence[PaperSpan] = 
         FigureError: no dictionary has a span.
     """
     layers = style.layers_in_order(summary["layer"])
-    rows = data.pick(summary, "spans_by_layer", metric="span_fwhm", variant=VARIANTS)
+    variants = looks.side_by_side
+    rows = data.pick(summary, "spans_by_layer", metric="span_fwhm", variant=[*variants, "untrained"])
     rows = rows.assign(series=rows["variant"])
-    nulls = summary[summary["metric"].isin(NULLS) & summary["variant"].isin(VARIANTS[:-1])]
-    runs = summary[summary["metric"].isin(RUNS) & (summary["variant"] == "temporallens")]
+    nulls = summary[summary["metric"].isin(NULLS) & summary["variant"].isin(variants)]
+    runs = summary[summary["metric"].isin(RUNS) & (summary["variant"] == looks.method)]
     runs = runs.assign(series=runs["metric"])
-    looks = {name: style.look(name) for name in VARIANTS if name in set(rows["variant"])}
-    main = data.main_layers(summary)
+    series = {name: looks[name] for name in (*variants, "untrained") if name in set(rows["variant"])}
+    main = data.main_layers(looks.main(summary))
     claimed = dict(zip(main, paper_spans, strict=True)) if len(main) == len(paper_spans) else {}
     with style.house_style():
         figure = style.new_figure(6.4 if runs.empty else 10.6)
         heights = [1.6] if runs.empty else [1.6, 1]
         top, *below = figure.subplots(len(heights), 1, height_ratios=heights, sharex=True, squeeze=False)[:, 0]
-        found = dots.dot_panel(top, rows, layers, looks)
+        found = dots.dot_panel(top, rows, layers, series)
         for (layer, metric), values in nulls.groupby(["layer", "metric"])["value"]:
             dots.null_band(top, layers.index(layer), values.to_numpy(), NULLS[metric][0])
         for layer, span in claimed.items():
@@ -65,7 +66,7 @@ def spans_by_layer(summary: pd.DataFrame, *, paper_spans: Sequence[PaperSpan] = 
             ax.set_ylabel("longest run of a mask\n(positions, median)")
             dots.panel_legend(ax, list(RUNS.values()))
         figure.align_ylabels()
-        handles = [dots.handle(look) for look in looks.values()]
+        handles = [dots.handle(look) for look in series.values()]
         handles += [dots.null_handle(*NULLS[name]) for name in NULLS if name in set(nulls["metric"])]
         if claimed:
             handles.append(Line2D([], [], color=style.INK, linewidth=1, linestyle=DASHES, label="the paper's claim"))
@@ -75,10 +76,10 @@ def spans_by_layer(summary: pd.DataFrame, *, paper_spans: Sequence[PaperSpan] = 
         "position test; bands are the range, over variants and seeds, of the same features with shifted labels and of "
         "features that fire as often at random."
         + (" Dashes: what the paper states for its shallow, middle and deep layer." if claimed else "")
-        + (" Below: the longest run of positions where a TemporalLens mask exceeds half its maximum." if below else "")
+        + (f" Below: the longest run of positions where a {looks.label(looks.method)} mask exceeds half its maximum." if below else "")
         + f" {dots.interval_phrase(found)}"
     )
-    alt = [f"Dot plot of the median width of positional features by layer. {dots.alt(found, layers, looks)}"]
+    alt = [f"Dot plot of the median width of positional features by layer. {dots.alt(found, layers, series)}"]
     alt += [
         f"{label}: {data.short(values.min())} to {data.short(values.max())}."
         for name, (_, label) in NULLS.items()

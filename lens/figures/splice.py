@@ -7,13 +7,14 @@ import pandas as pd
 from matplotlib.colors import AsinhNorm
 
 from lens.figures import style
+from lens.figures.looks import Looks
 from lens.figures.panels import lines_of, panels
 from lens.figures.plot import FigureError, Plot
 
 TITLE = "Loss added where, by errors where"
 
 
-def splice_matrix(splice: pd.DataFrame) -> Plot:
+def splice_matrix(splice: pd.DataFrame, looks: Looks) -> Plot:
     """Added cross-entropy by the positions replaced (rows) and those whose predictions are scored (columns).
 
     Args:
@@ -58,12 +59,10 @@ def splice_matrix(splice: pd.DataFrame) -> Plot:
         for ax in grid.left(0):
             ax.set_ylabel("replaced at positions")
         ticks = sorted({lowest, 0.0, *(highest * share for share in (0.1, 0.3, 1))})
-        bar = figure.colorbar(image, ax=grid.each(), pad=0.012, aspect=28)
+        bar = style.colorbar(figure, image, grid.each(), "ΔCE, nats per token", aspect=28)
         bar.set_ticks(ticks, labels=[style.signed(tick, ".2g") for tick in ticks])
-        bar.set_label("ΔCE, nats per token")
         bar.minorticks_off()
-        bar.outline.set_visible(False)
-    variant, windows = style.look(splice["variant"].iloc[0]).label, int(splice["n"].max())
+    variant, windows = looks.label(splice["variant"].iloc[0]), int(splice["n"].max())
     caption = (
         f"Cross-entropy added to the language model at the positions of a column when the reconstruction ({variant}, "
         f"seed {int(splice['seed'].min())}) replaces the residual stream at the positions of a row alone; {windows} "

@@ -1,23 +1,29 @@
-"""How every figure looks: one page width, one set of fonts, and a line style and a marker for each variant."""
+"""How every figure looks: one page width, one set of fonts, the axes of positions and layers, and legends."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.cm import ScalarMappable
+from matplotlib.colorbar import Colorbar
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
+
+if TYPE_CHECKING:
+    from lens.figures.looks import Look
 
 PAGE_WIDTH = 17 / 2.54  # inches: the text width of the paper
 COLORMAP = "cividis"  # perceptually uniform, monotone in grey, safe for every common colour blindness
 INK, FAINT = "#222222", "#8a8a8a"
+STATED = {"color": INK, "linewidth": 0.9, "dashes": (4, 2.5)}  # the line of a value that others state
 
 RC = {
     "font.family": "DejaVu Sans",  # ships with matplotlib: the same letters on every machine
@@ -59,66 +65,6 @@ RC = {
 }
 
 
-@dataclass(frozen=True)
-class Look:
-    """Name in the legend and the marks of one variant; dashes and markers tell variants apart without colour."""
-
-    label: str
-    color: str
-    dashes: tuple | str
-    marker: str
-
-
-LOOKS = {
-    "language_model": Look("language model", "#000000", "-", "P"),
-    "standard": Look("standard", "#333333", (0, (4, 1.6)), "s"),
-    "temporallens": Look("TemporalLens", "#0072b2", "-", "o"),
-    "shuffled_positions": Look("shuffled positions", "#d55e00", (0, (1, 1.2)), "^"),
-    "random_dictionary": Look("random dictionary", "#8c6d00", (0, (6, 1.4, 1, 1.4)), "D"),
-    "zero_dictionary": Look("zero dictionary", FAINT, (0, (2, 2)), "X"),
-    "untrained": Look("untrained", FAINT, (0, (3, 1.2, 1, 1.2, 1, 1.2)), "*"),
-    "activations": Look("the input itself", FAINT, "-", "x"),
-}
-"""What figures draw side by side: no two share a marker or dashes."""
-
-_WEIGHTS, _MASKS, _TEMPERATURE, _READING, _WIDTH = "#009e73", "#b0609a", "#3d8fc4", "#6b6b6b", "#8c6d00"
-ABLATIONS = {
-    "uniform_weights": Look("uniform weights", _WEIGHTS, (0, (6, 1.4, 1, 1.4)), "D"),
-    "recon_only_weights": Look("weights on the error alone", _WEIGHTS, (0, (8, 2)), "d"),
-    "static_windows": Look("static windows", _MASKS, (0, (5, 1, 1, 1)), "<"),
-    "static_windows_wrapped": Look("static windows, wrapped", _MASKS, (0, (2, 2)), ">"),
-    "frozen_masks": Look("frozen masks", _MASKS, (0, (3, 1.2, 1, 1.2, 1, 1.2)), "v"),
-    "all_ones_masks": Look("masks of ones", _MASKS, (0, (1, 2.4)), "8"),
-    "fixed_tau_0.1": Look("fixed τ = 0.1", _TEMPERATURE, "-", "h"),
-    "fixed_tau_1": Look("fixed τ = 1", _TEMPERATURE, (0, (4, 1.6)), "h"),
-    "fixed_tau_5": Look("fixed τ = 5", _TEMPERATURE, (0, (1, 1.2)), "h"),
-    "end_tau_0.05": Look("end τ = 0.05", _TEMPERATURE, "-", "p"),
-    "end_tau_0.3": Look("end τ = 0.3", _TEMPERATURE, (0, (4, 1.6)), "p"),
-    "end_tau_1": Look("end τ = 1", _TEMPERATURE, (0, (1, 1.2)), "p"),
-    "bos_included": Look("BOS included", _READING, "-", "H"),
-    "bf16_parameters": Look("bfloat16 parameters", _READING, (0, (4, 1.6)), "H"),
-    "literal": Look("literal reading", _READING, (0, (1, 1.2)), "H"),
-    "companion": Look("companion code", _READING, (0, (6, 1.4, 1, 1.4)), "H"),
-    "wide_4": Look("4 × as wide", _WIDTH, "-", "X"),
-    "wide_4_sparser": Look("4 × as wide, sparser", _WIDTH, (0, (4, 1.6)), "X"),
-    "wide_8": Look("8 × as wide", _WIDTH, (0, (1, 1.2)), "X"),
-    "wide_8_sparser": Look("8 × as wide, sparser", _WIDTH, (0, (6, 1.4, 1, 1.4)), "X"),
-}
-"""One row each in forest plots, in this order; those that change the same part share a colour."""
-
-_MORE = [("#56b4e9", (0, (8, 2)), "P"), ("#8c6d00", (0, (2, 2)), "X"), ("#7a7a7a", (0, (5, 1, 1, 1)), "*")]
-
-
-def look(variant: str, variants: Iterable[str] = ()) -> Look:
-    """The marks of a variant; an unknown one gets the next spare marks, by its place among `variants`."""
-    known = LOOKS | ABLATIONS
-    if variant in known:
-        return known[variant]
-    strangers = [name for name in variants if name not in known]
-    color, dashes, marker = _MORE[strangers.index(variant) % len(_MORE) if variant in strangers else 0]
-    return Look(variant.replace("_", " "), color, dashes, marker)
-
-
 @contextmanager
 def house_style():
     """matplotlib's defaults plus `RC`, whatever the reader's own matplotlibrc says; restored on leaving."""
@@ -136,12 +82,6 @@ def new_figure(height_cm: float) -> Figure:
 def layer_name(layer: str) -> str:
     """`layer 8`, or `embedding`."""
     return f"layer {layer}" if layer.isdigit() else layer
-
-
-def in_order(names: Iterable[str]) -> list[str]:
-    """Variants in the order of `LOOKS` and `ABLATIONS`, the input after them, then strangers by name."""
-    known = [*(name for name in LOOKS if name != "activations"), *ABLATIONS, "activations"]
-    return sorted(set(names), key=lambda name: (known.index(name) if name in known else len(known), name))
 
 
 def layers_in_order(names: Iterable[str]) -> list[str]:
@@ -195,6 +135,12 @@ def frame(
         ax.set_ylim(lowest if bottom is None else bottom, highest)
 
 
+def band(ax: Axes, x: Sequence[float], curve: pd.DataFrame, look: Look, **line) -> None:
+    """The means of `curve` as a line, `low` to `high` as a band around it."""
+    ax.plot(x, curve["mean"], color=look.color, linestyle=look.dashes, marker=look.marker, zorder=3, **line)
+    ax.fill_between(x, curve["low"], curve["high"], color=look.color, alpha=0.18, linewidth=0, zorder=2)
+
+
 def plain_log_axis(ax: Axes) -> None:
     """A logarithmic y axis labelled 0.5, 1, 2, 5 instead of in powers of ten."""
     low, high = ax.get_ylim()
@@ -206,15 +152,20 @@ def plain_log_axis(ax: Axes) -> None:
     ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
 
 
-def variant_legend(figure: Figure, variants: list[str], more: Sequence[Artist] = ()) -> None:
-    """One legend above all panels: a line, its dashes and its marker for each variant, then `more` handles."""
-    handles: list[Artist] = []
-    for variant in variants:
-        marks = look(variant, variants)
-        handles.append(
-            Line2D([], [], color=marks.color, linestyle=marks.dashes, marker=marks.marker, label=marks.label)
-        )
-    legend(figure, [*handles, *more])
+def lines_legend(figure: Figure, looks: Iterable[Look], more: Sequence[Artist] = ()) -> None:
+    """One legend above all panels: a line, its dashes and its marker for each look, then `more` handles."""
+    lines = [Line2D([], [], color=x.color, linestyle=x.dashes, marker=x.marker, label=x.label) for x in looks]
+    legend(figure, [*lines, *more])
+
+
+def colorbar(
+    figure: Figure | SubFigure, image: ScalarMappable, axes: Sequence[Axes], label: str, **options
+) -> Colorbar:
+    """The scale of a heat map, right of the panels that share it."""
+    bar = figure.colorbar(image, ax=axes, pad=0.012, **options)
+    bar.set_label(label)
+    bar.outline.set_visible(False)
+    return bar
 
 
 def legend(figure: Figure, handles: Sequence[Artist]) -> None:

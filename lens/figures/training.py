@@ -6,6 +6,7 @@ import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
 from lens.figures import data, style
+from lens.figures.looks import Looks
 from lens.figures.panels import lines_of, panels
 from lens.figures.plot import Plot
 
@@ -18,7 +19,7 @@ ROWS = {  # metric: (label of the y axis, logarithmic)
 }
 
 
-def training_curves(history: pd.DataFrame) -> Plot:
+def training_curves(history: pd.DataFrame, looks: Looks) -> Plot:
     """One column per layer, one row per quantity of `ROWS`, one line per variant.
 
     Args:
@@ -29,8 +30,8 @@ def training_curves(history: pd.DataFrame) -> Plot:
         FigureError: the table has no loss.
     """
     data.pick(history, "training_curves", metric="loss")
-    history = main if len(main := data.main_variants(history)) else history
-    layers, variants = style.layers_in_order(history["layer"]), style.in_order(history["variant"])
+    history = main if len(main := looks.main(history)) else history
+    layers, variants = style.layers_in_order(history["layer"]), looks.in_order(history["variant"])
     metrics = [name for name in ROWS if name in set(history["metric"])]
     curves = data.over_seeds(history[history["metric"].isin(metrics)], ["metric", "layer", "variant", "step"])
     with style.house_style():
@@ -41,8 +42,15 @@ def training_curves(history: pd.DataFrame) -> Plot:
             line = grid.axes[place]
             label, logarithmic = ROWS[metric]
             for ax, layer in zip(line, layers, strict=True):
-                for variant in variants:
-                    _curve(ax, _one(curves, metric, layer, variant), style.look(variant, variants), variants, variant)
+                for variant in range(len(variants)):
+                    curve = _one(curves, metric, layer, variants[variant])
+                    every = max(1, len(curve) // 6)
+                    start = variant * every // len(variants)  # no marker on another
+                    if len(curve):
+                        style.band(
+                            ax, curve["step"], curve, looks[variants[variant]], markevery=(start, every), linewidth=1.1,
+                            markersize=3,
+                        )  # fmt: skip
                 ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
             for ax in grid.left(place):
                 ax.set_ylabel(label)
@@ -53,14 +61,14 @@ def training_curves(history: pd.DataFrame) -> Plot:
         for ax in grid.bottom():
             ax.set_xlabel("training step")
         figure.align_ylabels()
-        style.variant_legend(figure, variants)
+        style.lines_legend(figure, [looks[v] for v in variants])
     steps = int(history["step"].max()) + 1
     caption = (
         f"{data.count(steps)} steps. The loss of a weighted variant weighs the positions, so compare its "
         "course, not its level, with that of an unweighted one. Mask drift is the distance of the mask logits from "
         f"their initial values, relative to the norm of those. {data.seeds_phrase(history)}"
     )
-    return Plot(figure, TITLE, caption, _alt(curves, metrics, layers, variants))
+    return Plot(figure, TITLE, caption, _alt(curves, metrics, layers, variants, looks))
 
 
 def _one(curves: pd.DataFrame, metric: str, layer: str, variant: str) -> pd.DataFrame:
@@ -68,19 +76,7 @@ def _one(curves: pd.DataFrame, metric: str, layer: str, variant: str) -> pd.Data
     return curves[kept]
 
 
-def _curve(ax, curve: pd.DataFrame, marks: style.Look, variants: list[str], variant: str) -> None:
-    if curve.empty:
-        return
-    every = max(1, len(curve) // 6)
-    start = variants.index(variant) * every // max(1, len(variants))
-    ax.plot(
-        curve["step"], curve["mean"], color=marks.color, linestyle=marks.dashes, marker=marks.marker,
-        markevery=(start, every), linewidth=1.1, markersize=3, zorder=3,
-    )  # fmt: skip
-    ax.fill_between(curve["step"], curve["low"], curve["high"], color=marks.color, alpha=0.18, linewidth=0, zorder=2)
-
-
-def _alt(curves: pd.DataFrame, metrics: list[str], layers: list[str], variants: list[str]) -> str:
+def _alt(curves: pd.DataFrame, metrics: list[str], layers: list[str], variants: list[str], looks: Looks) -> str:
     said = [f"Training curves, a column per layer ({', '.join(layers)}), a row per quantity ({', '.join(metrics)})."]
     for layer in layers:
         for variant in variants:
@@ -90,5 +86,5 @@ def _alt(curves: pd.DataFrame, metrics: list[str], layers: list[str], variants: 
                 if len(curve):
                     ends.append(f"{metric} {data.short(curve.iloc[0])} to {data.short(curve.iloc[-1])}")
             if ends:
-                said.append(f"{style.layer_name(layer)}, {style.look(variant, variants).label}: {', '.join(ends)}.")
+                said.append(f"{style.layer_name(layer)}, {looks.label(variant)}: {', '.join(ends)}.")
     return " ".join(said)

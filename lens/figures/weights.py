@@ -11,6 +11,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from lens.figures import data, style
+from lens.figures.looks import Looks
 from lens.figures.panels import lines_of, panels
 from lens.figures.plot import FigureError, Plot
 
@@ -18,26 +19,25 @@ SHOWN = (0.02, 0.98)  # quantiles of the weights, between which the colours lie
 TITLE = "Position weights during training, and difficulty"
 
 
-def position_weight_evolution(
-    position_weights: pd.DataFrame, positions: pd.DataFrame, *, variant: str = "temporallens"
-) -> Plot:
+def position_weight_evolution(position_weights: pd.DataFrame, positions: pd.DataFrame, looks: Looks) -> Plot:
     """Top: weight by step and position (seed mean). Bottom: final weight against error, one dot per position.
 
-    The error is the held-out squared error of `standard`, a dictionary that never saw these weights: weights are
+    The weights are the method's, the error the held-out squared error of the baseline, a dictionary that never saw these weights: weights are
     an average of their own run's error (eq. 6), so a correlation with that error would hold by construction.
 
     Args:
         position_weights: the table of that name.
         positions: the `positions` table (metrics `position_weight` and `mse`).
-        variant: which weighted variant to show.
 
     Raises:
-        FigureError: the variant has no weights, or `standard` no error.
+        FigureError: the method has no weights, or the baseline no error.
     """
+    variant, baseline = (looks.role(role, "position_weight_evolution") for role in ("method", "baseline"))
+    standard = f"{looks.label(baseline)} dictionary"
     courses = data.pick(position_weights, "position_weight_evolution", variant=variant)
     courses = courses[courses["position"] >= 1]
     layers = style.layers_in_order(courses["layer"])
-    dots = _dots(positions, variant)
+    dots = _dots(positions, variant, baseline)
     with style.house_style():
         figure = style.new_figure(1.0 + 8.6 * lines_of(layers))
         top, bottom = figure.subfigures(2, 1, height_ratios=(1.08, 1), hspace=0.04)
@@ -48,23 +48,23 @@ def position_weight_evolution(
     caption = (
         f"Top: the weight of each text position 1 to {last} during training, mean of {seeds} "
         f"seed{'s' if seeds > 1 else ''} (mean weight 1 at every step). Bottom: the weight over the last tenth of "
-        "training against the held-out error of the standard dictionary, which never saw these weights; one dot per "
+        f"training against the held-out error of the {standard}, which never saw these weights; one dot per "
         "position, darker is earlier, with Pearson r and Spearman ρ of the seed means. On the line, weight is "
         "proportional to error."
     )
-    return Plot(figure, TITLE, caption, _alt(courses, dots, layers))
+    return Plot(figure, TITLE, caption, _alt(courses, dots, layers, standard))
 
 
-def _dots(positions: pd.DataFrame, variant: str) -> pd.DataFrame:
+def _dots(positions: pd.DataFrame, variant: str, baseline: str) -> pd.DataFrame:
     """Columns layer, position, weight, error: seed means over text positions."""
     text = positions[positions["position"] >= 1]
     by = ["layer", "position"]
     weight = data.pick(text, "position_weight_evolution", metric="position_weight", variant=variant)
-    error = data.pick(text, "position_weight_evolution", metric="mse", variant="standard")
+    error = data.pick(text, "position_weight_evolution", metric="mse", variant=baseline)
     dots = weight.groupby(by)["value"].mean().rename("weight").to_frame()
     dots = dots.join(error.groupby(by)["value"].mean().rename("error"), how="inner").reset_index()
     if dots.empty:
-        raise FigureError("position_weight_evolution: no layer has both the weights and the standard error")
+        raise FigureError("position_weight_evolution: no layer has both the weights and the error")
     return dots
 
 
@@ -87,15 +87,13 @@ def _courses(figure: SubFigure, courses: pd.DataFrame, layers: list[str]) -> Non
         ax.set_xlabel("training step (log scale)")
     for ax in grid.left(0):
         ax.set_ylabel("position t (log scale)")
-    bar = figure.colorbar(mesh, ax=grid.each(), pad=0.012, aspect=22, extend="both")
-    bar.set_label("weight $w_t$ (mean 1)")
+    bar = style.colorbar(figure, mesh, grid.each(), "weight $w_t$ (mean 1)", aspect=22, extend="both")
     bar.ax.yaxis.set_minor_locator(NullLocator())
     low, high = norm.vmin, norm.vmax
     round_values = (0.01, 0.03, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 3, 5, 10, 30)
     ticks = [v for v in round_values if low <= v <= high]
     bar.set_ticks(ticks)
     bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
-    bar.outline.set_visible(False)
 
 
 def _edges(centres: np.ndarray) -> np.ndarray:
@@ -143,7 +141,7 @@ def _correlations(dots: pd.DataFrame) -> tuple[float, float]:
     return pair.corr("pearson").iloc[0, 1], pair.rank().corr("pearson").iloc[0, 1]
 
 
-def _alt(courses: pd.DataFrame, dots: pd.DataFrame, layers: list[str]) -> str:
+def _alt(courses: pd.DataFrame, dots: pd.DataFrame, layers: list[str], standard: str) -> str:
     said = ["Heat maps of position weight by training step, above scatter plots of final weight against error."]
     final = courses[courses["step"] == courses["step"].max()]
     for layer in layers:
@@ -151,7 +149,7 @@ def _alt(courses: pd.DataFrame, dots: pd.DataFrame, layers: list[str]) -> str:
         r, rho = _correlations(dots[dots["layer"] == layer])
         said.append(
             f"{style.layer_name(layer)}: final weights from {data.short(mean.min())} (position {mean.idxmin()}) to "
-            f"{data.short(mean.max())} (position {mean.idxmax()}); correlation with the standard dictionary's error "
+            f"{data.short(mean.max())} (position {mean.idxmax()}); correlation with the {standard}'s error "
             f"r = {r:.2f}, rank correlation {rho:.2f}."
         )
     return " ".join(said)
