@@ -52,16 +52,16 @@ def reader(study: Study, *, over_depth: bool = False) -> Read:
     return read
 
 
-def looks(study: Study) -> Looks:
+def looks_of(study: Study) -> Looks:
     """How figures of a study show its variants: their roles are the study's, labels and marks those of `looks.yaml`."""
     said = YAML(typ="safe").load((Path(__file__).parent / "looks.yaml").read_text(encoding="utf-8"))
-    marks = {v: x["marks"] for v, x in said.items() if "marks" in x}
+    marks = {variant: x["marks"] for variant, x in said.items() if "marks" in x}
     return Looks(
         **dataclasses.asdict(study.roles),
         variants=study.variants,
         ablations=study.ablations.variants,
-        labels={v: x["label"] for v, x in said.items()},
-        marks={v: (color, dashes if isinstance(dashes, str) else tuple(dashes), m) for v, (color, dashes, m) in marks.items()},
+        labels={variant: x["label"] for variant, x in said.items()},
+        marks={v: (color, d if isinstance(d, str) else tuple(d), marker) for v, (color, d, marker) in marks.items()},
     )
 
 
@@ -112,14 +112,12 @@ FIGURES: dict[str, Callable[[Read, Looks], Plot]] = {
     "splice_matrix": lambda read, looks: splice_matrix(
         _optional(read, "splice", "dictionaries are spliced into a causal model if windows.fidelity is above 0"), looks
     ),
-    "probing_accuracy": lambda read, looks: probing_accuracy(
-        read("probing"), looks, paper_baseline=_paper("C14")[0]
-    ),
+    "probing_accuracy": lambda read, looks: probing_accuracy(read("probing"), looks, paper_baseline=_paper("C14")[0]),
     "calibration": lambda read, looks: calibration(
         *(_optional(read, CALIBRATION + name, "07_calibration makes it") for name in ("estimators", "training")), looks
     ),
 }
-"""Draw one with `FIGURES[name](read, looks(study))`, where `read` gives a table by name, as `reader(study)` does."""
+"""Draw one with `FIGURES[name](read, looks_of(study))`, where `read` gives a table by name, as `reader(study)` does."""
 
 OVER_DEPTH = ("spans_by_layer", "positional_share", "mask_agreement")
 """figures of trends, which show every layer of a study"""

@@ -9,13 +9,13 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import pandas as pd
 
-from lens.figures.style import look
 from lens.measure import stats
 from lens.measure.spans import WIDTH_FIRINGS
 from lens.study import tables
 from lens.study.params import Study
 from lens.training.presets import train_config
 from paper import across, calibration
+from paper.gallery import looks_of
 
 PAPER_MODEL = "google/gemma-2-2b"
 
@@ -91,7 +91,7 @@ def _study(study: Study) -> dict:
         "controls": controls,
         "control_seeds": len(study.control_seeds or study.seeds),
         "ablation_seeds": len(study.ablation_seeds),
-        "labels": {v: look(v).label for v in (*study.variants, *study.ablations.variants)},
+        "labels": {v: looks_of(study).label(v) for v in (*study.variants, *study.ablations.variants)},
         "corpus": asdict(study.corpus),
         "windows": asdict(windows) | {"text": length - 1, "early": length // 4},
         "expansion": study.dictionary.expansion,

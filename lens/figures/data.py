@@ -29,7 +29,7 @@ def pick(table: pd.DataFrame, what: str, **where) -> pd.DataFrame:
 
 
 def main_layers(table: pd.DataFrame) -> list[str]:
-    """The layers that are judged, in order: of the rows without ablations, those with the most seeds; not embeddings."""
+    """The layers that claims are judged on, in order: those with the most seeds, the embedding aside."""
     seeds = table[table["seed"] >= 0].groupby("layer")["seed"].nunique()
     blocks = seeds[seeds.index != "embedding"]
     seeds = blocks if len(blocks) else seeds

@@ -1,4 +1,4 @@
-"""Forest plots: the error of early positions, and how variants differ from the baseline, and ablations from the method."""
+"""Forest plots: early against late positions, variants against the baseline, ablations against the method."""
 
 from __future__ import annotations
 

@@ -45,6 +45,7 @@ def per_position_error(
     layers, variants = style.layers_in_order(rows["layer"]), looks.in_order(rows["variant"])
     grouped = _grouped(rows)
     relative = pd.DataFrame() if bos or not positive else _relative(grouped, looks.baseline)
+    against = "" if relative.empty else looks.label(looks.baseline)
     levels = data.over_seeds(grouped, ["layer", "variant", "position"])
 
     with style.house_style():
@@ -67,7 +68,7 @@ def per_position_error(
                 ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: style.signed(100 * y, "+.3g") + " %"))
             style.frame(grid.axes[1], ratios, show=0)
             for ax in grid.left(1):
-                ax.set_ylabel(f"relative\nto {looks.label(looks.baseline)}")
+                ax.set_ylabel(f"relative\nto {against}")
         for ax in grid.each():
             style.position_axis(ax, last, 0 if bos else 1)
             if early_are:
@@ -79,7 +80,7 @@ def per_position_error(
 
     caption = (
         f"Means over {data.count(int(rows['n'].max()))} held-out windows{', BOS included' if bos else ''}"
-        + ("" if relative.empty else f"; below, relative to the {looks.label(looks.baseline)} dictionary of the same seed")
+        + ("" if relative.empty else f"; below, relative to the {against} dictionary of the same seed")
         + (f". Positions 1 to {early}, shaded, are {early_are}" if early_are else "")
         + f". Positions above {GROUPED_FROM} are averaged in groups, {GROUPS_PER_OCTAVE} to an octave."
         + (f" {data.seeds_phrase(rows)}" if rows["seed"].max() >= 0 else "")

@@ -41,6 +41,7 @@ def spans_by_layer(summary: pd.DataFrame, looks: Looks, *, paper_spans: Sequence
     rows = data.pick(summary, "spans_by_layer", metric="span_fwhm", variant=[*variants, "untrained"])
     rows = rows.assign(series=rows["variant"])
     nulls = summary[summary["metric"].isin(NULLS) & summary["variant"].isin(variants)]
+    ours = looks.label(looks.method) if looks.method else ""
     runs = summary[summary["metric"].isin(RUNS) & (summary["variant"] == looks.method)]
     runs = runs.assign(series=runs["metric"])
     series = {name: looks[name] for name in (*variants, "untrained") if name in set(rows["variant"])}
@@ -76,7 +77,7 @@ def spans_by_layer(summary: pd.DataFrame, looks: Looks, *, paper_spans: Sequence
         "position test; bands are the range, over variants and seeds, of the same features with shifted labels and of "
         "features that fire as often at random."
         + (" Dashes: what the paper states for its shallow, middle and deep layer." if claimed else "")
-        + (f" Below: the longest run of positions where a {looks.label(looks.method)} mask exceeds half its maximum." if below else "")
+        + (f" Below: the longest run of positions where a {ours} mask exceeds half its maximum." if below else "")
         + f" {dots.interval_phrase(found)}"
     )
     alt = [f"Dot plot of the median width of positional features by layer. {dots.alt(found, layers, series)}"]

@@ -22,8 +22,8 @@ TITLE = "Position weights during training, and difficulty"
 def position_weight_evolution(position_weights: pd.DataFrame, positions: pd.DataFrame, looks: Looks) -> Plot:
     """Top: weight by step and position (seed mean). Bottom: final weight against error, one dot per position.
 
-    The weights are the method's, the error the held-out squared error of the baseline, a dictionary that never saw these weights: weights are
-    an average of their own run's error (eq. 6), so a correlation with that error would hold by construction.
+    The weights are the method's, the error is the held-out squared error of the baseline, which never saw them:
+    weights are an average of their own run's error (eq. 6), so a correlation with that would hold by construction.
 
     Args:
         position_weights: the table of that name.

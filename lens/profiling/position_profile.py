@@ -30,6 +30,7 @@ from lens.dictionaries.model import SAE
 from lens.dictionaries.wrapped import Encodes, Wrapped
 from lens.figures import features as feature_figures
 from lens.figures import positions as position_figures
+from lens.figures.looks import Looks
 from lens.figures.plot import FigureError, Plot
 from lens.figures.plot import save as save_plot
 from lens.measure.position_information import NULL_DRAWS
@@ -106,8 +107,9 @@ class PositionProfile:
             raise FigureError(f"{metric} was not measured of {', '.join(missing)}{hint}")
         if len({p.name for p in drawn}) < len(drawn):
             raise FigureError(f"two profiles have one name: {', '.join(p.name for p in drawn)}")
-        curves = [p.positions.assign(layer=p.about.layer, variant=p.name, seed=0) for p in drawn]
-        return position_figures.per_position_error(pd.concat(curves), metric=metric, bos=bos, claim=False)
+        curves = [p.positions.assign(layer=p.about.layer, variant=p.name, seed=-1) for p in drawn]
+        looks = Looks(variants=tuple(p.name for p in drawn))
+        return position_figures.per_position_error(pd.concat(curves), looks, metric=metric, bos=bos)
 
     def plot_features(self) -> Plot:
         """Information and width of every feature against its density, and the widths that chance gives."""

@@ -9,68 +9,60 @@ import pytest
 
 from lens.errors import ConfigError
 from lens.figures import FigureError, save
-from lens.figures.ablations import ablation_effects
 from lens.figures.agreement import mask_agreement
-from lens.figures.clusters import profile_clusters
-from lens.figures.data import main_layers, main_variants, over_seeds, pick
-from lens.figures.forest import changes, early_late, early_late_forest
-from lens.figures.masks import centre_of_mass, mask_heat_map, neighbour_correlation
+from lens.figures.data import main_layers, over_seeds, pick
+from lens.figures.forest import ablation_effects, changes, early_late, early_late_forest
+from lens.figures.heat_maps import centre_of_mass, mask_heat_map, neighbour_correlation, profile_clusters
+from lens.figures.looks import MEASURED, Looks
 from lens.figures.norms import norms_by_position
 from lens.figures.positional import positional_share
 from lens.figures.positions import per_position_error
 from lens.figures.probing import probing_accuracy
 from lens.figures.spans import spans_by_layer
-from lens.figures.splice import splice_matrix
-from lens.figures.style import ABLATIONS, LOOKS, in_order, layers_in_order, look, signed
+from lens.figures.style import layers_in_order, signed
 from lens.figures.training import training_curves
 from lens.figures.weights import position_weight_evolution
-from lens.training.presets import VARIANTS
+from lens.study.params import Study
 from paper import gallery
-from paper.gallery import FIGURES
+from paper.gallery import FIGURES, looks_of
 from tests.paper import synthetic
+
+LOOKS = Looks(
+    "temporallens", "standard", "shuffled_positions", ablations=("uniform_weights", "frozen_masks"),
+    labels={"temporallens": "TemporalLens"},
+)  # fmt: skip
 
 
 @functools.cache
 def tables() -> dict[str, pd.DataFrame]:
     made = synthetic.tables(layers=("3", "8"), n_features=12, steps=100)
-    ablations = synthetic.tables(layers=("8",), variants=("uniform_weights", "frozen_masks"), n_features=12, steps=100)
+    ablations = synthetic.tables(layers=("8",), variants=LOOKS.ablations, n_features=12, steps=100)
     return {name: synthetic.join(table, ablations[name]) for name, table in made.items()} | synthetic.calibration()
 
 
-def at(layers: tuple[str, ...], **where) -> dict[str, pd.DataFrame]:
-    """The made-up tables of some layers, and of the seeds asked for."""
-    kept = {}
-    for name, table in tables().items():
-        if "layer" in table:
-            table = table[table["layer"].isin(layers)]
-        if "seed" in table and where:
-            table = table[table["seed"].isin([*where["seeds"], -1])]
-        kept[name] = table
-    return kept
+def draw(name: str, some: dict[str, pd.DataFrame] | None = None):
+    return FIGURES[name]((some or tables()).__getitem__, LOOKS)
 
 
-@functools.cache
-def drawn(name: str):
-    return FIGURES[name](tables().__getitem__)
+drawn = functools.cache(draw)
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_every_figure_says_what_it_shows_in_words_and_numbers(name):
+def test_every_figure_tells_its_numbers(name):
     plot = drawn(name)
-    assert plot.figure.axes
-    assert all(text.strip() for text in (plot.title, plot.caption, plot.alt))
+    assert plot.figure.axes and plot.title
     assert "nan" not in plot.alt and "nan" not in plot.caption
     layers = {"ablation_effects": ["layer 8"], "calibration": []}.get(name, ["layer 3", "layer 8"])
     assert all(layer in plot.alt for layer in layers)
-    assert any(character.isdigit() for character in plot.alt)
 
 
-@pytest.mark.parametrize("name", FIGURES)
-def test_the_same_tables_give_the_same_bytes(name, tmp_path):
-    small = at(("8",))
-    first = save(FIGURES[name](small.__getitem__), tmp_path / "a", name)
+@pytest.mark.parametrize("name", ["per_position_l0", "mask_heat_map", "early_late_forest"])
+def test_the_same_tables_give_the_same_bytes_whatever_matplotlib_is_set_to(name, tmp_path):
+    first = save(drawn(name), tmp_path / "a", name)
     with matplotlib.rc_context({"font.size": 20, "axes.grid": False, "savefig.dpi": 30}):
-        second = save(FIGURES[name](small.__getitem__), tmp_path / "b", name)
+        before = dict(matplotlib.rcParams)
+        second = save(draw(name), tmp_path / "b", name)
+        assert dict(matplotlib.rcParams) == before
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
 
 
@@ -86,12 +78,6 @@ def test_saved_files_carry_the_alt_text_and_neither_date_nor_version(tmp_path):
     assert b"Software" not in png.read_bytes()
 
 
-def test_drawing_leaves_no_trace_in_matplotlib():
-    before = dict(matplotlib.rcParams)
-    per_position_error(tables()["positions"])
-    assert dict(matplotlib.rcParams) == before
-
-
 def test_seed_interval_is_the_t_interval_and_absent_for_one_seed():
     rows = pd.DataFrame({"layer": ["3"] * 3, "seed": [0, 1, 2], "value": [1.0, 2.0, 3.0]})
     (found,) = over_seeds(rows, ["layer"]).itertuples()
@@ -102,8 +88,7 @@ def test_seed_interval_is_the_t_interval_and_absent_for_one_seed():
 
 
 def test_positions_without_bos_have_no_position_zero_and_with_bos_a_log_axis():
-    without = per_position_error(tables()["positions"])
-    with_bos = per_position_error(tables()["positions"], bos=True)
+    without, with_bos = drawn("per_position_error"), drawn("per_position_error_bos")
     drawn_from = [line.get_xdata() for ax in without.figure.axes for line in ax.get_lines()]
     assert min(np.min(x) for x in drawn_from if len(x) > 2) == 1
     assert {ax.get_yscale() for ax in with_bos.figure.axes} == {"log"}
@@ -111,42 +96,64 @@ def test_positions_without_bos_have_no_position_zero_and_with_bos_a_log_axis():
 
 
 def test_variants_are_told_apart_without_colour():
-    assert len({marks.marker for marks in LOOKS.values()}) == len(LOOKS)
-    assert len({(marks.color, marks.dashes, marks.marker) for marks in ABLATIONS.values()}) == len(ABLATIONS)
-    assert len({marks.label for marks in (LOOKS | ABLATIONS).values()}) == len(LOOKS | ABLATIONS)
-    ax = per_position_error(tables()["positions"]).figure.axes[0]
-    styles = {(line.get_marker(), line.get_linestyle()) for line in ax.get_lines()}
+    marks = [LOOKS[v] for v in (*LOOKS.side_by_side, *MEASURED)]
+    assert len({look.marker for look in marks}) == len({look.dashes for look in marks if look.dashes != "-"}) + 3 == 8
+    styles = {(line.get_marker(), line.get_linestyle()) for line in drawn("per_position_error").figure.axes[0].lines}
     assert len(styles) == 3
 
 
-def test_a_variant_nobody_planned_for_is_drawn_too():
+def test_the_papers_ablations_have_marks_and_labels_of_their_own():
+    study = Study.load("smoke")
+    looks = looks_of(study)
+    marks = [looks[v] for v in (*study.variants, *looks.marks)]
+    assert len({f"{look.color} {look.dashes} {look.marker}" for look in marks}) == len(marks)
+    assert len({look.label for look in marks}) == len(marks)
+    assert looks["fixed_tau_0.1"].label == "fixed τ = 0.1" and looks["standard"].label == "standard"
+
+
+def test_variants_without_a_role_or_marks_are_drawn_too_each_in_its_own():
+    looks = Looks(variants=("one", "batch_topk"), ablations=("two",))
+    assert len({looks[v].marker for v in ("one", "batch_topk", "two")}) == 3
     positions = tables()["positions"].replace({"variant": {"shuffled_positions": "batch_topk"}})
-    assert "batch topk" in per_position_error(positions).alt
+    assert "batch topk" in per_position_error(positions, LOOKS).alt
+    alone = per_position_error(positions, Looks())  # nothing is a baseline: no panels relative to one
+    assert len(alone.figure.axes) == 2
+
+
+def test_a_study_that_names_no_method_is_told_so():
+    with pytest.raises(FigureError, match=r"mask_heat_map.*`roles`.*method"):
+        mask_heat_map(tables()["masks"], Looks(baseline="standard"))
+
+
+def test_order():
+    order = LOOKS.in_order(["zeta", "activations", "temporallens", "frozen_masks", "alpha", "untrained", "standard"])
+    assert order == ["standard", "temporallens", "untrained", "frozen_masks", "activations", "alpha", "zeta"]
+    assert layers_in_order(["13", "embedding", "3"]) == ["embedding", "3", "13"]
 
 
 def test_one_seed_and_one_layer_draw_without_an_interval():
-    alone = at(("8",), seeds=(0,))
+    alone = {name: t[t["layer"] == "8"] if "layer" in t else t for name, t in tables().items()}
+    alone = {name: t[t["seed"] <= 0] if "seed" in t and "layer" in t else t for name, t in alone.items()}
     alone["summary"] = alone["summary"][~alone["summary"]["metric"].str.startswith("seed_")]
-    plots, left_out = gallery.drawn(alone.__getitem__, alone.__getitem__)
-    assert not left_out and "No two seeds share" in plots["mask_agreement"].caption
-    assert not [name for name, plot in plots.items() if "nan" in plot.alt + plot.caption]
-    assert "no interval" in per_position_error(alone["positions"]).caption
+    plots, left_out = gallery.drawn(alone.__getitem__, alone.__getitem__, LOOKS)
+    assert not left_out and not [name for name, plot in plots.items() if "nan" in plot.alt + plot.caption]
 
 
 def test_short_windows_draw():
     short = synthetic.tables(layers=("embedding",), n_features=5, n_positions=32, steps=8) | synthetic.calibration()
-    plots, left_out = gallery.drawn(short.__getitem__, short.__getitem__)
+    plots, left_out = gallery.drawn(short.__getitem__, short.__getitem__, LOOKS)
     assert left_out == {"ablation_effects": "ablation_effects: the study has no ablations"}
     assert all("embedding" in plot.alt for name, plot in plots.items() if name != "calibration")
 
 
-def test_a_metric_that_is_not_there_is_named_with_those_that_are():
+def test_what_a_table_lacks_is_named_with_what_it_has():
     with pytest.raises(FigureError, match=r"no metric 'l0'.*it has:.*fvu_global"):
-        per_position_error(tables()["positions"].query("metric != 'l0'"), metric="l0")
+        per_position_error(tables()["positions"].query("metric != 'l0'"), LOOKS, metric="l0")
     with pytest.raises(FigureError, match="no variant 'temporallens'"):
-        mask_heat_map(tables()["masks"].query("variant == 'frozen_masks'"))
+        mask_heat_map(tables()["masks"].query("variant == 'frozen_masks'"), LOOKS)
+    positions = tables()["positions"].query("variant != 'standard'")
     with pytest.raises(FigureError, match="no variant 'standard'"):
-        position_weight_evolution(tables()["position_weights"], tables()["positions"].query("variant != 'standard'"))
+        position_weight_evolution(tables()["position_weights"], positions, LOOKS)
 
 
 def blocks(errors: dict[str, float], deviations: dict[str, float]) -> pd.DataFrame:
@@ -176,14 +183,14 @@ def test_early_late_pools_every_text_bucket_but_the_last_and_leaves_bos_out():
     row = found.loc[("standard", "error")]
     assert row["low"] == pytest.approx(row["high"]) == pytest.approx(0.5)  # nothing varies
     assert list(row["seeds"]) == pytest.approx([0.5, 0.5])
-    assert "1 to 32" in early_late_forest(table).caption
+    assert "1 to 32" in early_late_forest(table, LOOKS).caption
 
 
 def test_early_late_interval_holds_the_estimate_and_the_paper_line_is_drawn():
     table = tables()["blocks"]
     found = early_late(table)
     assert ((found["low"] <= found["estimate"]) & (found["estimate"] <= found["high"])).all()
-    texts = {text.get_text() for text in early_late_forest(table, paper_value=0.15).figure.axes[0].texts}
+    texts = {text.get_text() for text in early_late_forest(table, LOOKS, paper_value=0.15).figure.axes[0].texts}
     assert "paper: 15 %" in texts
     with pytest.raises(FigureError, match="two buckets"):
         early_late(table[table["bucket"].isin(["0", "1-3"])])
@@ -195,7 +202,7 @@ def test_changes_are_paired_by_seed():
         for s, base in enumerate((1.0, 10.0, 100.0))
         for v, factor in (("standard", 1.0), ("temporallens", 0.9))
     ]
-    (found,) = changes(pd.DataFrame(rows), "x", ["fvu"]).itertuples()
+    (found,) = changes(pd.DataFrame(rows), "x", ["fvu"], "standard").itertuples()
     assert (found.estimate, found.low, found.high) == pytest.approx((-0.1, -0.1, -0.1))
 
 
@@ -209,15 +216,12 @@ def test_masks_are_sorted_by_centre_of_mass_and_their_smoothness_is_measured():
     assert neighbour_correlation(window) > 0.98
     noise = np.random.default_rng(0).random((200, 400))
     assert abs(neighbour_correlation(noise)) < 0.02
-    image = mask_heat_map(tables()["masks"]).figure.axes[0].images[0].get_array()
+    image = drawn("mask_heat_map").figure.axes[0].images[0].get_array()
     centres = centre_of_mass(np.asarray(image))
     assert (np.diff(centres) >= 0).all()
 
 
-def test_order_and_signs():
-    assert layers_in_order(["13", "embedding", "3"]) == ["embedding", "3", "13"]
-    assert in_order(["zeta", "temporallens", "alpha", "standard"]) == ["standard", "temporallens", "alpha", "zeta"]
-    assert in_order(["activations", "companion", "standard"]) == ["standard", "companion", "activations"]
+def test_signs():
     assert (signed(-0.004), signed(-0.5), signed(2)) == ("0.00", "−0.50", "2.00")
 
 
@@ -225,11 +229,6 @@ def test_pick_takes_one_value_or_a_list():
     table = pd.DataFrame({"metric": ["a", "b", "c"], "value": [1, 2, 3]})
     assert list(pick(table, "x", metric="b")["value"]) == [2]
     assert list(pick(table, "x", metric=["a", "c"])["value"]) == [1, 3]
-
-
-def test_every_variant_that_can_be_trained_has_a_label_of_its_own():
-    assert {*VARIANTS} <= {*LOOKS, *ABLATIONS}
-    assert look("fixed_tau_0.1").label == "fixed τ = 0.1"
 
 
 def test_main_layers_are_those_with_the_most_seeds_and_not_the_embedding():
@@ -240,17 +239,16 @@ def test_main_layers_are_those_with_the_most_seeds_and_not_the_embedding():
 
 
 def test_ablations_do_not_crowd_the_lines_of_the_main_variants():
-    assert set(main_variants(tables()["history"])["variant"]) == set(synthetic.MAIN)
-    for plot in (training_curves(tables()["history"]), per_position_error(tables()["positions"])):
+    for plot in (drawn("training_curves"), drawn("per_position_error")):
         assert "frozen masks" not in plot.alt and "shuffled positions" in plot.alt
     only = tables()["history"].query("variant == 'frozen_masks'")
-    assert "frozen masks" in training_curves(only).alt  # the notebook of the ablations shows them
+    assert "frozen masks" in training_curves(only, LOOKS).alt  # the notebook of the ablations shows them
 
 
 def test_seven_layers_are_broken_into_two_lines_of_panels():
     layers = ("embedding", "3", "5", "8", "10", "13", "15")
     many = synthetic.tables(layers=layers, seeds=(0, 1), n_features=3, steps=40, n_blocks=2)
-    axes = per_position_error(many["positions"]).figure.axes
+    axes = per_position_error(many["positions"], LOOKS).figure.axes
     assert len(axes) == 14
     rows = [ax.get_subplotspec().rowspan.start for ax in axes]
     assert max(ax.get_subplotspec().colspan.start for ax in axes) == 3 and max(rows) == 3
@@ -264,51 +262,50 @@ def drawn_texts(plot) -> list[str]:
 def test_the_papers_spans_are_marked_only_at_three_main_layers():
     three = synthetic.tables(layers=("embedding", "3", "8", "13"), n_features=3, steps=20, n_blocks=2)["summary"]
     control = (three["layer"] == "embedding") & (three["seed"] > 0)
-    plot = spans_by_layer(three[~control], paper_spans=(16, (32, 48), 64))
+    plot = spans_by_layer(three[~control], LOOKS, paper_spans=(16, (32, 48), 64))
     assert [text for text in drawn_texts(plot) if text] == ["16", "32–48", "64"]
     assert "claims 16 at layer 3, 32 to 48 at layer 8, 64 at layer 13" in plot.alt
-    two = spans_by_layer(tables()["summary"], paper_spans=(16, (32, 48), 64))
+    two = spans_by_layer(tables()["summary"], LOOKS, paper_spans=(16, (32, 48), 64))
     assert not drawn_texts(two) and "claim" not in two.alt
 
 
 def test_a_layer_without_positional_features_says_so():
     summary = tables()["summary"]
     none = (summary["layer"] == "3") & summary["metric"].str.startswith("span_fwhm")
-    plot = spans_by_layer(summary[~none])
+    plot = spans_by_layer(summary[~none], LOOKS)
     assert drawn_texts(plot) == ["no positional\nfeature"] and "layer 3: nothing to measure" in plot.alt
     with pytest.raises(FigureError, match="no metric 'span_fwhm'"):
-        spans_by_layer(summary[summary["metric"] != "span_fwhm"])
+        spans_by_layer(summary[summary["metric"] != "span_fwhm"], LOOKS)
 
 
 def test_windows_too_short_for_the_second_test_have_one_panel():
     summary = tables()["summary"]
-    plot = positional_share(summary[~summary["metric"].str.startswith("positional_share_8")])
+    plot = positional_share(summary[~summary["metric"].str.startswith("positional_share_8")], LOOKS)
     assert len(plot.figure.axes) == 1 and "From position 8" not in plot.alt
 
 
 def test_layers_with_too_few_pairs_are_named_in_the_agreement_of_masks():
     summary = tables()["summary"]
     few = (summary["layer"] == "3") & summary["metric"].str.startswith("seed_")
-    plot = mask_agreement(summary[~few])
+    plot = mask_agreement(summary[~few], LOOKS)
     assert drawn_texts(plot) == ["too few\nshared features"]
     neither = summary["metric"].str.startswith(("seed_", "fvu_rise"))
     with pytest.raises(FigureError, match="neither pairs of seeds nor changed masks"):
-        mask_agreement(summary[~neither])
+        mask_agreement(summary[~neither], LOOKS)
 
 
 def test_profiles_are_drawn_in_the_order_of_the_leaves():
-    profiles, summary = (tables()[name] for name in ("profiles", "summary"))
-    plot = profile_clusters(profiles, summary)
+    plot = drawn("profile_clusters")
     image = np.asarray(plot.figure.axes[0].images[0].get_array())
     assert (np.diff(image.argmax(axis=1)) > 0).all()
     titles = [ax.get_title(loc="left") for ax in plot.figure.axes[:2]]
     assert titles[0].startswith("layer 3 · K = 1 · s = 0.") and titles[1].startswith("layer 8 · K = 2")
     with pytest.raises(FigureError, match="no feature of layer 3, layer 8"):
-        profile_clusters(profiles[:0], summary)
+        profile_clusters(tables()["profiles"][:0], tables()["summary"], LOOKS)
 
 
 def test_the_splice_matrix_prints_its_numbers():
-    plot = splice_matrix(tables()["splice"])
+    plot = drawn("splice_matrix")
     assert drawn_texts(plot)[:8] == ["0.40", "0.08", "0.02", "0.00", "0", "0.40", "0.08", "0.02"]
 
 
@@ -318,7 +315,7 @@ def test_probes_are_averaged_over_tasks_and_those_on_all_features_stand_at_the_r
         for task, at_k in (("a", {0: 0.9, 1: 0.5, 2: 0.7}), ("b", {0: 0.7, 1: 0.7, 2: 0.7}))
         for k, value in at_k.items()
     ]
-    plot = probing_accuracy(pd.DataFrame(rows), paper_baseline=0.5)
+    plot = probing_accuracy(pd.DataFrame(rows), LOOKS, paper_baseline=0.5)
     assert "standard: k = 1 0.60, k = 2 0.70, all 0.80" in plot.alt
     labels = plot.figure.axes[0].xaxis.get_major_formatter()
     assert labels.seq == ["1", "2", "all"]
@@ -334,11 +331,11 @@ def test_ablations_are_compared_with_the_method_of_the_same_seed_at_their_layer_
         for v, factor in (("temporallens", 1.0 + s), ("frozen_masks", 1.2 * (1 + s)))
         if layer == "8" or v == "temporallens"
     ]
-    plot = ablation_effects(pd.DataFrame(rows))
+    plot = ablation_effects(pd.DataFrame(rows), LOOKS)
     assert "frozen masks: FVU 20.0 % (20.0 to 20.0); L0 20.0 %" in plot.alt and "layer 3" not in plot.alt
     assert [ax.get_title(loc="left") for ax in plot.figure.axes] == ["FVU", "L0"]  # no gradient in this table
     with pytest.raises(FigureError, match="no ablations"):
-        ablation_effects(pd.DataFrame(rows).query("variant == 'temporallens'"))
+        ablation_effects(pd.DataFrame(rows).query("variant == 'temporallens'"), LOOKS)
 
 
 def test_a_study_without_a_table_is_told_which_figures_are_left_out_and_why(monkeypatch):
@@ -347,15 +344,15 @@ def test_a_study_without_a_table_is_told_which_figures_are_left_out_and_why(monk
             raise ConfigError(f"no table {name!r}")
         return few[name]
 
-    few = {k: t for k, t in at(("8",)).items() if k != "splice" and not k.startswith("calibration")}
+    few = {k: t for k, t in tables().items() if k != "splice" and not k.startswith("calibration")}
     names = ("per_position_l0", "splice_matrix", "calibration", "probing_accuracy")
     monkeypatch.setattr(gallery, "FIGURES", {name: FIGURES[name] for name in names})
-    plots, left_out = gallery.drawn(read, read)
+    plots, left_out = gallery.drawn(read, read, LOOKS)
     assert list(plots) == ["per_position_l0", "probing_accuracy"]
     assert list(left_out) == ["splice_matrix", "calibration"] and "no table 'splice'" in left_out["splice_matrix"]
     few.pop("positions")
     with pytest.raises(ConfigError, match="no table 'positions'"):  # what every study has is never passed over
-        gallery.drawn(read, read)
+        gallery.drawn(read, read, LOOKS)
 
 
 def test_norms_of_many_layers_are_multiples_of_each_layers_own_and_take_two_lines():

@@ -13,7 +13,7 @@ from lens.study import tables
 from lens.study.params import Study
 from paper import across, claims, paper_data
 from paper import typeset as paper
-from paper.gallery import drawn, reader
+from paper.gallery import drawn, looks_of, reader
 from paper.typeset import PaperError
 from tests.paper import synthetic
 
@@ -42,7 +42,7 @@ def make(**changes) -> Study:
 
 
 def draw(study: Study) -> None:
-    for name, plot in drawn(reader(study), reader(study, over_depth=True))[0].items():
+    for name, plot in drawn(reader(study), reader(study, over_depth=True), looks_of(study))[0].items():
         save(plot, study.results / "figures", name)
 
 
