@@ -6,22 +6,21 @@ import ast
 import contextlib
 import functools
 import hashlib
-import importlib.util
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, cast
 
 import datasets
 import numpy as np
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from lens.activations import plays
+from lens.activations import packages, plays
 
 NAMES = ("tiny-shakespeare", "shakespeare-held-out", "pandas-docs")
 _LONG_LINE = 25  # characters; shorter lines ("My lord!", a speaker's name) recur in unrelated texts
-_PLAIN = {"add_special_tokens": False, "split_special_tokens": True, "verbose": False}
+_PLAIN: dict[str, Any] = {"add_special_tokens": False, "split_special_tokens": True, "verbose": False}
 
 
 @dataclass(frozen=True)
@@ -198,7 +197,8 @@ def tokenise(dataset: datasets.Dataset, tokenizer: PreTrainedTokenizerBase) -> d
 @functools.lru_cache(maxsize=1)
 def _identity(tokenizer: PreTrainedTokenizerBase) -> str:
     """sha256 of the whole tokenizer: a second or two for a vocabulary of 262,144."""
-    return hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
+    backend = cast(PreTrainedTokenizerFast, tokenizer).backend_tokenizer
+    return hashlib.sha256(backend.to_str().encode()).hexdigest()
 
 
 def _encode(rows: dict[str, list], tokenizer: PreTrainedTokenizerBase) -> dict[str, list]:
@@ -264,7 +264,7 @@ def _long_lines(text: str) -> list[str]:
 def _pandas_docs() -> datasets.Dataset:
     """Docstrings of pandas, a document per module: technical prose of a version that the lock fixes, as the help of
     Python itself, which changes with every patch release, is not."""
-    root = Path(importlib.util.find_spec("pandas").origin).parent
+    root = packages.folder("pandas", "`pandas-docs` is read from pandas: pip install pandas")
     modules = sorted(path.relative_to(root) for path in root.rglob("*.py"))
     texts = {path.with_suffix("").as_posix(): _docstrings(root / path) for path in modules if "tests" not in path.parts}
     rows = {name: text for name, text in texts.items() if text}

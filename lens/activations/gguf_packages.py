@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib.util
 import json
 import os
 import shutil
@@ -18,6 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 from transformers.utils import logging
 
 from lens import checkout
+from lens.activations import packages
 
 
 def prepared() -> Path:
@@ -115,10 +115,7 @@ def _dequantise(name: str, recipe: Recipe, folder: Path) -> None:
 
 
 def _part(name: str, package: str, file: str, expected: str, install: str) -> bytes:
-    spec = importlib.util.find_spec(package)
-    if spec is None:
-        raise ModuleNotFoundError(f"language model {name!r} needs the package {package}: {install}")
-    path = Path(spec.origin).parent / file
+    path = packages.folder(package, f"language model {name!r} needs the package {package}: {install}") / file
     if not path.exists():
         raise ValueError(f"{path} is missing from the package {package}; install it again: {install}")
     check_sha256(path, expected, f"install its package again: {install} --force-reinstall")

@@ -55,7 +55,7 @@ def play_labels(
     table = pd.DataFrame(index=range(n), columns=TABLE, dtype=object)
     speaker_tag = np.zeros((n, T), bool)
     for d in np.unique(document):
-        play, rows = documents[d], np.flatnonzero(document == d)
+        play, rows = documents[int(d)], np.flatnonzero(document == d)
         texts = datasets.Dataset.from_list([plays.document(play)])
         ids = corpus.tokenise(texts, tokenizer)[0]["tokens"]
         places = start[rows, None] + np.arange(n_text)

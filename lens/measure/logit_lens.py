@@ -43,7 +43,7 @@ def logit_lens(model: LanguageModel, directions: Tensor, n: int = 8) -> LogitLen
     stand_ins = torch.zeros(1, len(rows), dtype=torch.long)
     hidden = model.spliced(stand_ins, model.n_layers - 1, lambda _: rows[None].to(model.device))[0]
     # In fp32: in bf16, neighbours among the first tokens would tie.
-    head = model.model.get_output_embeddings().weight.float()
+    head = model.head.weight.float()
     parts = [_ends(linear(chunk.float(), head), n) for chunk in hidden.split(CHUNK)]
     return LogitLens(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
