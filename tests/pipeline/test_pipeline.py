@@ -138,3 +138,19 @@ def test_every_study_is_a_pipeline_of_its_own():
         assert link.is_symlink() and link.resolve() == checkout.root() / "dvc.yaml"
         assert f"study: {name}\n" in text and f"params_file: studies/{name}/params.yaml" in text
         assert "root: ../..\n" in text
+
+
+def test_a_lock_of_an_older_pipeline_is_carried_over_without_artifacts(clone):
+    script, lock = (sys.executable, "scripts/carry_locks.py", "smoke"), clone.root / "studies" / "smoke" / "dvc.lock"
+    new = lock.read_bytes()
+    clone.edit(str(lock), "      lens/versions.yaml:\n        extract: 1\n", "")
+    clone.edit(str(lock), "        windows.seed: 0\n", "        windows.seed: 0\n        windows.starts: random\n")
+    clone.edit(str(lock), "          expansion: 1\n", "          expansion: 1\n          preset: paper\n")
+    clone.edit(str(lock), "stages:\n", "stages:\n  digests:\n    cmd: gone\n")
+    assert "smoke: carried over; 0 small results" in clone.run(*script)
+    assert lock.read_bytes() == new
+    clone.edit(PARAMS, "steps: 60", "steps: 61")
+    refused = clone.run(*script, rc=1)
+    assert "train@1: training.steps was 60, and is 61" in refused and "extract" not in refused
+    assert lock.read_bytes() == new
+    clone.restore()

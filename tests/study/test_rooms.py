@@ -1,0 +1,99 @@
+"""The plan of the house: rooms that import one way, none too large, a library that knows no paper and no variant."""
+
+import ast
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from lens import checkout
+
+ROOMS = ["activations", "dictionaries", "training", "measure", "profiling", "figures", "explorer", "study"]  # upwards
+BELOW = {"errors", "checkout", "versions", "_names", "cli", "__init__", "__main__"}  # single files
+FILES = sorted((checkout.root() / "lens").rglob("*.py"))
+NOT_VARIANTS = {"temporallens"}  # the name of the package and of its format, too
+
+
+def room(path: Path) -> str:
+    return path.relative_to(checkout.root() / "lens").parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> set[str]:
+    """Names of the modules that a file imports, also inside functions."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: a relative import"
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def at_import(node: ast.AST):
+    """What of a file runs when it is imported: not the bodies of functions, but their defaults and decorators."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            yield from (part for root in (*child.args.defaults, *child.decorator_list) for part in ast.walk(root))
+        elif not isinstance(child, ast.Lambda):
+            yield child
+            yield from at_import(child)
+
+
+def test_every_file_is_in_a_known_room():
+    assert {room(path) for path in FILES} <= {*ROOMS, *BELOW}
+
+
+@pytest.mark.parametrize("name", ROOMS)
+def test_rooms_import_only_what_lies_below(name):
+    allowed = {*ROOMS[: ROOMS.index(name) + 1], "errors", "checkout", "versions"}
+    wrong = [
+        f"{path.relative_to(checkout.root())}: {module}"
+        for path in FILES
+        if room(path) == name
+        for module in imports(path)
+        if module.startswith("lens.") and module.split(".")[1] not in allowed
+    ]
+    assert not wrong
+
+
+def test_no_room_is_above_a_quarter_of_the_library():
+    lines = dict.fromkeys({room(path) for path in FILES}, 0)
+    for path in FILES:
+        lines[room(path)] += len(path.read_text(encoding="utf-8").splitlines())
+    assert max(lines.values()) <= sum(lines.values()) / 4, lines
+
+
+def test_the_library_does_not_know_the_paper():
+    assert not [path for path in FILES if any(name.split(".")[0] == "paper" for name in imports(path))]
+
+
+def test_no_file_of_the_library_spells_the_name_of_a_variant():
+    recipes = YAML(typ="safe").load((checkout.root() / "paper" / "recipes.yaml").read_text(encoding="utf-8"))
+    names = recipes.keys() - NOT_VARIANTS
+    wrong = [
+        f"{path.relative_to(checkout.root())}, line {node.lineno}: {node.value!r}"
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and node.value in names
+    ]
+    assert names and not wrong
+
+
+def test_nothing_looks_for_a_checkout_when_it_is_imported():
+    wrong = [
+        f"{path.relative_to(checkout.root())}, line {node.lineno}"
+        for path in FILES
+        for node in at_import(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in {"checkout.root", "root", "checkout.inside"}
+    ]
+    assert not wrong
+
+
+def test_every_public_name_exists():
+    import lens
+
+    for name in lens.__all__:
+        assert getattr(lens, name).__module__.startswith("lens.")
+    with pytest.raises(AttributeError, match="has no 'train_layr'"):
+        lens.train_layr  # noqa: B018
