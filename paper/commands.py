@@ -13,6 +13,9 @@ def register(command: Callable) -> None:
     """Add the commands with `lens.cli`'s own function."""
     command("claims", _claims, "decide every claim from the tables and write claims.json")
     command("paper", _paper, "typeset the paper from claims.json, tables and figures")
+    sub = command("trace", _trace, "show where a verdict, or a number of README, comes from", study=False)
+    sub.add_argument("what", help="a claim's id, such as C20, or a number as README shows it, such as '3.1 %%'")
+    sub.add_argument("--study", default="full", help="the study whose verdict it is (default: full)")
     command("readme", _readme, "renew README.md: the claims table from a study, the table across models from all")
     command("docs", _docs, "write docs/lens.html, the page of the public API", study=False)
 
@@ -27,6 +30,12 @@ def _paper(arguments: argparse.Namespace) -> None:
     from paper import typeset as paper
 
     paper.build(Study.load(arguments.study))
+
+
+def _trace(arguments: argparse.Namespace) -> None:
+    from paper.trace import trace
+
+    print(trace(Study.load(arguments.study), arguments.what))
 
 
 def _readme(arguments: argparse.Namespace) -> None:

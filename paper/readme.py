@@ -62,11 +62,11 @@ def render(document: dict) -> str:
     return "\n".join(lines)
 
 
-def estimate_text(claim: dict) -> str:
-    """The deciding reading of a claim as `estimate [low, high]`; empty where nothing was measured."""
-    if not claim["readings"]:
+def estimate_text(claim: dict, reading: dict | None = None) -> str:
+    """A reading of a claim, by default the one that decides, as `estimate [low, high]`; empty where there is none."""
+    if not (reading or claim["readings"]):
         return ""
-    first = claim["readings"][0]
+    first = reading or claim["readings"][0]
     text = _number(first["estimate"])
     if claim["rule"]["kind"] == "tolerance":
         return f"off by {text}"

@@ -4,7 +4,7 @@
 later change of any of them needs an entry in `amendments` with a date, the claims, the reason and the digest after it.
 The digest of the claims as they stand:
 
-    python -c 'from lens.report import registry; print(registry.digest(registry.read()["claims"]))'
+    python -c 'from paper import registry; print(registry.digest(registry.read()["claims"]))'
 """
 
 from __future__ import annotations

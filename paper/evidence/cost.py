@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 from scipy.stats import linregress
 
-from lens import checkout
 from lens.measure.stats import interval, seed_component
 from paper.evidence.measured import Measured, Missing
 from paper.evidence.readings import Evidence, Reading, attempt, exact
 
-TIMES = checkout.root() / "results" / "benchmarks" / "cost.json"
 PAPER_LENGTH = 128
 
 
 def linear_in_length(data: Measured) -> Evidence:
     """C21: slope of log seconds per training step on log T, one per repetition; the masks' parameters beside it."""
-    times, beyond = _times(), "temporallens - standard"
+    times, beyond = _times(data), "temporallens - standard"
 
     def difference() -> Reading:
         return _over_repetitions(times, beyond, _slopes(times, "temporallens") - _slopes(times, "standard"))
@@ -39,13 +35,13 @@ def linear_in_length(data: Measured) -> Evidence:
 
 def overhead(data: Measured) -> Evidence:
     """C22: seconds per training step with masks and weights over those without, minus 1, at T = 128."""
-    return Evidence((_overhead(_times()),))
+    return Evidence((_overhead(_times(data)),))
 
 
 def cited_efficiency(data: Measured) -> Evidence:
     """C30: as C22; the cited method trains several dictionaries and is dearer than one, so there is nothing to keep."""
     return Evidence(
-        (attempt("wall time", lambda: _overhead(_times())),),
+        (attempt("wall time", lambda: _overhead(_times(data))),),
         untestable="the method cited trains several dictionaries in parallel with a shared penalty; it claims no lower "
         "cost that could be maintained. The reading is the overhead over one standard dictionary",
     )
@@ -73,10 +69,8 @@ def _overhead(times: dict) -> Reading:
     return Reading("wall time", found, "growth", detail=_where(times, len(logs)))
 
 
-def _times() -> dict:
-    if not TIMES.is_file():
-        raise Missing("no timings on record: run `make bench`")
-    return json.loads(TIMES.read_text(encoding="utf-8"))
+def _times(data: Measured) -> dict:
+    return data.benchmark("cost", made="make bench")
 
 
 def _seconds(times: dict, variant: str, T: int) -> np.ndarray:

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from lens import checkout
 from lens.activations.layers import EMBEDDING
+from lens.errors import suggest
 from lens.study import tables
 from lens.study.params import Study
 
 TABLES = ("positions", "summary", "blocks", "history")
 OPTIONAL = ("probing", "decoding", "tests")  # of stages that an older or a partial run may lack
-METHOD = "temporallens"
+METHOD, BASELINE, NULL = "temporallens", "standard", "shuffled_positions"
+ROLES = {METHOD: "method", BASELINE: "baseline", NULL: "null"}
+"""The paper's words for the roles of a study's variants; tables are read in these, whatever a study calls them."""
 INPUT = "activations"
 INPUT_SEED = -1
 POSITION_ADDED = {"all-minilm-l6-v2"}
@@ -26,15 +32,29 @@ class Missing(LookupError):
     """The study does not hold what a claim needs; the message says what."""
 
 
+class Read(NamedTuple):
+    """Rows that a claim was judged by; a variant or metric of none stands for all."""
+
+    table: str
+    variant: str | None
+    metric: str | None
+    layers: tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class Measured:
-    """A study's tables, and the layers, seeds and window length they have to cover."""
+    """A study's tables, and the layers, seeds and window length they have to cover.
+
+    Attributes:
+        reads: what was read so far, from here and from every view of the same study (`at`, `ablated`, ...).
+    """
 
     layers: tuple[str, ...]
     seeds: tuple[int, ...]
     length: int
     tables: dict[str, pd.DataFrame]
     study: Study
+    reads: list[Read] = field(default_factory=list, compare=False)
 
     @classmethod
     def load(cls, study: Study) -> Measured:
@@ -46,7 +66,9 @@ class Measured:
             ConfigError: see `lens.study.tables.read`; only tables of `OPTIONAL` may be missing.
         """
         there = [name for name in OPTIONAL if any(study.results.glob(f"tables/*/layer_*/{name}.csv"))]
-        found = {name: tables.read(study, name) for name in (*TABLES, *there)}
+        words = {getattr(study.roles, role): word for word, role in ROLES.items()}
+        others = {word: f"{word}, without a role" for word in ROLES if word not in words}
+        found = {name: tables.read(study, name).replace({"variant": others | words}) for name in (*TABLES, *there)}
         return cls(tuple(map(str, study.main)), study.seeds, study.windows.length, found, study)
 
     @property
@@ -94,6 +116,7 @@ class Measured:
         """
         if name not in self.tables:
             raise Missing(f"the study has no table {name!r}")
+        self.reads.append(Read(name, None, None, self.layers))
         table = self.tables[name]
         table = table[table["layer"].isin(self.layers)]
         if table.empty:
@@ -117,11 +140,11 @@ class Measured:
 
     def curve(self, variant: str, metric: str, positions: range) -> np.ndarray:
         """Values of a metric at `positions`, `[L, S, len(positions)]`; one seed for the activations."""
-        return self._array(self.tables["positions"], variant, metric, {"position": list(positions)})
+        return self._array("positions", variant, metric, {"position": list(positions)})
 
     def value(self, variant: str, metric: str) -> np.ndarray:
         """Values of a summary metric over text positions, `[L, S]`."""
-        return self._array(self._text_summary, variant, metric, {})
+        return self._array("summary", variant, metric, {})
 
     def has(self, variant: str, metric: str) -> bool:
         """Whether `value` would find it."""
@@ -131,15 +154,11 @@ class Measured:
             return False
         return True
 
-    @property
-    def _text_summary(self) -> pd.DataFrame:
-        summary = self.tables["summary"]
-        return summary[summary["positions"] == "text"]
-
     def invariant(self, metric: str) -> dict[str, np.ndarray]:
         """Values of a property recorded in training, by variant, over all its runs (ablations as well)."""
         summary = self.tables["summary"]
         rows = summary[summary["metric"] == metric]
+        self.reads.append(Read("summary", None, metric, tuple(rows["layer"].unique())))
         if METHOD not in set(rows["variant"]):
             raise Missing(f"no {metric!r} of variant {METHOD!r}")
         return {str(variant): group.to_numpy(float) for variant, group in rows.groupby("variant")["value"]}
@@ -156,7 +175,7 @@ class Measured:
         if covered != list(positions):
             raise Missing(f"the position buckets do not add up to {_words(positions)}")
         axes = {"block": sorted(blocks["block"].unique(), key=str), "bucket": buckets}
-        sums, counts = (self._array(blocks, variant, metric, axes, column).sum(axis=-1) for column in ("value", "n"))
+        sums, counts = (self._array("blocks", variant, metric, axes, column).sum(axis=-1) for column in ("value", "n"))
         return sums, counts
 
     def late_history(self, variant: str, metric: str) -> np.ndarray:
@@ -164,21 +183,46 @@ class Measured:
         history = self.tables["history"]
         steps = np.sort(history.loc[history["variant"] == variant, "step"].unique())
         late = steps[steps >= steps[-1] / 2] if len(steps) else steps
-        return self._array(history, variant, metric, {"step": list(late)})
+        return self._array("history", variant, metric, {"step": list(late)})
 
-    def _array(
-        self, table: pd.DataFrame, variant: str, metric: str, axes: dict[str, list], column: str = "value"
-    ) -> np.ndarray:
-        """`column` of a variant and metric as an array `[L, S, *axes]`, complete or not at all."""
+    def _array(self, name: str, variant: str, metric: str, axes: dict[str, list], column: str = "value") -> np.ndarray:
+        """`column` of a variant and metric of a table as an array `[L, S, *axes]`, complete or not at all."""
+        self.reads.append(Read(name, variant, metric, self.layers))
+        table = self.tables[name]
+        if name == "summary":
+            table = table[table["positions"] == "text"]
         rows = table[(table["variant"] == variant) & (table["metric"] == metric)]
         if rows.empty:
-            raise Missing(f"no {metric!r} of variant {variant!r}")
+            raise Missing(self._without(variant, metric))
         keys = {
             "layer": list(self.layers),
             "seed": [INPUT_SEED] if variant == INPUT else list(self.seeds),
             **axes,
         }
         return complete(rows, keys, f"{metric!r} of variant {variant!r}", column)
+
+    def _without(self, variant: str, metric: str) -> str:
+        """Why there is nothing of a variant."""
+        if variant in ROLES and getattr(self.study.roles, ROLES[variant]) is None:
+            return f"no variant is the study's {ROLES[variant]}: name one under `roles` among its parameters"
+        known = (*self.study.variants, *self.study.ablations.variants)
+        if variant in ROLES or variant in tables.OTHERS or variant in known:
+            return f"no {metric!r} of variant {variant!r}"
+        return (
+            f"{variant!r} is not among the variants and ablations of study {self.study.name!r}{suggest(variant, known)}"
+        )
+
+    def benchmark(self, name: str, made: str) -> dict:
+        """What a benchmark recorded in `results/benchmarks/<name>.json`.
+
+        Raises:
+            Missing: it was not run; the message says how it is `made`.
+        """
+        self.reads.append(Read(f"benchmarks/{name}.json", None, None, ()))
+        path = checkout.root() / "results" / "benchmarks" / f"{name}.json"
+        if not path.is_file():
+            raise Missing(f"results/benchmarks/{name}.json is not there: run `{made}`")
+        return json.loads(path.read_text(encoding="utf-8"))
 
 
 def complete(rows: pd.DataFrame, keys: dict[str, list], what: str, column: str = "value") -> np.ndarray:

@@ -1,4 +1,4 @@
-"""C31, C32: does a t test over sequences say the same as an interval over seeds and texts, and is the code there?"""
+"""C31, C32: does a t test over sequences say the same as an interval over seeds and texts, and does the code work?"""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import dataclasses
 
 import pandas as pd
 
-from lens import checkout
 from paper.evidence.early_late import against, early_against_late
 from paper.evidence.measured import Measured, Missing
 from paper.evidence.readings import Evidence, beyond, exact, measure, truth
@@ -49,9 +48,11 @@ def _outcome(data: Measured, layer: str, variant: str, comparison: str, rows: pd
 
 
 def package(data: Measured) -> Evidence:
-    """C32: is there a package with tests and figures? Whether the tests pass is for `make test` to say."""
-    tests, figures = (len(list(checkout.root().glob(there))) for there in ("tests/**/test_*.py", "lens/figures/*.py"))
+    """C32: does the package work where it is installed, outside the checkout: built, imported, fitted, profiled?"""
+    steps = {"wheel": "wheel_builds", "imports": "imports", "fit": "fits", "profile": "profiles"}
+    done = data.benchmark("install", made="python -m benchmarks.install")
+    works = [step for step in steps if done[step]]
     return Evidence(
-        (exact("files of tests", tests), exact("modules of figures", figures)),
-        measures={"tests_there": truth(tests > 0), "figures_there": truth(figures > 0)},
+        (exact("steps that work where it is installed", len(works), f"{', '.join(works) or 'none'} of {len(steps)}"),),
+        measures={name: truth(step in works) for step, name in steps.items()},
     )

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from lens.study.params import Ablations, Study
+from lens.study.tables import OTHERS
 from paper import claims
 from paper.evidence.measured import Measured
 from paper.registry import load_registry
@@ -29,9 +30,10 @@ COLUMNS = {
 def planted(rows: dict, layers=("3", "8"), seeds=SEEDS, *, embedding=False, ablated=True, **study) -> Measured:
     """Tables from rows, of a study with these layers and seeds; its ablations are at all of these layers."""
     at = tuple(map(int, layers))
+    parts = {row[3] for found in rows.values() for row in found} - {*MAIN, *OTHERS}
     study = {
         "layers": (*(["embedding"] if embedding else []), *at), "main_layers": at, "seeds": seeds, "control_seeds": (),
-        "ablations": Ablations(at if ablated else ()), **study,
+        "ablations": Ablations(at, tuple(sorted(parts))) if ablated else Ablations(), **study,
     }  # fmt: skip
     tables = {name: pd.DataFrame(found, columns=COLUMNS[name]) for name, found in rows.items()}
     needed = {name: pd.DataFrame(columns=COLUMNS[name]) for name in ("positions", "summary", "blocks", "history")}

@@ -43,7 +43,7 @@ def everything() -> Measured:
             "positions": l0, "summary": [*summary(values, THREE, SEEDS), *summary(features, SIX, SEEDS)],
             "probing": list(_probing()), "decoding": list(_decoding()), "tests": list(_tests()),
         },
-        SIX, SEEDS, embedding=True, main_layers=main, ablations=Ablations(main),
+        SIX, SEEDS, embedding=True, main_layers=main, ablations=Ablations(main, ABLATED),
     )  # fmt: skip
     tables = {name: pd.concat([base.tables[name], more.tables[name]]) for name in ("positions", "summary")}
     tables |= {"blocks": base.tables["blocks"], "history": base.tables["history"]}

@@ -1,12 +1,11 @@
 """Every claim on tables that hold something for all of them, and on tables with a part taken away."""
 
 import dataclasses
-import json
 
 import pytest
 
 from paper import claims
-from paper.evidence import cost, difficulty, early_late, position
+from paper.evidence import difficulty, early_late, position
 from paper.evidence.measures import MEASURES
 from paper.verdicts import WORDS
 from tests.paper.planted import REGISTRY, without
@@ -18,12 +17,12 @@ SLOW = {"C01", "C02", "C09a", "C09b", "C37"}  # bootstraps; what they do without
 
 
 @pytest.fixture(autouse=True)
-def quick(tmp_path, monkeypatch):
-    """Few bootstrap samples, and timings of a benchmark."""
+def quick(record, monkeypatch):
+    """Few bootstrap samples, and what benchmarks recorded."""
     for module in (early_late, difficulty, position):
         monkeypatch.setattr(module, "DRAWS", 20)
-    monkeypatch.setattr(cost, "TIMES", tmp_path / "cost.json")
-    cost.TIMES.write_text(json.dumps(timings()))
+    record("cost", timings())
+    record("install", dict.fromkeys(("wheel", "imports", "fit", "profile"), True))
 
 
 @pytest.fixture(scope="module")

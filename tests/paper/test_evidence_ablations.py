@@ -33,8 +33,12 @@ def test_the_part_of_the_early_advantage_that_weights_cause(uniform, word):
     assert reading(entry, "raw error, uniform_weights", "context")["estimate"] == pytest.approx(uniform, abs=0.005)
 
 
-def test_without_uniform_weights_there_is_no_difference():
-    assert judged(plant(), "C02")["reason"] == "no 'mse' of variant 'uniform_weights'"
+def test_a_claim_about_a_variant_that_the_study_has_not_says_so():
+    entry = judged(plant(), "C02")
+    assert (entry["verdict"], entry["reason"]) == (
+        "not measured in this study",
+        "'uniform_weights' is not among the variants and ablations of study 'quick'",
+    )
 
 
 # C11

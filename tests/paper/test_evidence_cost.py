@@ -1,12 +1,10 @@
 """C21, C22, C30: cost from timings of known slope and overhead."""
 
-import json
-
 import numpy as np
 import pytest
 
 from benchmarks.cost import Cost
-from paper.evidence import cost
+from lens import checkout
 from tests.paper.planted import judged, made, reading
 
 LENGTHS = (32, 64, 128, 256, 512)
@@ -14,9 +12,8 @@ ANY_STUDY = made({})
 
 
 @pytest.fixture
-def timed(tmp_path, monkeypatch):
+def timed(record):
     """Write timings: seconds that grow as T^slope, and `overhead` more with masks; a little different each time."""
-    monkeypatch.setattr(cost, "TIMES", tmp_path / "cost.json")
 
     def write(slope=1.0, overhead=0.05, standard_slope=None, repetitions=5, change=lambda times: None):
         rng, seconds = np.random.default_rng(0), {}
@@ -30,7 +27,7 @@ def timed(tmp_path, monkeypatch):
         parameters = {str(T): {"masks": T * 640, "all": 820_480 + T * 640} for T in LENGTHS}
         times = {"lengths": list(LENGTHS), "seconds": seconds, "machine": "a machine", "parameters": parameters}
         change(times)
-        cost.TIMES.write_text(json.dumps(times))
+        record("cost", times)
 
     return write
 
@@ -47,10 +44,9 @@ def test_cost_by_length(timed, slope, word):
     assert first["detail"] == "interval over 5 repetitions on a machine"
 
 
-def test_what_the_benchmark_writes_is_what_is_read(timed):
+def test_what_the_benchmark_writes_is_what_is_read(record):
     found = Cost({v: {T: [0.001 * T, 0.0011 * T] for T in LENGTHS} for v in ("temporallens", "standard")})
-    cost.TIMES.write_text(json.dumps({"machine": "a machine", **found.as_json()}))
-    assert Cost.from_json(json.loads(cost.TIMES.read_text())) == found
+    record("cost", {"machine": "a machine", **found.as_json()})
     assert judged(ANY_STUDY, "C21")["readings"][0]["estimate"] == pytest.approx(1)
     assert judged(ANY_STUDY, "C22")["readings"][0]["estimate"] == pytest.approx(0, abs=1e-9)
     share = reading(judged(ANY_STUDY, "C21"), "masks' share of all parameters, T = 128", "context")
@@ -79,7 +75,7 @@ def test_cited_efficiency_is_never_judged(timed):
     entry = judged(ANY_STUDY, "C30")  # nothing timed
     assert (entry["verdict"], entry["readings"][0]["detail"]) == (
         "not testable here",
-        "no timings on record: run `make bench`",
+        "results/benchmarks/cost.json is not there: run `make bench`",
     )
     timed()
     entry = judged(ANY_STUDY, "C30")
@@ -92,11 +88,11 @@ def test_timings_that_are_missing_are_named(timed):
         entry = judged(ANY_STUDY, claim)
         assert (entry["verdict"], entry["reason"]) == (
             "not measured in this study",
-            "no timings on record: run `make bench`",
+            "results/benchmarks/cost.json is not there: run `make bench`",
         )
         timed(change=lambda times: times["seconds"]["temporallens"].pop("128"))
         assert judged(ANY_STUDY, claim)["reason"].startswith("no timings of 'temporallens' at 128 positions")
-        cost.TIMES.unlink()
+        (checkout.root() / "results" / "benchmarks" / "cost.json").unlink()
     timed(change=lambda times: times.update(lengths=[128]))
     assert judged(ANY_STUDY, "C21")["reason"] == "timings at 1 length(s): a slope needs two"
 

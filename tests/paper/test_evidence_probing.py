@@ -11,6 +11,7 @@ from tests.paper.planted import COLUMNS, MAIN, SEEDS, judged, made, plant, plant
 
 METHOD, STANDARD = "temporallens", "standard"
 LAYERS, TASKS, KS = ("3", "8"), ("act", "genre"), (1, 2, 5, 10, 20, 50)
+ANY_STUDY = made({})
 FIXED = ("language_model", "zero_dictionary", "random_dictionary")
 
 
@@ -179,9 +180,17 @@ def test_comparisons_need_errors_by_document():
 # C32
 
 
-def test_a_package_with_tests_and_figures_is_there():
-    entry = judged(made({}), "C32")
-    assert (entry["verdict"], entry["reason"]) == ("reproduced", "tests there: yes; figures there: yes")
+@pytest.mark.parametrize(
+    ("broken", "word"), [((), "reproduced"), (("fit", "profile"), "partly"), (("imports",), "not reproduced")]
+)
+def test_a_package_is_judged_by_installing_and_using_it(record, broken, word):
+    record("install", {step: step not in broken for step in ("wheel", "imports", "fit", "profile")})
+    entry = judged(ANY_STUDY, "C32")
+    assert (entry["verdict"], entry["readings"][0]["estimate"]) == (word, 4 - len(broken))
+
+
+def test_a_package_that_was_not_tried_is_not_judged(record):
+    assert judged(ANY_STUDY, "C32")["reason"].endswith("install.json is not there: run `python -m benchmarks.install`")
 
 
 # C33

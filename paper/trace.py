@@ -1,0 +1,167 @@
+"""From a verdict back to where it comes from: claim, rule, evidence, the rows read, and the code that wrote them."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import inspect
+import json
+import os
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+from lens import checkout
+from lens.errors import ConfigError, suggest
+from lens.study.params import Study
+from paper.claims import evidence_files
+from paper.evidence.measured import Measured, Missing, Read
+from paper.evidence.measures import MEASURES
+from paper.readme import estimate_text
+from paper.registry import load_registry
+
+ROOMS = ("lens/training", "lens/measure", "lens/profiling", "lens/study", "benchmarks")
+"""where tables are written"""
+
+
+def trace(study: Study, what: str) -> str:
+    """The chain behind a claim, as text; of anything else than a claim's id, behind the claims that README tells it of.
+
+    Raises:
+        ConfigError: there is no such claim, and README does not say it either.
+    """
+    registry = {claim["id"]: claim for claim in load_registry()}
+    if what in registry:
+        return "\n".join(_chain(study, registry[what]))
+    readme = (checkout.root() / "README.md").read_text(encoding="utf-8").splitlines()
+    said = [(i, line) for i, line in enumerate(readme, start=1) if what in line]
+    if not said:
+        raise ConfigError(f"{what!r} is no claim{suggest(what, registry)} and does not stand in README.md")
+    lines = [f"README.md:{i}  {_around(line, what)}" for i, line in said]
+    named = dict.fromkeys(name for _, line in said for name in re.findall(r"\bC\d\d[ab]?\b", line) if name in registry)
+    return "\n".join([*lines, *(line for name in named for line in ("", *_chain(study, registry[name])))])
+
+
+def _chain(study: Study, claim: dict) -> Iterator[str]:
+    document = json.loads((study.results / "claims.json").read_text(encoding="utf-8"))
+    judged = next(c for c in document["claims"] if c["id"] == claim["id"])
+    yield f"{claim['id']}  {claim['title']}"
+    yield from _part("the paper", f'"{claim["quote"]}" ({claim["where"]})')
+    yield from _part("quantity", claim["quantity"])
+    yield from _part(
+        "rule", json.dumps(claim["rule"]), f"paper/claims.yaml:{_lines('paper/claims.yaml', 'id: ' + claim['id'])[0]}"
+    )
+    due = f"; due to the method: {judged['attributable']}" if judged["attributable"] != "not applicable" else ""
+    yield from _part("verdict", f"{judged['verdict']}{due}, in study {study.name}", judged["reason"] or "")
+    readings = judged["readings"] + judged["controls"]
+    yield from _part("numbers", *(f"{r['name']}: {estimate_text(judged, r)}" for r in readings))
+    function = MEASURES[claim["id"]]
+    yield from _part("evidence", _place(function))
+    yield from _part("read", *_rows(study, reads(study, claim["id"])))
+    files = evidence_files(study, judged["evidence"])
+    yield from _part("notebook", *_at_hand(study, files["notebook_file"]))
+    yield from _part("figure", *_at_hand(study, files["figure_file"]))
+    readme = (checkout.root() / "README.md").read_text(encoding="utf-8").splitlines()
+    told = [f"README.md:{i}  {_around(readme[i - 1], claim['id'])}" for i in _lines("README.md", claim["id"])]
+    yield from _part("told in", *told, f"paper/paper.typ:{_lines('paper/paper.typ', claim['id'])}")
+
+
+def _part(name: str, *lines: str) -> Iterator[str]:
+    for i, line in enumerate(filter(None, lines)):
+        yield f"  {name if i == 0 else '':<10}{line}"
+
+
+def reads(study: Study, claim: str) -> list[Read]:
+    """What a claim's evidence reads, found by measuring it again.
+
+    Raises:
+        ConfigError: the tables of the study are not at hand.
+    """
+    data = Measured.load(study)
+    with contextlib.suppress(Missing):  # what was read until then is what is there
+        MEASURES[claim](data)
+    return list(dict.fromkeys(data.reads))
+
+
+def _rows(study: Study, found: list[Read]) -> Iterator[str]:
+    """A line for each table and metric that was read: of which variants and layers, and who wrote it."""
+    grouped: dict[tuple, list[Read]] = {}
+    for read in found:
+        grouped.setdefault((read.table, read.metric), []).append(read)
+    for (table, metric), group in grouped.items():
+        variants = ", ".join(dict.fromkeys(read.variant for read in group if read.variant)) or "every variant"
+        layers = ", ".join(dict.fromkeys(layer for read in group for layer in read.layers))
+        if not layers:
+            yield from _at_hand(study, f"../{table}")
+            continue
+        written = "; ".join(writers(metric or table))
+        yield f"{table}: {metric or 'every row'} of {variants}, layers {layers}; written by {written}".rstrip()
+    layers = dict.fromkeys((read.table, layer) for read in found for layer in read.layers)
+    root = study.results
+    for table, layer in layers:
+        for path in sorted(root.glob(f"tables/*/layer_{layer}/{table}.csv")):
+            yield from _at_hand(study, str(path.relative_to(root)))
+
+
+def _at_hand(study: Study, path: str | None) -> list[str]:
+    """A file of a study's results, and if it is not in this checkout, the commit that holds it."""
+    if path is None:
+        return ["none"]
+    file = Path(os.path.normpath(study.results / path))
+    name = file.relative_to(checkout.root()).as_posix()
+    return [name] if file.exists() else [f"{name}, not in this checkout{_left(name)}"]
+
+
+def _left(name: str) -> str:
+    """How to see a result that left git: results/README.md names the commit that holds it."""
+    page = checkout.root() / "results" / "README.md"
+    commit = page.is_file() and re.search(r"\b[0-9a-f]{7,40}\b", page.read_text(encoding="utf-8"))
+    return f": git show {commit[0]}:{name}" if commit else ""
+
+
+def writers(name: str) -> list[str]:
+    """Functions that name a metric or a table, in the rooms where tables are written; the most literal ones."""
+    best = max((literal for literal, _ in _named(name)), default=0)
+    return list(dict.fromkeys(place for literal, place in _named(name) if literal == best))
+
+
+def _named(name: str) -> Iterator[tuple[int, str]]:
+    """(letters of the name that are spelt out, place) of every function that has a string that makes this name."""
+    for pattern, literal, place in _strings():
+        if re.fullmatch(pattern, name):
+            yield literal, place
+
+
+@cache
+def _strings() -> list[tuple[str, int, str]]:
+    """(pattern, number of its letters that are spelt out, place) of each string in a function of `ROOMS`."""
+    found = []
+    for path in sorted(path for room in ROOMS for path in (checkout.root() / room).glob("*.py")):
+        name = path.relative_to(checkout.root()).as_posix()
+        for function in ast.parse(path.read_text(encoding="utf-8")).body:
+            for node in ast.walk(function) if isinstance(function, ast.FunctionDef | ast.ClassDef) else ():
+                parts = node.values if isinstance(node, ast.JoinedStr) else [node]
+                spelt = [p.value if isinstance(p, ast.Constant) and isinstance(p.value, str) else None for p in parts]
+                if any(spelt):
+                    pattern = "".join(r"\w+" if part is None else re.escape(part) for part in spelt)
+                    found.append((pattern, sum(map(len, filter(None, spelt))), f"{name}:{node.lineno} {function.name}"))
+    return found
+
+
+def _place(function) -> str:
+    """file:line name of a function."""
+    path = Path(inspect.getsourcefile(function)).relative_to(checkout.root()).as_posix()
+    return f"{path}:{inspect.getsourcelines(function)[1]} {function.__name__}"
+
+
+def _around(line: str, words: str, before: int = 160, after: int = 60) -> str:
+    """The part of a line where these words stand."""
+    at = line.index(words)
+    return ("… " if at > before else "") + line[max(0, at - before) : at + len(words) + after].strip()
+
+
+def _lines(page: str, name: str) -> list[int]:
+    """Lines of a page that name a claim."""
+    lines = (checkout.root() / page).read_text(encoding="utf-8").splitlines()
+    return [i for i, line in enumerate(lines, start=1) if re.search(rf"\b{name}\b", line)]

@@ -1,0 +1,73 @@
+"""From a verdict back to its rows and the code that wrote them, on the committed results of `full`."""
+
+import dataclasses
+
+import pytest
+
+from lens import checkout
+from lens.errors import ConfigError
+from lens.study.params import Study
+from paper import trace
+from paper.evidence import difficulty, early_late, position
+from paper.evidence.measured import Measured
+from paper.evidence.measures import MEASURES
+
+
+@pytest.fixture(scope="module")
+def study() -> Study:
+    return Study.load("full")
+
+
+@pytest.fixture(scope="module")
+def loaded(study) -> Measured:
+    return Measured.load(study)
+
+
+@pytest.fixture(autouse=True)
+def once(loaded, monkeypatch):
+    """Tables that are read once, and few bootstrap samples: reads count here, not intervals."""
+    monkeypatch.setattr(Measured, "load", lambda study: dataclasses.replace(loaded, reads=[]))
+    for module in (early_late, difficulty, position):
+        monkeypatch.setattr(module, "DRAWS", 20)
+
+
+@pytest.mark.parametrize("claim", MEASURES)
+def test_every_claim_leads_to_its_rows_and_to_functions_that_write_them(study, claim):
+    said = trace.trace(study, claim)
+    assert f" {MEASURES[claim].__name__}" in said and "  verdict " in said and "README.md:" in said
+    if claim != "C23":  # needs layers that `full` hasn't, and says so before it reads
+        assert "\n  read " in said
+    assert "written by\n" not in said and (claim == "C32" or "not in this checkout" not in said)
+
+
+def test_the_chain_of_a_claim_names_table_row_function_notebook_and_figure(study):
+    said = trace.trace(study, "C20")
+    for part in (
+        "verdict   reproduced; due to the method: no, in study full",
+        "mask shuffled: 0.0305 [0.0265, 0.0346]",
+        "summary: fvu_rise_shuffled of temporallens, shuffled_positions, layers 3, 8, 13; written by lens/profiling/",
+        "results/full/notebooks/04_analysis_layer_8.ipynb",
+        "results/full/figures/mask_agreement.png",
+        "paper/evidence/features.py:",
+    ):
+        assert part in said
+
+
+def test_a_number_of_readme_leads_to_its_claim(study):
+    said = trace.trace(study, "3.1 % [2.6, 3.5]")
+    assert said.startswith("README.md:") and "C20  Masks specialise features" in said
+
+
+def test_what_is_neither_a_claim_nor_in_readme_is_refused(study):
+    with pytest.raises(ConfigError, match="'C210' is no claim .*and does not stand in README.md"):
+        trace.trace(study, "C210")
+
+
+def test_tables_that_left_git_are_named_with_their_commit(study, tmp_path, monkeypatch):
+    (tmp_path / "results" / "gone").mkdir(parents=True)
+    (tmp_path / "results" / "README.md").write_text("Tables that left are in commit 04afd0d.")
+    monkeypatch.setattr(checkout, "root", lambda: tmp_path)
+    gone = dataclasses.replace(study, name="gone")
+    assert trace._at_hand(gone, "figures/a.png") == [
+        "results/gone/figures/a.png, not in this checkout: git show 04afd0d:results/gone/figures/a.png"
+    ]
