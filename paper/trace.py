@@ -21,7 +21,7 @@ from paper.evidence.measures import MEASURES
 from paper.readme import estimate_text
 from paper.registry import load_registry
 
-ROOMS = ("lens/training", "lens/measure", "lens/profiling", "lens/study", "benchmarks")
+ROOMS = ("lens/training", "lens/measure", "lens/profiling", "lens/study")
 """where tables are written"""
 
 
@@ -122,30 +122,30 @@ def _left(name: str) -> str:
 
 def writers(name: str) -> list[str]:
     """Functions that name a metric or a table, in the rooms where tables are written; the most literal ones."""
-    best = max((literal for literal, _ in _named(name)), default=0)
-    return list(dict.fromkeys(place for literal, place in _named(name) if literal == best))
-
-
-def _named(name: str) -> Iterator[tuple[int, str]]:
-    """(letters of the name that are spelt out, place) of every function that has a string that makes this name."""
-    for pattern, literal, place in _strings():
-        if re.fullmatch(pattern, name):
-            yield literal, place
+    found = [(spelt, function, place) for pattern, spelt, function, place in _strings() if re.fullmatch(pattern, name)]
+    best = max((spelt for spelt, _, _ in found), default=0)
+    first: dict[str, str] = {}
+    for spelt, function, place in found:
+        if spelt == best:
+            first.setdefault(function, f"{place} {function.partition(' ')[2]}")
+    return list(first.values())
 
 
 @cache
-def _strings() -> list[tuple[str, int, str]]:
-    """(pattern, number of its letters that are spelt out, place) of each string in a function of `ROOMS`."""
+def _strings() -> list[tuple[str, int, str, str]]:
+    """(pattern, how many of its letters are spelt out, function, file:line) of each string in a function of `ROOMS`."""
     found = []
     for path in sorted(path for room in ROOMS for path in (checkout.root() / room).glob("*.py")):
-        name = path.relative_to(checkout.root()).as_posix()
-        for function in ast.parse(path.read_text(encoding="utf-8")).body:
-            for node in ast.walk(function) if isinstance(function, ast.FunctionDef | ast.ClassDef) else ():
+        file = path.relative_to(checkout.root()).as_posix()
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
+            for node in ast.walk(function):
                 parts = node.values if isinstance(node, ast.JoinedStr) else [node]
                 spelt = [p.value if isinstance(p, ast.Constant) and isinstance(p.value, str) else None for p in parts]
                 if any(spelt):
                     pattern = "".join(r"\w+" if part is None else re.escape(part) for part in spelt)
-                    found.append((pattern, sum(map(len, filter(None, spelt))), f"{name}:{node.lineno} {function.name}"))
+                    letters = sum(map(len, filter(None, spelt)))
+                    found.append((pattern, letters, f"{file} {function.name}", f"{file}:{node.lineno}"))
     return found
 
 
