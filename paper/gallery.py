@@ -11,16 +11,14 @@ import pandas as pd
 from ruamel.yaml import YAML
 
 from lens.errors import ConfigError
-from lens.figures.agreement import mask_agreement
+from lens.figures.by_layer import mask_agreement, positional_share, spans_by_layer
 from lens.figures.calibration import calibration
 from lens.figures.forest import ablation_effects, early_late_forest, variant_changes
 from lens.figures.heat_maps import mask_heat_map, profile_clusters
 from lens.figures.looks import Looks
 from lens.figures.plot import FigureError, Plot
-from lens.figures.positional import positional_share
 from lens.figures.positions import per_position_error
 from lens.figures.probing import probing_accuracy
-from lens.figures.spans import spans_by_layer
 from lens.figures.splice import splice_matrix
 from lens.figures.training import training_curves
 from lens.figures.weights import position_weight_evolution

@@ -17,18 +17,18 @@ ROOM = 0.72  # of the distance between two layers, taken up by the series of one
 BANDS = {"#dcdcdc": "", "none": "/////"}  # of nulls: fill and hatching, told apart where they overlap
 
 
-def dot_panel(ax: Axes, rows: pd.DataFrame, layers: Sequence[str], looks: dict[str, Look]) -> pd.DataFrame:
+def dot_panel(ax: Axes, rows: pd.DataFrame, by: str, layers: Sequence[str], looks: dict[str, Look]) -> pd.DataFrame:
     """Mean, 95 % interval over seeds, and small dots for the seeds, of each series at each layer.
 
     Args:
-        rows: columns layer, series, seed, value.
+        rows: columns layer, seed, value, and the series in the column `by`.
         layers: of the x axis, in order; one without rows stays empty.
         looks: by series, in order from left to right.
 
     Returns:
         Columns layer, series, mean, low, high, seeds: what was drawn.
     """
-    found = data.over_seeds(rows, ["layer", "series"])
+    found = data.over_seeds(rows, ["layer", by]).rename(columns={by: "series"})
     step = ROOM / len(looks)
     for row in found.itertuples():
         place = list(looks).index(row.series)
@@ -37,7 +37,7 @@ def dot_panel(ax: Axes, rows: pd.DataFrame, layers: Sequence[str], looks: dict[s
         ax.plot([x, x], [row.low, row.high], color=marks.color, linewidth=1.4, solid_capstyle="butt", zorder=3)
         ax.plot(x, row.mean, marker=marks.marker, color=marks.color, markersize=4.2, zorder=5)
         if row.seeds > 1:
-            values = rows.loc[(rows["layer"] == row.layer) & (rows["series"] == row.series), "value"]
+            values = rows.loc[(rows["layer"] == row.layer) & (rows[by] == row.series), "value"]
             ax.plot([x + min(0.4 * step, 0.08)] * len(values), values, ".", color=marks.color, markersize=2.2, zorder=4)
     layer_axis(ax, layers)
     return found

@@ -271,14 +271,14 @@ def _percent(x: float, _: int) -> str:
 
 def _alt(found: pd.DataFrame, looks: Looks, panels: dict[str, str], words: str) -> str:
     """`words`, then the numbers of every row."""
-    said = [words]
-    for _, layer, variant in _rows(found, looks):
+
+    def say(layer: str, variant: str) -> str:
         here = found[(found["layer"] == layer) & (found["variant"] == variant)].set_index("quantity")
         parts = []
         for quantity in (name for name in panels if name in here.index):
             row = here.loc[quantity]
             estimate, low, high = (style.signed(100 * row[name], ".1f") for name in ("estimate", "low", "high"))
-            between = "" if np.isnan(row["low"]) else f" ({low} to {high})"
-            parts.append(f"{panels[quantity]} {estimate} %{between}")
-        said.append(f"{style.layer_name(layer)}, {looks.label(variant)}: {'; '.join(parts)}.")
-    return " ".join(said)
+            parts.append(f"{panels[quantity]} {estimate} %" + ("" if np.isnan(row["low"]) else f" ({low} to {high})"))
+        return "; ".join(parts)
+
+    return looks.told(words, style.layers_in_order(found["layer"]), looks.in_order(found["variant"]), say)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import pandas as pd
 
 from lens.figures.plot import FigureError
-from lens.figures.style import FAINT
+from lens.figures.style import FAINT, layer_name
 
 
 @dataclass(frozen=True)
@@ -97,3 +97,12 @@ class Looks:
         order = [v for v in order if v != "activations"]
         order += [*self.variants, *self.marks, *self.ablations, "activations"]
         return sorted(set(names), key=lambda name: (order.index(name) if name in order else len(order), name))
+
+    def told(self, head: str, layers: Iterable[str], variants: Iterable[str], say: Callable[[str, str], str]) -> str:
+        """An alt text: `head`, then what `say` has to say of each layer and variant."""
+        said, variants = [head], list(variants)
+        for layer in layers:
+            for variant in variants:
+                if text := say(layer, variant):
+                    said.append(f"{layer_name(layer)}, {self.label(variant)}: {text}.")
+        return " ".join(said)

@@ -65,7 +65,7 @@ def per_position_error(
                 ax.axhline(0, color=looks[looks.baseline].color, linewidth=1, dashes=(4, 1.6))
                 _lines(ax, ratios[ratios["layer"] == layer], variants, looks)
                 ax.yaxis.set_major_locator(MaxNLocator(5))
-                ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: style.signed(100 * y, "+.3g") + " %"))
+                ax.yaxis.set_major_formatter(FuncFormatter(style.signed_percent))
             style.frame(grid.axes[1], ratios, show=0)
             for ax in grid.left(1):
                 ax.set_ylabel(f"relative\nto {against}")
@@ -85,7 +85,21 @@ def per_position_error(
         + f". Positions above {GROUPED_FROM} are averaged in groups, {GROUPS_PER_OCTAVE} to an octave."
         + (f" {data.seeds_phrase(rows)}" if rows["seed"].max() >= 0 else "")
     )
-    return Plot(figure, title, caption, _alt(title, rows, layers, variants, looks, early, bos))
+    means = rows.groupby(["layer", "variant", "position"])["value"].mean()
+
+    def say(layer: str, variant: str) -> str:
+        if (layer, variant) not in means:
+            return ""
+        curve = means[layer, variant]
+        text = curve[curve.index >= 1]
+        return (
+            (f"BOS {data.short(curve.get(0, float('nan')))}, " if bos else "")
+            + f"position 1 {data.short(text.iloc[0])}, mean of 1 to {early} {data.short(text.loc[:early].mean())}, "
+            f"mean of {early + 1} to {text.index[-1]} {data.short(text.loc[early + 1 :].mean())}"
+        )
+
+    head = f"{title}: one panel per layer ({', '.join(layers)}), one line per variant."
+    return Plot(figure, title, caption, looks.told(head, layers, variants, say))
 
 
 def _grouped(rows: pd.DataFrame) -> pd.DataFrame:
@@ -120,23 +134,3 @@ def _lines(ax: Axes, curves: pd.DataFrame, variants: list[str], looks: Looks) ->
         wanted = 2.0 ** (np.arange(12) + place / (len(variants) + 1))
         at = sorted({int(abs(t - w).argmin()) for w in wanted[wanted <= t[-1]]})
         style.band(ax, t, curve, look, markevery=at)
-
-
-def _alt(
-    title: str, rows: pd.DataFrame, layers: list[str], variants: list[str], looks: Looks, early: int, bos: bool
-) -> str:
-    means = rows.groupby(["layer", "variant", "position"])["value"].mean()
-    said = [f"{title}: one panel per layer ({', '.join(layers)}), one line per variant."]
-    for layer in layers:
-        for variant in variants:
-            if (layer, variant) not in means:
-                continue
-            curve = means[layer, variant]
-            head = f"BOS {data.short(curve.get(0, float('nan')))}, " if bos else ""
-            text = curve[curve.index >= 1]
-            said.append(
-                f"{style.layer_name(layer)}, {looks.label(variant)}: {head}"
-                f"position 1 {data.short(text.iloc[0])}, mean of 1 to {early} {data.short(text.loc[:early].mean())}, "
-                f"mean of {early + 1} to {text.index[-1]} {data.short(text.loc[early + 1 :].mean())}."
-            )
-    return " ".join(said)

@@ -61,7 +61,14 @@ def probing_accuracy(probing: pd.DataFrame, looks: Looks, *, paper_baseline: flo
         "model is probed on the coordinates of its residual stream. "
         + (f"Bands are 95 % t intervals over {seeds} seeds." if seeds > 1 else data.ONE_SEED)
     )
-    return Plot(figure, TITLE, caption, _alt(curves, layers, variants, looks))
+
+    def say(layer: str, variant: str) -> str:
+        here = curves[(curves["layer"] == layer) & (curves["variant"] == variant)].set_index("k")["mean"]
+        parts = [f"k = {k:.0f} {value:.2f}" for k, value in here.items() if k]
+        return ", ".join([*parts, *([f"all {here[0]:.2f}"] if 0 in here.index else [])])
+
+    head = f"Line plots of probe accuracy by number of features, a panel per layer ({', '.join(layers)})."
+    return Plot(figure, TITLE, caption, looks.told(head, layers, variants, say))
 
 
 def _curve(ax, curve: pd.DataFrame, at: dict[int, float], look: Look) -> None:
@@ -70,15 +77,3 @@ def _curve(ax, curve: pd.DataFrame, at: dict[int, float], look: Look) -> None:
     for row in every.itertuples():
         ax.plot(at[0], row.mean, color=look.color, marker=look.marker, zorder=3)
         ax.plot([at[0]] * 2, [row.low, row.high], color=look.color, linewidth=1.2, zorder=2)
-
-
-def _alt(curves: pd.DataFrame, layers: list[str], variants: list[str], looks: Looks) -> str:
-    said = [f"Line plots of probe accuracy by number of features, a panel per layer ({', '.join(layers)})."]
-    for layer in layers:
-        for variant in variants:
-            here = curves[(curves["layer"] == layer) & (curves["variant"] == variant)].set_index("k")["mean"]
-            if len(here):
-                parts = [f"k = {k:.0f} {value:.2f}" for k, value in here.items() if k]
-                parts += [f"all {here[0]:.2f}"] if 0 in here.index else []
-                said.append(f"{style.layer_name(layer)}, {looks.label(variant)}: {', '.join(parts)}.")
-    return " ".join(said)

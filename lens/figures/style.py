@@ -116,6 +116,11 @@ def signed(value: float, form: str = ".2f") -> str:
     return text.lstrip("-+") if float(text) == 0 else text.replace("-", "−")
 
 
+def signed_percent(share: float, _: int) -> str:
+    """A tick of an axis of shares: `+5 %`."""
+    return signed(100 * share, "+.3g") + " %"
+
+
 def frame(
     axes: Sequence[Axes], curves: pd.DataFrame, *, bottom: float | None = None, show: float | None = None
 ) -> None:

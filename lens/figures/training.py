@@ -10,7 +10,6 @@ from lens.figures.looks import Looks
 from lens.figures.panels import lines_of, panels
 from lens.figures.plot import Plot
 
-TITLE = "Training curves"
 ROWS = {  # metric: (label of the y axis, logarithmic)
     "loss": ("loss (eq. 8)\nper token", True),
     "tau": ("temperature\nτ", True),
@@ -68,23 +67,19 @@ def training_curves(history: pd.DataFrame, looks: Looks) -> Plot:
         "course, not its level, with that of an unweighted one. Mask drift is the distance of the mask logits from "
         f"their initial values, relative to the norm of those. {data.seeds_phrase(history)}"
     )
-    return Plot(figure, TITLE, caption, _alt(curves, metrics, layers, variants, looks))
+
+    def say(layer: str, variant: str) -> str:
+        ends = []
+        for metric in metrics:
+            curve = _one(curves, metric, layer, variant)["mean"]
+            if len(curve):
+                ends.append(f"{metric} {data.short(curve.iloc[0])} to {data.short(curve.iloc[-1])}")
+        return ", ".join(ends)
+
+    head = f"Training curves, a column per layer ({', '.join(layers)}), a row per quantity ({', '.join(metrics)})."
+    return Plot(figure, "Training curves", caption, looks.told(head, layers, variants, say))
 
 
 def _one(curves: pd.DataFrame, metric: str, layer: str, variant: str) -> pd.DataFrame:
     kept = (curves["metric"] == metric) & (curves["layer"] == layer) & (curves["variant"] == variant)
     return curves[kept]
-
-
-def _alt(curves: pd.DataFrame, metrics: list[str], layers: list[str], variants: list[str], looks: Looks) -> str:
-    said = [f"Training curves, a column per layer ({', '.join(layers)}), a row per quantity ({', '.join(metrics)})."]
-    for layer in layers:
-        for variant in variants:
-            ends = []
-            for metric in metrics:
-                curve = _one(curves, metric, layer, variant)["mean"]
-                if len(curve):
-                    ends.append(f"{metric} {data.short(curve.iloc[0])} to {data.short(curve.iloc[-1])}")
-            if ends:
-                said.append(f"{style.layer_name(layer)}, {looks.label(variant)}: {', '.join(ends)}.")
-    return " ".join(said)

@@ -9,16 +9,14 @@ import pytest
 
 from lens.errors import ConfigError
 from lens.figures import FigureError, save
-from lens.figures.agreement import mask_agreement
+from lens.figures.by_layer import mask_agreement, positional_share, spans_by_layer
 from lens.figures.data import main_layers, over_seeds, pick
 from lens.figures.forest import ablation_effects, changes, early_late, early_late_forest
 from lens.figures.heat_maps import centre_of_mass, mask_heat_map, neighbour_correlation, profile_clusters
 from lens.figures.looks import MEASURED, Looks
 from lens.figures.norms import norms_by_position
-from lens.figures.positional import positional_share
 from lens.figures.positions import per_position_error
 from lens.figures.probing import probing_accuracy
-from lens.figures.spans import spans_by_layer
 from lens.figures.style import layers_in_order, signed
 from lens.figures.training import training_curves
 from lens.figures.weights import position_weight_evolution
