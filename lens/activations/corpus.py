@@ -206,10 +206,16 @@ def _encode(rows: dict[str, list], tokenizer: PreTrainedTokenizerBase) -> dict[s
     return {"tokens": [np.asarray(ids, np.int32) for ids in encoded], "size": [len(ids) for ids in encoded]}
 
 
-def token_characters(dataset: datasets.Dataset, tokenizer: PreTrainedTokenizerBase) -> list[np.ndarray]:
-    """Offset in characters at which each document's tokens start (int64), to join tokens with `speeches`."""
+def token_characters(
+    dataset: datasets.Dataset, tokenizer: PreTrainedTokenizerBase
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Each document's tokens (as `tokenise` gives them) and the offset in characters at which each starts (int64), to
+    join tokens with `speeches`."""
     encoded = tokenizer(list(dataset["text"]), return_offsets_mapping=True, **_PLAIN)
-    return [np.asarray(offsets, np.int64).reshape(-1, 2)[:, 0] for offsets in encoded["offset_mapping"]]
+    return [
+        (np.asarray(ids, np.int32), np.asarray(offsets, np.int64).reshape(-1, 2)[:, 0])
+        for ids, offsets in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
+    ]
 
 
 def check_no_leak(train: datasets.Dataset, test: datasets.Dataset, tolerance: float = 0.05) -> None:
@@ -261,6 +267,7 @@ def _long_lines(text: str) -> list[str]:
     return [line for line in map(str.strip, text.splitlines()) if len(line) >= _LONG_LINE]
 
 
+@functools.cache
 def _pandas_docs() -> datasets.Dataset:
     """Docstrings of pandas, a document per module: technical prose of a version that the lock fixes, as the help of
     Python itself, which changes with every patch release, is not."""

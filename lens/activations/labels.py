@@ -54,18 +54,17 @@ def play_labels(
     n_text = T - bos
     table = pd.DataFrame(index=range(n), columns=TABLE, dtype=object)
     speaker_tag = np.zeros((n, T), bool)
-    for d in np.unique(document):
-        play, rows = documents[int(d)], np.flatnonzero(document == d)
-        texts = datasets.Dataset.from_list([plays.document(play)])
-        ids = corpus.tokenise(texts, tokenizer)[0]["tokens"]
+    present = np.unique(document)
+    texts = datasets.Dataset.from_list([plays.document(documents[int(d)]) for d in present])
+    encoded = corpus.token_characters(texts, tokenizer)
+    for d, whole, (ids, first) in zip(present, texts, encoded, strict=True):
+        play, rows, text = documents[int(d)], np.flatnonzero(document == d), whole["text"]
         places = start[rows, None] + np.arange(n_text)
         if places.max() >= len(ids) or (ids[places] != tokens[rows, int(bos) :]).any():
             raise ValueError(
                 f"the windows of {play!r} do not hold its tokens at their starts: "
                 "pass the tokenizer, starts and bos that the windows were cut with"
             )
-        text = texts[0]["text"]
-        first = corpus.token_characters(texts, tokenizer)[0]
         # The tokens of one character's bytes share its offset, and each of them stands for the whole character.
         end = np.maximum(np.append(first[1:], len(text)), first + 1)
         tags = np.array([match.span() for match in _TAG.finditer(text)])
@@ -75,7 +74,7 @@ def play_labels(
         directions = lines.start[lines.kind == "stage direction"].to_numpy()
         changes = _within(tags[:, 0], low, high)
         table.loc[rows, "play"] = play
-        table.loc[rows, "genre"] = texts[0]["genre"]
+        table.loc[rows, "genre"] = whole["genre"]
         table.loc[rows, "act"] = _acts(lines, first[places[:, n_text // 2]])
         table.loc[rows, "has_speaker_tag"] = changes > 0
         table.loc[rows, "speaker_changes"] = changes

@@ -97,7 +97,8 @@ def test_speeches_know_act_scene_and_speaker():
 
 def test_token_characters_join_tokens_with_speeches(tokenizer):
     dataset = datasets.Dataset.from_dict({"text": ["aé🦉b", ""], "document": ["x", "y"]})
-    first, empty = corpus.token_characters(dataset, tokenizer)
+    (ids, first), (empty, _) = corpus.token_characters(dataset, tokenizer)
+    assert ids.tolist() == corpus.tokenise(dataset, tokenizer)[0]["tokens"].tolist()
     assert first.tolist() == [0, 1, 1, 2, 2, 2, 2, 3]
     assert empty.shape == (0,)
 
