@@ -1,9 +1,11 @@
+import hashlib
 import json
 
 import numpy as np
 import pytest
 import torch
 
+from lens.activations import extract as extraction
 from lens.activations import language_model
 from lens.activations.corpus import Windows
 from lens.activations.extract import BATCH_WINDOWS, extract
@@ -110,3 +112,19 @@ def test_layer_the_model_does_not_have_is_refused_before_anything_is_written(mod
     with pytest.raises(ValueError, match=f"no layer 9.*{model.n_layers} blocks.*width {model.d_model}"):
         extract(model, both, [1, 9], tmp_path / "a", tmp_path / "pool", window_rule=RULE)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_raised_version_extracts_again_and_version_1_is_what_was_there_before_versions(
+    model, both, tmp_path, monkeypatch
+):
+    identity = {"model": "m", "windows": {"length": T}}
+    old = hashlib.sha256(b'{"model": "m", "windows": {"length": 12}}').hexdigest()[:16]
+    assert extraction._pool_key(identity) == old  # as at commit 04afd0d
+    extract(model, both, [1], tmp_path / "a", tmp_path / "pool", window_rule=RULE)
+    asked = []
+    again = {"window_rule": RULE, "forward": lambda b, ls: asked.append(ls) or model.residual_stream(b, ls)}
+    extract(model, both, [1], tmp_path / "a", tmp_path / "pool", **again)
+    assert not asked
+    monkeypatch.setattr(extraction, "version", lambda stage: 2)
+    extract(model, both, [1], tmp_path / "a", tmp_path / "pool", **again)
+    assert asked and extraction._pool_key(identity) != old
