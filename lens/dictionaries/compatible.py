@@ -6,11 +6,10 @@ from lens.activations.hooks import residual_layer
 from lens.activations.language_model import LanguageModel, check_layers
 from lens.activations.layers import Layer
 from lens.dictionaries.dictionary import Dictionary
-from lens.dictionaries.model import SAE
 from lens.errors import DictionaryError
 
 
-def check_fits(sae: SAE | Dictionary, model: LanguageModel, layer: Layer) -> None:
+def check_fits(sae: Dictionary, model: LanguageModel, layer: Layer) -> None:
     """Raise unless the dictionary can read the residual stream of `model` at `layer`.
 
     Compared are the layer with the model's depth, the widths, and the layer with the one that the dictionary was
@@ -22,18 +21,17 @@ def check_fits(sae: SAE | Dictionary, model: LanguageModel, layer: Layer) -> Non
             the residual stream between two blocks.
     """
     check_layers(model, [layer])
-    config = sae.config
-    if config.d_in != model.d_model:
+    info = sae.info
+    if info.d_in != model.d_model:
         raise DictionaryError(
-            f"the dictionary reads width {config.d_in}{_of(config.model)}, {model.name} has width {model.d_model}; "
+            f"the dictionary reads width {info.d_in}{_of(info.model)}, {model.name} has width {model.d_model}; "
             "take a dictionary of this model"
         )
-    hook = getattr(config, "hook", "")
-    trained_on = residual_layer(hook) if hook else _as_layer(config.layer)
+    trained_on = residual_layer(info.hook) if info.hook else _as_layer(info.layer)
     if trained_on is not None and trained_on != layer:
         raise DictionaryError(
             f"layer {layer} of {model.name} (blocks 0 to {model.n_layers - 1}) asked, the dictionary was trained on "
-            f"{hook or f'layer {trained_on}'}{_of(config.model)}: use it at layer {trained_on}"
+            f"{info.hook or f'layer {trained_on}'}{_of(info.model)}: use it at layer {trained_on}"
         )
 
 

@@ -1,127 +1,323 @@
-"""A dictionary without positions, as other libraries train them: any of the field's selection rules."""
+"""A sparse dictionary of the residual stream: ours (eqs. 3 and 4) and those that others trained, in one class."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Literal, get_args
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from lens.errors import DictionaryError
+from lens.activations.store import digest, write_json
+from lens.dictionaries import parts
+from lens.dictionaries.codes import Codes
+from lens.errors import DictionaryError, suggest
 
-Rule = Literal["relu", "topk", "jumprelu", "gated"]
 Normalisation = Literal["none", "constant_norm_rescale", "layer_norm"]
+CONFIG, WEIGHTS = "cfg.json", "sae.safetensors"
 LAYER_NORM_EPS = 1e-5  # added to the standard deviation, on the way in only, as SAELens does
 
 
 @dataclass(frozen=True)
-class DictionaryConfig:
-    """What a dictionary is and where it came from. It has the fields of `SAEConfig` that measures read."""
+class Info:
+    """What a dictionary is and where it came from; stored beside its weights as `cfg.json`."""
 
     d_in: int
     """width of the residual stream"""
     d_sae: int
-    """number of features"""
-    rule: Rule
-    """how features are selected from the encoder's output u = x W_enc, see `Dictionary`"""
-    k: int | None = None
-    """number of features that TopK keeps; None for the other rules"""
+    """number of features (the paper's k)"""
+    n_positions: int | None = None
+    """T: positions 0..T-1 exist, 0 is BOS; None: any position will do"""
+    architecture: str = "relu"
+    """how features are selected: a file in `architectures/`, or one of your own"""
+    position: str = "none"
+    """what position does: a file in `positions/`, or one of your own"""
+    settings: Mapping[str, object] = field(default_factory=dict)
+    """of the architecture and of the position term, for instance k or tau_end; those left out have their defaults"""
+    input_scale: float = 1.0
+    """inputs are multiplied by this before encoding, reconstructions divided by it"""
     normalisation: Normalisation = "none"
     """what is done to each input vector before encoding, and undone after decoding"""
     apply_b_dec_to_input: bool = False
     """whether b_dec is taken from the (normalised) input before encoding"""
     model: str = ""
     """language model, as the source names it"""
-    hook: str = ""
-    """where in the model the inputs come from, as the source names it; empty where it does not say"""
     layer: str = ""
-    """block whose output that is, or `embedding`; empty where the hook is not the residual stream or not known"""
-    variant: str = ""
-    """library and architecture"""
+    """block whose output is read, or `embedding`; empty where the hook is not the residual stream or not known"""
+    hook: str = ""
+    """where in the model the inputs come from, as another library names it; empty where nothing says"""
+    name: str = ""
+    """the variant of a study, or library and architecture"""
     seed: int = 0
 
-    n_positions: ClassVar[None] = None
-    """any position will do"""
-    masked: ClassVar[bool] = False
+
+class PositionError(ValueError):
+    """A position is missing, or outside the positions that the dictionary was trained on."""
 
 
 class Dictionary(nn.Module):
-    """Sparse autoencoder that treats all positions alike; stands wherever an `SAE` is measured.
+    """Sparse autoencoder: W_enc [d_in, d_sae], W_dec [d_sae, d_in], b_dec [d_in], and two parts with their parameters.
 
-    Parameters: W_enc [d_in, d_sae], W_dec [d_sae, d_in], b_dec [d_in], and by selection rule, with u = x W_enc:
-
-        relu      b_enc [d_sae]                    f = ReLU(u + b_enc)
-        topk      b_enc                            the same, but 0 for all but the k largest of u + b_enc
-        jumprelu  b_enc, threshold [d_sae]         the same, but 0 where u + b_enc <= threshold
-        gated     b_gate, r_mag, b_mag [d_sae]     f = ReLU(u exp(r_mag) + b_mag), but 0 where u + b_gate <= 0
-
-    (Gao et al. 2024, arXiv 2406.04093; Rajamanoharan et al. 2024, arXiv 2407.14435 and 2404.16014.)
+    `architecture` selects features from u = x W_enc, `position_term` says what position does to them. Inputs are raw
+    residual-stream activations; `info.input_scale` is applied inside.
 
     With a normalisation, decoding needs the norm, or the mean and deviation, of each encoded vector. They are those of
     the batch that was encoded last, as in SAELens: decode the features of one batch before encoding the next.
 
+    Args:
+        weights: by name; which ones depends on the parts. They are not copied.
+
     Raises:
-        DictionaryError: the weights are not those of the rule, have other shapes than the configuration says, or
-            hold NaN.
+        DictionaryError: an unknown part or setting, or weights that are not those of the parts, have other shapes
+            than `info` says, or hold NaN.
     """
 
-    def __init__(self, config: DictionaryConfig, weights: dict[str, Tensor]):
+    def __init__(self, info: Info, weights: Mapping[str, Tensor]):
         super().__init__()
-        self.config = config
-        _check(config, weights)
-        for name, value in weights.items():
-            setattr(self, name, nn.Parameter(value))
+        self.info = info
+        _check(info)
+        architecture, position_term = parts.architecture(info.architecture), parts.position_term(info.position)
+        own = split(info.settings, architecture.Settings, position_term.Settings)
+        self.architecture = architecture(info.d_in, info.d_sae, own[0])
+        self.position_term = position_term(info.n_positions, info.d_sae, own[1])
+        self.position_term.check(self.architecture)
+        self.W_enc = nn.Parameter(torch.empty(info.d_in, info.d_sae, device="meta"))
+        self.W_dec = nn.Parameter(torch.empty(info.d_sae, info.d_in, device="meta"))
+        self.b_dec = nn.Parameter(torch.empty(info.d_in, device="meta"))
+        self._take(weights)
         self._undo: tuple[Tensor, Tensor] | None = None
+        self.eval()
 
-    def encode(self, x: Tensor, positions: Tensor | None = None) -> Tensor:
-        """Features of raw activations, [..., d_in] -> [..., d_sae]; `positions` make no difference here.
+    def _take(self, weights: Mapping[str, Tensor]) -> None:
+        own = self.weights()
+        if set(own) != set(weights):
+            kind = self.info.architecture + ("" if self.info.position == "none" else f" + {self.info.position}")
+            raise DictionaryError(f"weights are {sorted(weights)}, a {kind} dictionary needs {sorted(own)}")
+        for name, parameter in own.items():
+            if weights[name].shape != parameter.shape:
+                raise DictionaryError(
+                    f"{name} has shape {tuple(weights[name].shape)}, its configuration (d_in {self.info.d_in}, d_sae "
+                    f"{self.info.d_sae}, T {self.info.n_positions}) says {tuple(parameter.shape)}"
+                )
+            if weights[name].isnan().any():
+                raise DictionaryError(f"{name} holds NaN: the dictionary was saved broken; get another copy of it")
+        for module in (self, self.architecture, self.position_term):
+            for name, parameter in list(module.named_parameters(recurse=False)):
+                setattr(module, name, nn.Parameter(weights[name], requires_grad=parameter.requires_grad))
+
+    @classmethod
+    def initialise(cls, info: Info, mean: Tensor, seed: int) -> Dictionary:
+        """Random unit decoder rows, encoder their transpose, b_dec the mean of the scaled inputs [d_in].
+
+        What the parts draw comes last, so that runs with and without masks share all other weights.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        W_dec = torch.randn(info.d_sae, info.d_in, generator=generator)
+        W_dec /= torch.linalg.vector_norm(W_dec, dim=-1, keepdim=True)
+        architecture, position_term = parts.architecture(info.architecture), parts.position_term(info.position)
+        own = split(info.settings, architecture.Settings, position_term.Settings)
+        drawn = [architecture(info.d_in, info.d_sae, own[0]), position_term(info.n_positions, info.d_sae, own[1])]
+        weights = {"W_enc": W_dec.T.contiguous(), "W_dec": W_dec, "b_dec": mean.float().clone()}
+        for part in drawn:
+            part.initialise(generator)
+            weights |= {name: p.detach() for name, p in part.named_parameters()}
+        return cls(info, weights)
+
+    def weights(self) -> dict[str, nn.Parameter]:
+        """Parameters by the names under which they are saved: encoder, decoder, position term."""
+        own = dict(self.architecture.named_parameters())
+        return {
+            "W_enc": self.W_enc,
+            **own,
+            "W_dec": self.W_dec,
+            "b_dec": self.b_dec,
+            **dict(self.position_term.named_parameters()),
+        }
+
+    def encode(self, x: Tensor, positions: Tensor | None = None, *, clamp: bool = False) -> Codes:
+        """Eq. 3: features of raw activations, [..., d_in] -> codes [..., d_sae].
+
+        Args:
+            x: whole windows [B, T, d_in], first vector at position 0; or vectors [..., d_in] of any shape together
+                with their `positions` [...]. Without positions in the dictionary, any shape.
+            positions: index of each vector in its window, 0 = BOS.
+            clamp: reuse the last position beyond the trained context instead of raising.
 
         Raises:
+            PositionError: positions are needed and not given, or out of range.
             DictionaryError: x has another width.
         """
-        if x.shape[-1] != self.config.d_in:
-            raise DictionaryError(f"activations of width {x.shape[-1]}, this dictionary reads {self.config.d_in}")
+        if x.shape[-1] != self.info.d_in:
+            raise DictionaryError(f"activations of width {x.shape[-1]}, this dictionary reads {self.info.d_in}")
+        if self.info.n_positions is None:
+            return self.encode_with(x, None)
+        return self.encode_with(x, self.position_term.values(self._positions(x, positions, clamp)))
+
+    def encode_with(self, x: Tensor, values: Tensor | None) -> Codes:
+        """`encode`, with these values of the position term [..., d] at the positions of x; None: without it."""
+        return self.select(self.scores(self.scaled(x), values), values)
+
+    def scaled(self, x: Tensor) -> Tensor:
+        """Raw activations as the encoder sees them: in its units and precision, normalised."""
         x = x.to(self.W_enc.dtype)
-        if self.config.normalisation != "none":
-            x, *self._undo = _NORMALISE[self.config.normalisation](x)
-        if self.config.apply_b_dec_to_input:
+        if self.info.input_scale != 1:
+            x = x * self.info.input_scale
+        if self.info.normalisation != "none":
+            x, *self._undo = _NORMALISE[self.info.normalisation](x)
+        return x
+
+    def scores(self, x: Tensor, values: Tensor | None) -> Tensor:
+        """Pre-activations u [..., d_sae] of scaled inputs."""
+        x = self._apply_term("input", x, values)
+        if self.info.apply_b_dec_to_input:
             x = x - self.b_dec
-        return self._select(x @ self.W_enc)
+        return self._apply_term("score", x @ self.W_enc, values)
 
-    def _select(self, u: Tensor) -> Tensor:
-        rule = self.config.rule
-        if rule == "gated":
-            return torch.relu(u * self.r_mag.exp() + self.b_mag) * (u + self.b_gate > 0)
-        u = u + self.b_enc
-        if rule == "topk":
-            values, index = u.topk(self.config.k, dim=-1, sorted=False)
-            return torch.zeros_like(u).scatter_(-1, index, values.relu())
-        f = torch.relu(u)
-        return f * (u > self.threshold) if rule == "jumprelu" else f
+    def select(self, u: Tensor, values: Tensor | None) -> Codes:
+        """Codes of pre-activations."""
+        return self.gate(self.architecture.select(u), values)
 
-    def decode(self, features: Tensor) -> Tensor:
-        """x_hat = f W_dec + b_dec, [..., d_sae] -> [..., d_in], in the units of the activations.
+    def gate(self, codes: Codes, values: Tensor | None) -> Codes:
+        """Selected codes, with a position term that acts on codes."""
+        if values is None or self.position_term.acts_on != "code":
+            return codes
+        return Codes(self.position_term.apply(codes.dense(), values), None, codes.d_sae)
+
+    def _apply_term(self, place: str, target: Tensor, values: Tensor | None) -> Tensor:
+        if values is None or self.position_term.acts_on != place:
+            return target
+        return self.position_term.apply(target, values)
+
+    def _positions(self, x: Tensor, positions: Tensor | None, clamp: bool) -> Tensor:
+        T = self.info.n_positions
+        if positions is None:
+            if x.ndim != 3:
+                raise PositionError(
+                    f"input of shape {tuple(x.shape)} has no positions: pass windows [B, T, {self.info.d_in}], "
+                    "or pass positions= with one index per vector"
+                )
+            positions = torch.arange(x.shape[1], device=x.device)
+        if positions.numel() and (int(positions.max()) >= T or int(positions.min()) < 0):
+            if not clamp or int(positions.min()) < 0:
+                raise PositionError(
+                    f"positions {int(positions.min())}..{int(positions.max())} asked, this dictionary has "
+                    f"positions 0..{T - 1}; shorten the context, or pass clamp=True to reuse position {T - 1}"
+                )
+            positions = positions.clamp(max=T - 1)
+        return positions
+
+    def decode(self, codes: Codes | Tensor) -> Tensor:
+        """x_hat = (f W_dec + b_dec) / input_scale, [..., d_sae] -> [..., d_in], in the units of the activations.
 
         Raises:
             DictionaryError: the dictionary normalises its inputs, and these are not the features of as many vectors
                 as were encoded last.
         """
+        features = codes.dense() if isinstance(codes, Codes) else codes
         x_hat = features @ self.W_dec + self.b_dec
-        if self.config.normalisation == "none":
-            return x_hat
-        encoded = None if self._undo is None else tuple(self._undo[0].shape[:-1])
-        if encoded != tuple(features.shape[:-1]):
+        if self.info.normalisation != "none":
+            x_hat = self._denormalise(x_hat)
+        return x_hat if self.info.input_scale == 1 else x_hat / self.info.input_scale
+
+    def _denormalise(self, x_hat: Tensor) -> Tensor:
+        shape, encoded = tuple(x_hat.shape[:-1]), None if self._undo is None else tuple(self._undo[0].shape[:-1])
+        if encoded != shape:
             raise DictionaryError(
-                f"{tuple(features.shape[:-1])} vectors to decode, {encoded or 'none'} encoded last: this dictionary "
-                f"({self.config.normalisation}) needs the statistics of its inputs; encode the same batch first"
+                f"{shape} vectors to decode, {encoded or 'none'} encoded last: this dictionary "
+                f"({self.info.normalisation}) needs the statistics of its inputs; encode the same batch first"
             )
         scale, shift = self._undo
         return x_hat * scale + shift
 
     def forward(self, x: Tensor, positions: Tensor | None = None) -> Tensor:
-        """Reconstruction of raw activations [..., d_in]."""
-        return self.decode(self.encode(x))
+        """Reconstruction of raw activations."""
+        return self.decode(self.encode(x, positions))
+
+    def on_disk(self) -> tuple[Info, dict[str, Tensor]]:
+        """What is saved: the architecture may be another one after training than during it."""
+        name, settings, own = self.architecture.on_disk()
+        term = {key: value for key, value in asdict(self.position_term.settings).items()}
+        info = dataclasses.replace(self.info, architecture=name, settings={**settings, **term})
+        kept = {"W_enc": self.W_enc, "W_dec": self.W_dec, "b_dec": self.b_dec, **own}
+        kept |= dict(self.position_term.named_parameters())
+        return info, {name: value.detach().cpu().contiguous() for name, value in kept.items()}
+
+    def save(self, folder: str | Path) -> None:
+        """Write `sae.safetensors` and `cfg.json`, which holds the digest of the weights, into `folder`."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        info, weights = self.on_disk()
+        save_file(weights, folder / WEIGHTS)
+        write_json(folder / CONFIG, {**asdict(info), "sha256": digest(folder / WEIGHTS)})
+
+    @classmethod
+    def load(cls, folder: str | Path, *, own_code: bool = True) -> Dictionary:
+        """Read a dictionary from its folder, also of the layout before there were architectures.
+
+        Args:
+            own_code: whether code of your own that `cfg.json` names may run (see `lens.dictionaries.parts`). Leave it
+                out for files of people whom you trust, and yourself.
+
+        Raises:
+            DictionaryError: a file is missing, truncated, or does not fit the other; the message names it.
+        """
+        folder = Path(folder)
+        config_path, path = folder / CONFIG, folder / WEIGHTS
+        for needed in (config_path, path):
+            if not needed.is_file():
+                raise DictionaryError(f"{needed} is missing: {folder} is not a dictionary folder")
+        try:
+            config = json.loads(config_path.read_text())
+            expected = config.pop("sha256")
+            info = Info(**_newer(config))
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise DictionaryError(f"{config_path} does not describe a dictionary: {error!r}") from None
+        if not own_code and (named := [n for n in (info.architecture, info.position) if parts.is_own(n)]):
+            raise DictionaryError(
+                f"{config_path} asks to run {' and '.join(named)}; if you trust it, open it with Dictionary.load"
+            )
+        if (found := digest(path)) != expected:
+            raise DictionaryError(
+                f"{path} is truncated or altered: sha256 {found}, cfg.json says {expected}; train it again"
+            )
+        return cls(info, load_file(path))
+
+
+def split(settings: Mapping[str, object], *kinds: type) -> list:
+    """An instance of each settings dataclass from one flat mapping.
+
+    Raises:
+        DictionaryError: a key that none of them has.
+    """
+    fields = [{f.name for f in dataclasses.fields(kind)} for kind in kinds]
+    if unknown := set(settings) - set().union(*fields):
+        first = min(unknown)
+        known = sorted(set().union(*fields))
+        raise DictionaryError(f"unknown setting {first!r}{suggest(first, known)}; known: {', '.join(known) or 'none'}")
+    return [
+        kind(**{key: value for key, value in settings.items() if key in own})
+        for kind, own in zip(kinds, fields, strict=True)
+    ]
+
+
+def _newer(config: dict) -> dict:
+    """A configuration in the present form; the first one had ReLU only, and said `masked`, `tau` and `variant`."""
+    if "masked" not in config:
+        return config
+    masked, tau = config.pop("masked"), config.pop("tau")
+    config["name"] = config.pop("variant", "")
+    return config | ({"position": "mask", "settings": {"tau_end": tau}} if masked else {})
+
+
+def _check(info: Info) -> None:
+    if info.normalisation not in get_args(Normalisation):
+        known = ", ".join(get_args(Normalisation))
+        raise DictionaryError(f"normalisation {info.normalisation!r} is not known; known are {known}")
 
 
 def _constant_norm(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -139,29 +335,3 @@ def _layer_norm(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 _NORMALISE = {"constant_norm_rescale": _constant_norm, "layer_norm": _layer_norm}
-
-
-def _check(config: DictionaryConfig, weights: dict[str, Tensor]) -> None:
-    for name, value, known in (
-        ("selection rule", config.rule, get_args(Rule)),
-        ("normalisation", config.normalisation, get_args(Normalisation)),
-    ):
-        if value not in known:
-            raise DictionaryError(f"{name} {value!r} is not known; known are {', '.join(known)}")
-    if (config.rule == "topk") != (config.k is not None):
-        raise DictionaryError(f"k = {config.k} with the selection rule {config.rule}: TopK, and only it, has a k")
-    if config.k is not None and not 1 <= config.k <= config.d_sae:
-        raise DictionaryError(f"k = {config.k} of {config.d_sae} features: choose 1..{config.d_sae}")
-    d_in, d_sae = config.d_in, config.d_sae
-    vectors = {"gated": ("b_gate", "r_mag", "b_mag"), "jumprelu": ("b_enc", "threshold")}.get(config.rule, ("b_enc",))
-    shapes = {"W_enc": (d_in, d_sae), "W_dec": (d_sae, d_in), "b_dec": (d_in,), **dict.fromkeys(vectors, (d_sae,))}
-    if set(weights) != set(shapes):
-        raise DictionaryError(f"weights are {sorted(weights)}, a {config.rule} dictionary needs {sorted(shapes)}")
-    for name, shape in shapes.items():
-        if tuple(weights[name].shape) != shape:
-            raise DictionaryError(
-                f"{name} has shape {tuple(weights[name].shape)}, its configuration (d_in {d_in}, d_sae {d_sae}) "
-                f"says {shape}"
-            )
-        if weights[name].isnan().any():
-            raise DictionaryError(f"{name} holds NaN: the dictionary was saved broken; get another copy of it")

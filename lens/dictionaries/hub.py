@@ -9,7 +9,7 @@ from pathlib import Path
 
 import huggingface_hub
 
-from lens.dictionaries.model import SAE
+from lens.dictionaries.dictionary import Dictionary
 from lens.errors import DictionaryError
 
 _SOURCE = re.compile(r"(?P<repo_id>[\w.-]+/[\w.-]+)(?::(?P<folder>[^:]+))?")
@@ -64,16 +64,16 @@ def fetch(source: str | Path, revision: str | None = None) -> Path:
     return Path(root) / folder
 
 
-def from_pretrained(source: str | Path, *, revision: str | None = None) -> SAE:
-    """A dictionary that `push_to_hub` published, or `SAE.save` wrote; see `fetch` for what a source is.
+def from_pretrained(source: str | Path, *, revision: str | None = None) -> Dictionary:
+    """A dictionary that `push_to_hub` published, or `Dictionary.save` wrote; see `fetch` for what a source is.
 
     Raises:
         ValueError: it cannot be fetched, or is truncated, altered or of another format (those are for `load`).
     """
-    return SAE.load(fetch(source, revision))
+    return Dictionary.load(fetch(source, revision), own_code=False)
 
 
-def push_to_hub(sae: SAE, repo_id: str, *, folder: str = "", private: bool = False) -> str:
+def push_to_hub(sae: Dictionary, repo_id: str, *, folder: str = "", private: bool = False) -> str:
     """Publish a dictionary and a page that says what it is; makes the repository if there is none.
 
     Args:
@@ -99,7 +99,7 @@ def push_to_hub(sae: SAE, repo_id: str, *, folder: str = "", private: bool = Fal
                 repo_id=repo_id,
                 folder_path=temporary,
                 path_in_repo=folder or None,
-                commit_message=f"Dictionary of {sae.config.model or 'a language model'}, layer {sae.config.layer}",
+                commit_message=f"Dictionary of {sae.info.model or 'a language model'}, layer {sae.info.layer}",
             )
         except Exception as error:  # the client's transport, and so the base of its errors, differs between versions
             raise DictionaryError(
@@ -113,13 +113,13 @@ def _reason(error: Exception) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())
 
 
-def _page(sae: SAE, source: str) -> str:
-    settings = "\n".join(f"| {key} | {value} |" for key, value in asdict(sae.config).items())
+def _page(sae: Dictionary, source: str) -> str:
+    settings = "\n".join(f"| {key} | {value} |" for key, value in asdict(sae.info).items())
     return f"""---
 library_name: temporallens
 tags: [sparse-autoencoder]
 ---
-# Sparse autoencoder of {sae.config.model or "a language model"}, layer {sae.config.layer or "not stated"}
+# Sparse autoencoder of {sae.info.model or "a language model"}, layer {sae.info.layer or "not stated"}
 
 | setting | value |
 |---|---|
@@ -129,6 +129,6 @@ tags: [sparse-autoencoder]
 from lens.dictionaries.hub import from_pretrained
 
 sae = from_pretrained("{source}")
-features = sae.encode(activations)  # [B, T, d_in], the residual stream, position 0 first
+codes = sae.encode(activations)  # [B, T, d_in], the residual stream, position 0 first
 ```
 """

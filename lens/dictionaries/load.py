@@ -10,7 +10,6 @@ from lens.dictionaries.dictionary import Dictionary
 from lens.dictionaries.formats import dictionary_learning, gemma_scope, saelens, sparsify
 from lens.dictionaries.formats.files import read_json
 from lens.dictionaries.hub import fetch
-from lens.dictionaries.model import SAE
 from lens.errors import DictionaryError
 
 
@@ -19,12 +18,16 @@ class _Format:
     weights: str
     """the file that tells the format"""
     name: str
-    read: Callable[..., SAE | Dictionary]
+    read: Callable[..., Dictionary]
 
 
-def _read_sae_safetensors(folder: Path) -> SAE | Dictionary:
+def _read_sae_safetensors(folder: Path) -> Dictionary:
     """Two libraries share these file names; `n_positions` is in the settings of one of them only."""
-    return SAE.load(folder) if "n_positions" in read_json(folder / "cfg.json") else sparsify.read(folder)
+    return (
+        Dictionary.load(folder, own_code=False)
+        if "n_positions" in read_json(folder / "cfg.json")
+        else sparsify.read(folder)
+    )
 
 
 SHOWN = 8  # names in a message
@@ -36,10 +39,8 @@ FORMATS = (
 )
 
 
-def load(
-    source: str | Path, *, revision: str | None = None, norm_scaling_factor: float | None = None
-) -> SAE | Dictionary:
-    """A dictionary in any known format, in fp32 on the CPU: `SAE` if it has positions, else `Dictionary`.
+def load(source: str | Path, *, revision: str | None = None, norm_scaling_factor: float | None = None) -> Dictionary:
+    """A dictionary in any known format, in fp32 on the CPU.
 
     Known formats are our own, SAELens, Gemma Scope, dictionary_learning and sparsify; what each holds is in
     `lens.dictionaries.formats`. Nothing that a file says is run. `lens.dictionaries.compatible.check_fits` compares the

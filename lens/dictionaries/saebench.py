@@ -8,7 +8,9 @@ from torch import Tensor, nn
 
 from lens.activations.hooks import hook_name
 from lens.activations.layers import EMBEDDING
-from lens.dictionaries.model import SAE
+from lens.dictionaries.dictionary import Dictionary
+from lens.dictionaries.export import NAMES
+from lens.dictionaries.formats.files import TEMPORALLENS
 from lens.errors import DictionaryError
 
 
@@ -46,10 +48,10 @@ class SAEBenchConfig:
 
 
 class SAEBenchAdapter(nn.Module):
-    """An `SAE` with the interface of SAEBench's `BaseSAE`; it does not need SAEBench.
+    """A dictionary with the interface of SAEBench's `BaseSAE`; it does not need SAEBench.
 
     Everything is in the units of raw activations, with unit decoder rows as SAEBench asks: features are those of the
-    `SAE` divided by `input_scale`, so that decode(f) = f W_dec + b_dec. The masks are no part of W_enc: measures that
+    dictionary divided by `input_scale`, so that decode(f) = f W_dec + b_dec. The masks are no part of W_enc: measures that
     read W_enc see the encoder without positions.
 
     Core, sparse probing and the other evaluations that encode whole windows [B, T, d_in] work. Those that flatten them
@@ -59,26 +61,27 @@ class SAEBenchAdapter(nn.Module):
         DictionaryError: the dictionary does not say its model or layer.
     """
 
-    def __init__(self, sae: SAE):
+    def __init__(self, sae: Dictionary):
         super().__init__()
-        config, scale = sae.config, sae.config.input_scale
-        if not config.model or not config.layer:
+        info, scale = sae.info, sae.info.input_scale
+        if not info.model or not info.layer:
             raise DictionaryError(
-                f"the dictionary says model {config.model!r}, layer {config.layer!r}; SAEBench needs both: set them in "
+                f"the dictionary says model {info.model!r}, layer {info.layer!r}; SAEBench needs both: set them in "
                 "its configuration"
             )
-        b_enc, b_dec = sae.b_enc.detach() / scale, sae.b_dec.detach() / scale
-        self._sae = SAE(replace(config, input_scale=1.0), {**sae.state_dict(), "b_enc": b_enc, "b_dec": b_dec})
+        weights = {name: value.detach() for name, value in sae.weights().items()}
+        scaled = {name: weights[name] / scale for name in ("b_dec", *sae.architecture.in_units_of_u)}
+        self._sae = Dictionary(replace(info, input_scale=1.0), {**weights, **scaled})
         self.cfg = SAEBenchConfig(
-            config.model,
-            config.d_in,
-            config.d_sae,
-            hook_layer=0 if config.layer == EMBEDDING else int(config.layer),
-            hook_name=hook_name(config.layer),
-            context_size=config.n_positions,
+            info.model,
+            info.d_in,
+            info.d_sae,
+            hook_layer=0 if info.layer == EMBEDDING else int(info.layer),
+            hook_name=hook_name(info.layer),
+            context_size=info.n_positions,
             dtype=str(self.dtype).removeprefix("torch."),
             device=str(self.device),
-            architecture="temporallens" if config.masked else "standard",
+            architecture=TEMPORALLENS if info.position == "mask" else NAMES.get(info.architecture, info.architecture),
         )
 
     def encode(self, x: Tensor) -> Tensor:
@@ -87,7 +90,7 @@ class SAEBenchAdapter(nn.Module):
         Raises:
             PositionError: x is not a batch of windows, or they are longer than `cfg.context_size`.
         """
-        return self._sae.encode(x)
+        return self._sae.encode(x).dense()
 
     def decode(self, features: Tensor) -> Tensor:
         """f W_dec + b_dec, [..., d_sae] -> [..., d_in]."""
@@ -98,7 +101,7 @@ class SAEBenchAdapter(nn.Module):
         return self.decode(self.encode(x))
 
     W_enc = property(lambda self: self._sae.W_enc, doc="[d_in, d_sae]")
-    b_enc = property(lambda self: self._sae.b_enc, doc="[d_sae]")
+    b_enc = property(lambda self: self._sae.weights()["b_enc"], doc="[d_sae]")
     W_dec = property(lambda self: self._sae.W_dec, doc="[d_sae, d_in], unit rows")
     b_dec = property(lambda self: self._sae.b_dec, doc="[d_in]")
     device = property(lambda self: self._sae.W_dec.device)

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from lens.dictionaries.formats.files import TEMPORALLENS
-from lens.dictionaries.model import PositionError, position_mask
+from lens.dictionaries.dictionary import PositionError
+from lens.dictionaries.positions.mask import position_mask
 
 try:
     from sae_lens import SAE, SAEConfig, register_sae_class
@@ -28,7 +29,7 @@ except ModuleNotFoundError as error:
 
 @dataclass
 class TemporalLensConfig(SAEConfig):
-    """Settings beside those of SAELens; the same as in `lens.dictionaries.model.SAEConfig`."""
+    """Settings beside those of SAELens; as in `lens.dictionaries.dictionary.Info`."""
 
     n_positions: int = 128
     tau: float = 1.0

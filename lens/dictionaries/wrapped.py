@@ -7,7 +7,9 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from lens.dictionaries.dictionary import DictionaryConfig
+from lens.dictionaries.codes import Codes
+from lens.dictionaries.dictionary import Dictionary, Info
+from lens.dictionaries.positions.none import NoTerm
 from lens.errors import DictionaryError
 
 
@@ -21,8 +23,8 @@ class Encodes(Protocol):
         """[B, T, d_sae] -> [B, T, d_in], in the units of the activations."""
 
 
-class Wrapped(nn.Module):
-    """Gives anything that encodes and decodes the configuration that measures read.
+class Wrapped(Dictionary):
+    """Gives anything that encodes and decodes the information that measures read.
 
     Args:
         inner: whole windows [B, T, d_in] are given to its `encode`, first vector at position 0.
@@ -33,7 +35,7 @@ class Wrapped(nn.Module):
     """
 
     def __init__(self, inner: Encodes, d_in: int):
-        super().__init__()
+        nn.Module.__init__(self)
         name = type(inner).__name__
         if not (callable(getattr(inner, "encode", None)) and callable(getattr(inner, "decode", None))):
             raise DictionaryError(f"{name} is not a dictionary: it has no encode and decode")
@@ -50,16 +52,17 @@ class Wrapped(nn.Module):
                 f"{name} makes {tuple(features.shape)} and then {tuple(back.shape)} of activations (1, 2, {d_in}); "
                 f"expected (1, 2, d_sae) and (1, 2, {d_in})"
             )
-        self.config = DictionaryConfig(d_in=d_in, d_sae=features.shape[-1], rule="relu", variant=name)
+        self.info = Info(d_in, features.shape[-1], architecture=name, name=name)
+        self.position_term = NoTerm(None, self.info.d_sae, NoTerm.Settings())
 
-    def encode(self, x: Tensor, positions: Tensor | None = None) -> Tensor:
-        return self.inner.encode(x)
+    def encode(self, x: Tensor, positions: Tensor | None = None, *, clamp: bool = False) -> Codes:
+        return Codes(self.inner.encode(x), None, self.info.d_sae)
 
-    def decode(self, features: Tensor) -> Tensor:
-        return self.inner.decode(features)
+    def decode(self, codes: Codes | Tensor) -> Tensor:
+        return self.inner.decode(codes.dense() if isinstance(codes, Codes) else codes)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.decode(self.encode(x))
+    def save(self, folder) -> None:
+        raise DictionaryError(f"a {self.info.name} is not ours to save: use its own library")
 
 
 def _kind(parameter: Tensor) -> dict:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from lens.activations import language_model
@@ -12,8 +11,8 @@ from lens.activations.language_model import LanguageModel
 from lens.activations.layers import Layer
 from lens.activations.split import Text, as_dataset
 from lens.activations.store import open_layer
-from lens.dictionaries.model import SAE
-from lens.training.presets import train_config
+from lens.dictionaries.dictionary import Dictionary
+from lens.training.recipe import build
 from lens.training.train import train_layer
 
 
@@ -23,35 +22,41 @@ def fit(
     text: Text,
     folder: Path | str,
     *,
-    variants: Sequence[str] = ("temporallens", "standard"),
+    architecture: str = "relu",
+    position: str = "mask",
+    name: str = "",
     windows: int = 1024,
     length: int = 128,
     steps: int = 1000,
-    preset: str = "paper",
     seed: int = 0,
-    **overrides: object,
-) -> dict[str, SAE]:
-    """Train dictionaries on the residual stream of one layer of a model on a text; by variant.
+    **fields: object,
+) -> Dictionary:
+    """Train a dictionary on the residual stream of one layer of a model on a text.
 
-    Everything is kept in `folder`: `activations/`, `dictionaries/<variant>-seed<seed>/`, and in `pool/` what makes a
-    second call go on where the first was stopped, or finish at once.
+    Everything is kept in `folder`: `activations/`, `dictionaries/<name>/<name>-seed<seed>/`, and in `pool/` what makes a
+    second call go on where the first was stopped, or finish at once. Dictionaries that are fitted in one folder to the
+    same model, text, layer and windows see the same windows in the same order; one seed gives them the same start.
 
     Args:
         model: a language model, or its name (`lens.activations.language_model.load`).
         layer: block index counted from 0, or `embedding`.
         text: a corpus by name, the path of a UTF-8 text file, a list of documents, or a data set.
-        variants: of `lens.training.presets.VARIANTS`; all see the same windows in the same order.
+        architecture: how features are selected: a file in `lens/dictionaries/architectures/`, or one of your own.
+        position: what position does: `mask` or `none` (`lens/dictionaries/positions/`), or one of your own.
+        name: of the dictionary, by default `<architecture>-<position>`.
         windows: training windows, drawn at random starts.
         length: T, tokens of a window with BOS at position 0.
         steps: optimiser steps, each on 16 windows.
-        overrides: fields of `lens.training.presets.TrainConfig`, for instance `expansion=4` or `l1_coef=0.02`.
+        fields: of `lens.training.recipe.Recipe`, the architecture or the position term, for instance `expansion=4` or
+            `l1_coef=0.02`.
 
     Raises:
         ValueError: no such layer, a text too short for the windows, or a model without BOS; the message has the counts.
-        ConfigError: an unknown preset, variant or field.
+        ConfigError: an unknown field, architecture or position term.
         TrainingError: the loss is not finite, or every feature is silent.
     """
-    configs = {variant: train_config(preset, variant, steps, overrides) for variant in variants}
+    recipe = build({"architecture": architecture, "position": position, "steps": steps, **fields}, "fit")
+    name = name or "-".join(part.rpartition(":")[2] for part in (architecture, position))
     model = language_model.load(model) if isinstance(model, str) else model
     language_model.check_layers(model, [layer])
     folder = Path(folder)
@@ -61,12 +66,12 @@ def fit(
     manifests = extract(model, {"train": train}, [layer], store, folder / "pool", window_rule=options)
     trained = train_layer(
         open_layer(store, layer, "train").activations,
-        configs,
+        {name: recipe},
         [seed],
-        folder / "dictionaries",
+        folder / "dictionaries" / name,
         folder / "pool",
         data_digest=manifests[layer]["sha256"]["train.safetensors"],
         model=model.name,
         layer=layer,
     )
-    return {variant: SAE.load(path) for (variant, _), path in trained.folders.items()}
+    return Dictionary.load(trained.folders[name, seed])

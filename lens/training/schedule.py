@@ -1,27 +1,9 @@
-"""What changes over training by rule: the temperature of the masks (eq. 5) and the position weights (eq. 6)."""
+"""Position weights of the loss (eq. 6)."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
-
-
-def temperature(step: int, steps: int, start: float = 5.0, end: float = 0.1) -> float:
-    """Eq. 5, tau(s) = tau_0 exp(-kappa s), with kappa such that the first and the last step hit both ends exactly.
-
-    Args:
-        step: index of the optimiser step, 0 <= step < steps.
-        steps: number of optimiser steps; with a single step the end value is used.
-        start, end: tau_0 and the value "at completion".
-
-    Raises:
-        ValueError: the step is outside the schedule.
-    """
-    if not 0 <= step < steps:
-        raise ValueError(f"step {step} is outside a schedule of {steps} steps (0 to {steps - 1})")
-    if step == steps - 1:
-        return end  # not left to rounding: training's last step and every evaluation see exactly this value
-    return start * (end / start) ** (step / (steps - 1))
 
 
 class PositionWeights:

@@ -16,10 +16,10 @@ from tqdm import tqdm
 
 from lens.activations.statistics import InputStatistics, input_statistics
 from lens.activations.store import link_folders
-from lens.dictionaries.model import SAE, SAEConfig
-from lens.training.presets import TrainConfig
+from lens.dictionaries.dictionary import Dictionary, Info
+from lens.training.gradients import Workspace
+from lens.training.recipe import Recipe
 from lens.training.run import Run, TrainingError, restore, snapshot
-from lens.training.step import Workspace
 from lens.versions import version
 
 CHECKPOINT_EVERY = 100  # optimiser steps between two savings of the whole state
@@ -68,7 +68,7 @@ def shuffle_positions(x: Tensor, step: int, seed: int) -> Tensor:
 
 def train_layer(
     activations: Tensor,
-    configs: dict[str, TrainConfig],
+    recipes: dict[str, Recipe],
     seeds: Sequence[int],
     folder: Path,
     pool: Path,
@@ -87,7 +87,7 @@ def train_layer(
 
     Args:
         activations: training windows [n, T, d_in], memory-mapped or not; read a batch at a time.
-        configs: recipe of each variant.
+        recipes: by variant.
         folder: where `<variant>-seed<seed>/` dictionaries appear, all at once, when training has finished.
         pool: where each run is kept under a digest of everything that decides its result. A call goes on from
             unfinished state, and does not train again what is finished, whatever else it asks for.
@@ -98,7 +98,7 @@ def train_layer(
     """
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     n, T, d_in = activations.shape
-    if n < (batch := max(config.batch_windows for config in configs.values())):
+    if n < (batch := max(recipe.batch_windows for recipe in recipes.values())):
         raise TrainingError(f"{n} training windows are fewer than one batch of {batch}; ask for more windows")
     shared = {
         "data": data_digest,
@@ -111,25 +111,25 @@ def train_layer(
         "version": version("train"),
     }
     keys = {
-        (variant, seed): _key({"config": asdict(config), "variant": variant, "seed": seed, **shared})
-        for variant, config in configs.items()
+        (variant, seed): _key({"recipe": recipe.identity(), "variant": variant, "seed": seed, **shared})
+        for variant, recipe in recipes.items()
         for seed in seeds
     }
     finished = {run: pool / f"trained-{key}" for run, key in keys.items()}
     statistics: InputStatistics | None = None
     workspace = Workspace()
-    for steps, size in sorted({(config.steps, config.batch_windows) for config in configs.values()}):
+    for steps, size in sorted({(recipe.steps, recipe.batch_windows) for recipe in recipes.values()}):
         missing = [
             (variant, seed)
             for variant, seed in keys
-            if (configs[variant].steps, configs[variant].batch_windows) == (steps, size)
+            if (recipes[variant].steps, recipes[variant].batch_windows) == (steps, size)
             and not finished[variant, seed].is_dir()
         ]
         if not missing:
             continue
         statistics = statistics or input_statistics(activations)
         runs = [
-            Run(configs[v], _initial(v, configs[v], seed, statistics, (T, d_in), model, layer).to(device), workspace)
+            Run(recipes[v], _initial(v, recipes[v], seed, statistics, (T, d_in), model, layer).to(device), workspace)
             for v, seed in missing
         ]
         state = pool / f"train-{_key([keys[run] for run in missing])}"
@@ -152,19 +152,19 @@ def _key(identity: dict | list) -> str:
 def _train(
     runs: list[Run], activations: Tensor, state: Path, batch: int, order_seed: int, log_every: int, layer
 ) -> None:
-    steps = runs[0].config.steps
-    device = runs[0].sae.W_enc.device
+    steps = runs[0].recipe.steps
+    device = runs[0].dictionary.W_enc.device
     first = restore(runs, state)
     progress = tqdm(total=steps, initial=first, desc=f"train layer {layer}", unit="step", mininterval=2)
     for step, rows in enumerate(window_order(len(activations), batch, steps, order_seed, first), start=first):
         x = activations.index_select(0, rows).to(device)
         shuffled = {
             bos: shuffle_positions(x[:, 0 if bos else 1 :], step, order_seed)
-            for bos in {run.config.include_bos for run in runs if run.config.positions == "shuffled"}
+            for bos in {run.recipe.include_bos for run in runs if run.recipe.positions == "shuffled"}
         }
         for run in runs:
             log = step % log_every == 0 or step == steps - 1
-            run.step(x, shuffled.get(run.config.include_bos), log=log)
+            run.step(x, shuffled.get(run.recipe.include_bos), log=log)
         progress.update()
         if (step + 1) % CHECKPOINT_EVERY == 0 and step + 1 < steps:
             snapshot(runs, state, step + 1)
@@ -178,26 +178,27 @@ def _finish(runs: dict[Path, Run], state: Path) -> None:
     for folder, run in runs.items():
         temporary = folder.with_name(f".{folder.name}")
         shutil.rmtree(temporary, ignore_errors=True)
-        run.sae.save(temporary / run.name)
+        run.dictionary.save(temporary / run.name)
         for name in FRAMES:
             run.table(name).to_csv(temporary / f"{name}.csv", index=False)
         temporary.rename(folder)
     shutil.rmtree(state, ignore_errors=True)
 
 
-def _initial(variant, config, seed, statistics, shape, model, layer) -> SAE:
+def _initial(variant, recipe: Recipe, seed, statistics, shape, model, layer) -> Dictionary:
     T, d_in = shape
-    scale = 1.0 if config.input_scale == "raw" else statistics.mean_square_norm**-0.5
-    sae_config = SAEConfig(
+    scale = 1.0 if recipe.input_scale == "raw" else statistics.mean_square_norm**-0.5
+    info = Info(
         d_in=d_in,
-        d_sae=config.expansion * d_in,
+        d_sae=recipe.expansion * d_in,
         n_positions=T,
-        masked=config.masks != "none",
-        tau=config.tau_end,
+        architecture=recipe.architecture,
+        position=recipe.position,
+        settings=recipe.settings,
         input_scale=scale,
         model=model,
         layer=str(layer),
-        variant=variant,
+        name=variant,
         seed=seed,
     )
-    return SAE.initialise(sae_config, statistics.mean * scale, seed, config.mask_start)
+    return Dictionary.initialise(info, statistics.mean * scale, seed)

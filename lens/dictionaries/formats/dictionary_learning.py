@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lens.activations.hooks import layer_name
-from lens.dictionaries.dictionary import Dictionary, DictionaryConfig, Rule
+from lens.dictionaries.dictionary import Dictionary, Info
 from lens.dictionaries.formats.files import pick, read_json, setting
 from lens.errors import DictionaryError
 
@@ -21,7 +21,7 @@ CONFIG, WEIGHTS = "config.json", "ae.pt"
 class _Kind:
     """One class of dictionary of the library, `dict_class` in its configuration."""
 
-    rule: Rule
+    architecture: str
     names: dict[str, str]
     """our names -> those in its state dict; weights of `nn.Linear` are transposed"""
     apply_b_dec_to_input: bool
@@ -70,19 +70,19 @@ def read(folder: Path) -> Dictionary:
     if "threshold" in weights and weights["threshold"].ndim == 0:
         weights["threshold"] = weights["threshold"].expand(d_sae).contiguous()
     hook = _hook(trainer, file.get("buffer") or {})
-    config = DictionaryConfig(
+    info = Info(
         d_in,
         d_sae,
-        kind.rule,
-        k=_k(trainer, state) if kind.rule == "topk" else None,
+        architecture=kind.architecture,
+        settings={"k": _k(trainer, state)} if kind.architecture == "topk" else {},
         apply_b_dec_to_input=kind.apply_b_dec_to_input,
         model=trainer.get("lm_name") or "",
         hook=hook,
         layer=layer_name(hook),
-        variant=f"dictionary_learning-{name}",
+        name=f"dictionary_learning-{name}",
         seed=trainer.get("seed") or 0,
     )
-    dictionary = Dictionary(config, weights)
+    dictionary = Dictionary(info, weights)
     if kind.unit_decoder:
         _make_decoder_unit(dictionary)
     return dictionary
@@ -130,4 +130,4 @@ def _make_decoder_unit(dictionary: Dictionary) -> None:
     norms = dictionary.W_dec.norm(dim=-1)
     dictionary.W_dec /= norms[:, None]
     dictionary.W_enc *= norms
-    dictionary.b_enc *= norms
+    dictionary.architecture.b_enc *= norms

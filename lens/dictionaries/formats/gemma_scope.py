@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lens.dictionaries.dictionary import Dictionary, DictionaryConfig
+from lens.dictionaries.dictionary import Dictionary, Info
 from lens.dictionaries.formats.files import pick
 from lens.errors import DictionaryError
 
@@ -40,10 +40,8 @@ def read(path: Path) -> Dictionary:
         raise DictionaryError(f"W_enc has shape {tuple(weights['W_enc'].shape)}, a matrix [d_in, d_sae] is needed")
     d_in, d_sae = weights["W_enc"].shape
     model, hook, layer = _place(file.absolute().parent)
-    config = DictionaryConfig(
-        d_in, d_sae, "jumprelu", model=model, hook=hook, layer=layer, variant="gemma_scope-jumprelu"
-    )
-    return Dictionary(config, weights)
+    info = Info(d_in, d_sae, architecture="jumprelu", model=model, hook=hook, layer=layer, name="gemma_scope-jumprelu")
+    return Dictionary(info, weights)
 
 
 def _place(folder: Path) -> tuple[str, str, str]:

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from lens.activations.hooks import layer_name
-from lens.dictionaries.dictionary import Dictionary, DictionaryConfig
+from lens.dictionaries.dictionary import Dictionary, Info
 from lens.dictionaries.formats.files import TEMPORALLENS, pick, read_json, read_safetensors, setting
-from lens.dictionaries.model import SAE, SAEConfig
 from lens.errors import DictionaryError
 
 CONFIG, WEIGHTS, SCALER = "cfg.json", "sae_weights.safetensors", "activation_scaler.json"
@@ -29,8 +28,8 @@ _DEFAULTS = {  # of a setting that a folder leaves out
 _MIN_NORM = 1e-8  # of a decoder row, as in SAELens
 
 
-def read(folder: Path, norm_scaling_factor: float | None = None) -> SAE | Dictionary:
-    """Read a folder; one of the architecture `temporallens` becomes an `SAE` with its masks.
+def read(folder: Path, norm_scaling_factor: float | None = None) -> Dictionary:
+    """Read a folder; one of the architecture `temporallens` has its masks.
 
     What SAELens keeps apart is folded into the weights: `rescale_acts_by_decoder_norm`, and the factor of
     `expected_average_only_in`, by which inputs were multiplied in training. That factor is `norm_scaling_factor`, or
@@ -57,17 +56,17 @@ def read(folder: Path, norm_scaling_factor: float | None = None) -> SAE | Dictio
     weights = pick(weights, {name: name for name in names}, ones, WEIGHTS)
     hook = metadata.get("hook_name") or ""
     dictionary = Dictionary(
-        DictionaryConfig(
+        Info(
             d_in,
             d_sae,
-            RULES[architecture],
-            k=setting(config, "k", int, CONFIG) if architecture == "topk" else None,
+            architecture=RULES[architecture],
+            settings={"k": setting(config, "k", int, CONFIG)} if architecture == "topk" else {},
             normalisation="none" if normalisation == "expected_average_only_in" else normalisation,
             apply_b_dec_to_input=setting(config, "apply_b_dec_to_input", bool, CONFIG),
             model=metadata.get("model_name") or "",
             hook=hook,
             layer=layer_name(hook),
-            variant=f"saelens-{architecture}",
+            name=f"saelens-{architecture}",
         ),
         weights,
     )
@@ -150,19 +149,18 @@ def _fold_decoder_norm(dictionary: Dictionary) -> None:
     """Multiply features by the norms of their decoder rows, which become unit vectors; TopK selects by the product."""
     norms = dictionary.W_dec.norm(dim=-1).clamp_min(_MIN_NORM)
     dictionary.W_enc *= norms
-    dictionary.b_enc *= norms
+    dictionary.architecture.b_enc *= norms
     dictionary.W_dec /= norms[:, None]
 
 
-def _temporallens(config: dict, weights: dict[str, Tensor]) -> SAE:
+def _temporallens(config: dict, weights: dict[str, Tensor]) -> Dictionary:
     """The dictionary with masks that `lens.dictionaries.export` wrote, bit for bit."""
     metadata = config["metadata"]
     settings = {key: setting(config, key, kind, CONFIG) for key, kind in _SETTINGS.items()}
+    tau = settings.pop("tau")
     origin = setting(metadata, "origin", dict, f"metadata of {CONFIG}")
     origin = {key: setting(origin, key, kind, f"origin of {CONFIG}") for key, kind in _ORIGIN.items()}
     names = ("W_enc", "b_enc", "W_dec", "b_dec", "pos_logits")
     weights = pick(weights, {name: name for name in names}, (), WEIGHTS)
-    try:
-        return SAE(SAEConfig(**settings, masked=True, **origin), weights)
-    except ValueError as error:
-        raise DictionaryError(str(error)) from None
+    origin["name"] = origin.pop("variant")
+    return Dictionary(Info(**settings, position="mask", settings={"tau_end": tau}, **origin), weights)

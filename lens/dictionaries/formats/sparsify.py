@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from lens.activations.hooks import layer_name
-from lens.dictionaries.dictionary import Dictionary, DictionaryConfig
+from lens.dictionaries.dictionary import Dictionary, Info
 from lens.dictionaries.formats.files import pick, read_json, read_safetensors, setting
 from lens.errors import DictionaryError
 
@@ -43,16 +43,16 @@ def read(folder: Path) -> Dictionary:
     run_config = folder.absolute().parent / RUN_CONFIG
     hook = folder.absolute().name if _HOOK_POINT.fullmatch(folder.absolute().name) else ""
     return Dictionary(
-        DictionaryConfig(
+        Info(
             d_in,
             d_sae,
-            "topk",
-            k=k,
+            architecture="topk",
+            settings={"k": k},
             apply_b_dec_to_input=True,
             model=read_json(run_config).get("model", "") if run_config.is_file() else "",
             hook=hook,
             layer=layer_name(hook),
-            variant="sparsify-topk",
+            name="sparsify-topk",
         ),
         weights,
     )

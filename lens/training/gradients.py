@@ -1,48 +1,27 @@
-"""The training objective (eqs. 3, 4, 8), once as readable autograd code and once with its gradients written out.
+"""The fast path of training: gradients of eq. 8 written out for ReLU, with a mask (eqs. 3 and 4) or without.
 
-`loss` is the definition. `loss_and_gradients` is what training calls: the same five matrix products without the
-bookkeeping and the extra passes over memory that autograd needs; tests hold their values and gradients equal.
+The same five matrix products as `lens.training.objective`, without the bookkeeping and the extra passes over memory that
+autograd needs; tests hold values and gradients equal.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
-from lens.dictionaries.model import position_mask
+from lens.dictionaries.architectures.relu import ReLU
+from lens.dictionaries.dictionary import Dictionary
+from lens.dictionaries.positions.mask import Mask, position_mask
+from lens.dictionaries.positions.none import NoTerm
+from lens.training.objective import Losses
 
-Weights = dict[
-    str, Tensor
-]  # W_enc [d_in, d_sae], b_enc [d_sae], W_dec [d_sae, d_in], b_dec [d_in], pos_logits [P, d_sae]
-
-
-class Losses(NamedTuple):
-    """Sums that one optimiser step leaves behind; all fp32, means over the windows of the batch."""
-
-    error: Tensor
-    """squared error ||h_t - h_hat_t||^2 per position [P]"""
-    l1: Tensor
-    """||f_t||_1 per position [P]"""
-    active: Tensor
-    """number of active features per position, ||f_t||_0 [P]"""
-
-    def total(self, position_weights: Tensor, l1_coef: float, weight_l1: bool = True) -> Tensor:
-        """Eq. 8, per window: sum over t of w_t (error_t + lambda l1_t)."""
-        l1_weights = position_weights if weight_l1 else torch.ones_like(position_weights)
-        return (position_weights * self.error + l1_coef * l1_weights * self.l1).sum()
+Weights = dict[str, Tensor]
+"""W_enc [d_in, d_sae], b_enc [d_sae], W_dec [d_sae, d_in], b_dec [d_in], pos_logits [P, d_sae]"""
 
 
-def loss(weights: Weights, x: Tensor, tau: float | None) -> Losses:
-    """Losses of scaled inputs x [B, P, d_in] (eqs. 3, 4, 8); `tau` None leaves the masks out. Differentiable."""
-    wide = torch.promote_types(x.dtype, torch.float32)  # sums are never taken in bf16
-    f = torch.relu(x @ weights["W_enc"] + weights["b_enc"])
-    active = (f > 0).sum(-1).to(wide).mean(0)  # counted before the mask, which never reaches 0
-    if tau is not None:
-        f = f * position_mask(weights["pos_logits"], tau)
-    x_hat = f @ weights["W_dec"] + weights["b_dec"]
-    return Losses((x_hat - x).to(wide).square().sum(-1).mean(0), f.to(wide).sum(-1).mean(0), active)
+def applies_to(dictionary: Dictionary) -> bool:
+    """Whether the gradients of this dictionary are those written out here."""
+    return type(dictionary.architecture) is ReLU and type(dictionary.position_term) in (Mask, NoTerm)
 
 
 class Workspace:

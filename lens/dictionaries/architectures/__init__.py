@@ -1,0 +1,1 @@
+"""Architectures, one file each; see `lens.dictionaries.parts.Architecture`."""

@@ -1,0 +1,30 @@
+"""What a dictionary says of a batch of activations; all that measures read of it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Codes(NamedTuple):
+    """Features of vectors [...]: all d_sae of each vector, or only those that were kept."""
+
+    values: Tensor
+    """[..., d_sae], or [..., k] where `index` says which features these are"""
+    index: Tensor | None
+    """[..., k] feature of each value; None: `values` has all of them"""
+    d_sae: int
+    """number of features"""
+
+    def dense(self) -> Tensor:
+        """[..., d_sae], 0 where a feature is off."""
+        if self.index is None:
+            return self.values
+        empty = torch.zeros(*self.values.shape[:-1], self.d_sae, dtype=self.values.dtype, device=self.values.device)
+        return empty.scatter(-1, self.index, self.values)
+
+    def fired(self) -> Tensor:
+        """Which features fire, bool [..., d_sae]: the non-zero ones, whatever their sign."""
+        return self.dense() != 0

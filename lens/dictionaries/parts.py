@@ -1,0 +1,233 @@
+"""The two parts of a dictionary that are one file each: how features are selected, and what position does to them.
+
+An architecture lies in `lens/dictionaries/architectures/<name>.py`, a position term in `positions/<name>.py`. One of
+your own is named by `package.module:Class` or `path/to/file.py:Class`, wherever a name is asked for.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.util
+import pkgutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from lens import checkout
+from lens.dictionaries.codes import Codes
+from lens.errors import DictionaryError, suggest
+
+
+@dataclasses.dataclass(frozen=True)
+class NoSettings:
+    """Of a part that has none."""
+
+
+class Architecture(nn.Module):
+    """From pre-activations u = x W_enc to features, and what training adds to the squared error.
+
+    Its own parameters and buffers are made in `__init__`; W_enc, W_dec and b_dec belong to the dictionary. Gradients
+    are those of autograd; in training (`self.training`) `select` may differ from what it does afterwards.
+    """
+
+    Settings: ClassVar[type] = NoSettings
+    """frozen dataclass; its fields are fields of a recipe"""
+    separable: ClassVar[bool] = True
+    """whether each feature is decided by its own pre-activation alone (ReLU), or among the others (TopK)"""
+    in_units_of_u: ClassVar[tuple[str, ...]] = ("b_enc",)
+    """parameters that are scaled when the pre-activations are"""
+    penalty_name: ClassVar[str] = "l1"
+    """what `penalty` is called among the metrics of training"""
+
+    def __init__(self, d_in: int, d_sae: int, settings):
+        super().__init__()
+        self.d_in, self.d_sae, self.settings = d_in, d_sae, settings
+
+    def initialise(self, generator: torch.Generator) -> None:
+        """Draw initial parameters, where they are not those of `__init__`."""
+
+    def select(self, u: Tensor) -> Codes:
+        """Features of pre-activations u [..., d_sae]."""
+        raise NotImplementedError
+
+    @property
+    def coefficient(self) -> float:
+        """What the penalty is multiplied by in the loss (lambda of eq. 8)."""
+        return 0.0
+
+    def penalty(self, codes: Codes) -> Tensor:
+        """Penalty of each vector [...]; the L1 norm of its code unless an architecture says otherwise."""
+        return codes.values.abs().sum(-1)
+
+    def auxiliary(self, u: Tensor, residual: Tensor, W_dec: Tensor) -> Tensor | None:
+        """A further term of the loss, a sum over positions and mean over windows; None for none.
+
+        Args:
+            u: pre-activations [B, P, d_sae].
+            residual: x - x_hat [B, P, d_in], without gradient.
+        """
+        return None
+
+    def after_step(self, codes: Codes) -> None:
+        """Take in the codes of a forward pass, once the optimiser step is done: thresholds, counts of dead features.
+
+        What it changes are buffers, so that checkpoints hold it.
+        """
+
+    def on_disk(self) -> tuple[str, dict, dict[str, Tensor]]:
+        """Architecture, settings and parameters of the trained dictionary, as it is saved and used from then on."""
+        settings = dataclasses.asdict(self.settings)
+        return name_of(type(self)), settings, {n: p.detach() for n, p in self.named_parameters()}
+
+
+class PositionTerm(nn.Module):
+    """What a dictionary does with the position of a vector: values [T, d] that act on its input, its scores or its code.
+
+    Its parameters have one row per position.
+    """
+
+    Settings: ClassVar[type] = NoSettings
+    """frozen dataclass; its fields are fields of a recipe"""
+    acts_on: ClassVar[Literal["input", "score", "code"]] = "code"
+    """the scaled input [..., d_in], the pre-activations [..., d_sae], or the code [..., d_sae]"""
+
+    def __init__(self, n_positions: int | None, d_sae: int, settings):
+        super().__init__()
+        self.n_positions, self.d_sae, self.settings = n_positions, d_sae, settings
+
+    def initialise(self, generator: torch.Generator) -> None:
+        """Draw initial parameters, where they are not those of `__init__`."""
+
+    def check(self, architecture: Architecture) -> None:
+        """Raise DictionaryError where the term means nothing for this architecture."""
+
+    def values(self, positions: Tensor | None = None) -> Tensor | None:
+        """Values at `positions` (all T by default), [..., d]; None: position makes no difference."""
+        return None
+
+    def apply(self, target: Tensor, values: Tensor) -> Tensor:
+        """`target` (see `acts_on`) with the values of its positions."""
+        return target * values
+
+    def before_step(self, step: int, steps: int) -> None:
+        """Set what changes over training by rule, before optimiser step `step` of `steps`."""
+
+    def statistics(self, first_position: int, start: Mapping[str, Tensor]) -> dict[str, float]:
+        """Metrics of a logged step, given the parameters at the start of training."""
+        return {}
+
+    def summary(self, history: pd.DataFrame, steps: int) -> dict[str, float]:
+        """Metrics of a finished run from its history (a column per metric, a row per logged step)."""
+        return {}
+
+    def interventions(self) -> tuple[str, ...]:
+        """Names of the values that may be put in the place of the learned ones, see `intervention`."""
+        return ()
+
+    def intervention(self, kind: str, generator: torch.Generator) -> Tensor:
+        """Values [T, d] in place of the learned ones, for one of `interventions`."""
+        raise DictionaryError(f"no intervention {kind!r} on {name_of(type(self))}: known are {self.interventions()}")
+
+
+def architecture(name: str) -> type[Architecture]:
+    """An architecture by its name.
+
+    Raises:
+        DictionaryError: there is none; close names are given.
+    """
+    return _find(name, "architecture", "lens.dictionaries.architectures", Architecture)
+
+
+def position_term(name: str) -> type[PositionTerm]:
+    """A position term by its name.
+
+    Raises:
+        DictionaryError: there is none; close names are given.
+    """
+    return _find(name, "position term", "lens.dictionaries.positions", PositionTerm)
+
+
+def name_of(kind: type) -> str:
+    """The name by which a part is found again."""
+    package, _, module = kind.__module__.rpartition(".")
+    if package in ("lens.dictionaries.architectures", "lens.dictionaries.positions"):
+        return module
+    return kind.__dict__.get("_name") or f"{kind.__module__}:{kind.__qualname__}"
+
+
+def is_own(name: str) -> bool:
+    """Whether a name stands for somebody's own file."""
+    return ":" in name
+
+
+def identity(name: str) -> str:
+    """A name that changes with the code behind it, for a part of your own; the library's are versioned."""
+    if not is_own(name):
+        return name
+    kind = _own(name)
+    return f"{name} {hashlib.sha256(Path(sys.modules[kind.__module__].__file__).read_bytes()).hexdigest()}"
+
+
+def names(package: str) -> list[str]:
+    """Names of the files in a package of parts."""
+    return sorted(module.name for module in pkgutil.iter_modules(pkgutil.resolve_name(package).__path__))
+
+
+def _find(name: str, what: str, package: str, base: type) -> type:
+    if is_own(name):
+        kind = _own(name)
+        if not (isinstance(kind, type) and issubclass(kind, base)):
+            raise DictionaryError(f"{what} {name!r} is no subclass of lens.dictionaries.parts.{base.__name__}")
+        return kind
+    known = names(package)
+    if name not in known:
+        raise DictionaryError(
+            f"unknown {what} {name!r}{suggest(name, known)}; known: {', '.join(known)}; "
+            "name one of your own as package.module:Class or path/to/file.py:Class"
+        )
+    module = pkgutil.resolve_name(f"{package}.{name}")
+    return next(
+        kind
+        for kind in vars(module).values()
+        if isinstance(kind, type) and issubclass(kind, base) and kind.__module__ == module.__name__
+    )
+
+
+def _own(name: str) -> type:
+    where, _, kind = name.rpartition(":")
+    try:
+        if where.endswith(".py"):
+            return _mark(getattr(_from_file(where), kind), name)
+        return pkgutil.resolve_name(name)
+    except (ImportError, AttributeError, FileNotFoundError) as error:
+        raise DictionaryError(
+            f"{name!r} cannot be imported: {error}; expected package.module:Class or path/to/file.py:Class"
+        ) from error
+
+
+def _mark(kind: type, name: str) -> type:
+    kind._name = name  # a class from a file has no module by which it could be found again
+    return kind
+
+
+def _from_file(where: str):
+    path = Path(where)
+    if not path.is_absolute() and not path.is_file() and checkout.inside():
+        path = checkout.root() / where
+    name = f"lens_own_{hashlib.sha256(path.read_bytes() + str(path.resolve()).encode()).hexdigest()[:16]}"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, path)
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module  # dataclasses look their module up while it runs
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[name]
+            raise
+    return sys.modules[name]

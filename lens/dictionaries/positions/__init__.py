@@ -1,0 +1,1 @@
+"""Position terms, one file each; see `lens.dictionaries.parts.PositionTerm`."""

@@ -1,0 +1,9 @@
+"""No position term: all positions alike."""
+
+from __future__ import annotations
+
+from lens.dictionaries.parts import PositionTerm
+
+
+class NoTerm(PositionTerm):
+    """Leaves the code as it is."""

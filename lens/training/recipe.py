@@ -1,0 +1,189 @@
+"""The recipe of a training run. Recipes by name are data: the paper's lie in `paper/recipes.yaml`, yours in a study."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from ruamel.yaml import YAML, YAMLError
+
+from lens.dictionaries import parts
+from lens.dictionaries.dictionary import split
+from lens.errors import ConfigError, DictionaryError, suggest
+from lens.fields import convert
+
+Fields = Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one dictionary is trained; the defaults are our reading of the paper.
+
+    A recipe is written as one flat mapping. Fields that are not here are those of the architecture and of the position
+    term, for instance `l1_coef` (`lens.dictionaries.architectures.relu`) or `tau_end` (`positions.mask`).
+    """
+
+    steps: int = 1000
+    """optimiser steps S; the paper does not give it"""
+    expansion: int = 1
+    """width of the dictionary as a multiple of the model's width; the paper's k equals d"""
+    batch_windows: int = 16
+    """whole windows per optimiser step: 16 x 128 = the 2048 activation vectors of the paper's public code"""
+    micro_batch_windows: int = 0
+    """windows per forward pass, gradients added up; 0 = the whole batch at once"""
+    lr: float = 3e-4
+    """learning rate (section 5)"""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """moment decay of AdamW (section 5)"""
+    weight_decay: float = 0.01
+    """decoupled decay, on the encoder only: on masks it would pull them to 1/2, on the decoder eq. 7 undoes it"""
+    architecture: str = "relu"
+    """how features are selected: a file in `lens/dictionaries/architectures/`, or one of your own"""
+    position: str = "mask"
+    """what position does: a file in `lens/dictionaries/positions/`, or one of your own; none = a standard SAE"""
+    settings: Fields = field(default_factory=dict)
+    """those of the architecture and of the position term that were given"""
+    position_weights: Literal["squared", "norm", "uniform"] = "squared"
+    """what the moving average of eq. 6 follows: the squared error, its root, or nothing (all weights 1)"""
+    weight_normalisation: Literal["on_use", "in_place"] = "on_use"
+    """sum-to-T: of a copy, leaving the moving average of eq. 6 as written, or of the stored average at each step"""
+    ema_beta: float = 0.99
+    """momentum of eq. 6"""
+    weight_l1: bool = True
+    """whether w_t multiplies the penalty too, as eq. 8 is written"""
+    positions: Literal["true", "shuffled"] = "true"
+    """shuffled: vectors are permuted within each window, so masks and weights learn nothing about position"""
+    include_bos: bool = False
+    """train on position 0 too; its squared norm is 10^3 to 10^5 times that of a text position"""
+    input_scale: Literal["unit_mean_square", "raw"] = "unit_mean_square"
+    """divide inputs by their root mean squared norm over training text positions, or leave them as they are"""
+    precision: Literal["bf16_autocast", "bf16", "fp32"] = "bf16_autocast"
+    """fp32 master weights and bf16 matrix products, everything in bf16, or everything in fp32"""
+
+    def setting(self, name: str) -> object:
+        """A setting of the architecture or position term, or its default."""
+        return {name: value for part in self._parts() for name, value in vars(part).items()}[name]
+
+    def _parts(self) -> list:
+        kinds = parts.architecture(self.architecture), parts.position_term(self.position)
+        return split(self.settings, *(kind.Settings for kind in kinds))
+
+    def identity(self) -> dict:
+        """What tells this recipe from others, as JSON: all that differs from a default, and code of your own."""
+        given = {}
+        for part in (self, *self._parts()):
+            for f in dataclasses.fields(part):
+                if f.name != "settings" and (value := getattr(part, f.name)) != f.default:
+                    given[f.name] = value
+        named = {name: parts.identity(getattr(self, name)) for name in ("architecture", "position")}
+        return given | named | {"steps": self.steps}
+
+
+def recipe(name: str, recipes: Mapping[str, Fields], steps: int, overrides: Fields | None = None) -> Recipe:
+    """The recipe of a variant: what the study changes for all, then what the variant changes.
+
+    A variant with larger batches takes fewer steps, so that all variants of a study see the same number of windows.
+
+    Args:
+        recipes: fields of each variant by its name.
+        overrides: fields for all variants; those of a position term or architecture count where a variant has it.
+
+    Raises:
+        ConfigError: unknown variant, field or part, or a value that the field does not take.
+    """
+    if name not in recipes:
+        raise ConfigError(f"unknown variant {name!r}{suggest(name, recipes)}; recipes there are: {', '.join(recipes)}")
+    where, changed = f"recipe {name!r}", dict(recipes[name] or {})
+    common = {k: v for k, v in (overrides or {}).items() if k in _own_fields()}
+    rest = {k: v for k, v in (overrides or {}).items() if k not in common}
+    used = {**common, **changed}
+    allowed = _settings(str(used.get("architecture", "relu")), str(used.get("position", "mask")), where)
+    for key in rest:
+        if key not in allowed and key not in (known := _known_settings()):
+            raise ConfigError(f"training.overrides: unknown field {key!r}{suggest(key, known | _own_fields())}")
+    built = build({k: v for k, v in rest.items() if k in allowed} | used, where)
+    windows = steps * build(common, "training.overrides").batch_windows if steps > 0 else steps
+    return _checked(dataclasses.replace(built, steps=max(1, windows // built.batch_windows) if steps > 0 else steps))
+
+
+def build(fields: Fields, where: str = "recipe") -> Recipe:
+    """A recipe from one flat mapping, each key routed to what has it.
+
+    Raises:
+        ConfigError: an unknown field or part, or a value that the field does not take.
+    """
+    own = _own_fields()
+    architecture, position = (
+        str(fields.get(name, f.default)) for name, f in own.items() if name in ("architecture", "position")
+    )
+    allowed = _settings(architecture, position, where)
+    hints = typing.get_type_hints(Recipe)
+    values, settings = {}, {}
+    for key, value in fields.items():
+        if key in own:
+            values[key] = convert(hints[key], value, f"{where}: {key}")
+        elif key in allowed:
+            settings[key] = convert(allowed[key], value, f"{where}: {key}")
+        else:
+            raise ConfigError(
+                f"{where}: unknown field {key!r}{suggest(str(key), own | allowed)} of a recipe with architecture "
+                f"{architecture} and position {position}"
+            )
+    return _checked(Recipe(**values, settings=settings))
+
+
+def read(path: Path) -> dict[str, dict]:
+    """Recipes by name from a YAML file.
+
+    Raises:
+        ConfigError: no such file, or it holds something else.
+    """
+    try:
+        found = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"recipe_file: {path} cannot be read: {error.strerror}") from None
+    except YAMLError as error:
+        raise ConfigError(f"{path}: not readable as YAML: {error}") from None
+    if not isinstance(found, dict) or not all(isinstance(v, dict | None) for v in found.values()):
+        raise ConfigError(f"{path}: expected a mapping from names to the fields of their recipes")
+    return {str(name): value or {} for name, value in found.items()}
+
+
+def _own_fields() -> dict[str, dataclasses.Field]:
+    return {f.name: f for f in dataclasses.fields(Recipe) if f.name != "settings"}
+
+
+def _settings(architecture: str, position: str, where: str) -> dict[str, object]:
+    """Type of each setting of two parts."""
+    try:
+        kinds = parts.architecture(architecture), parts.position_term(position)
+    except DictionaryError as error:
+        raise ConfigError(f"{where}: {error}") from None
+    return {name: hint for kind in kinds for name, hint in typing.get_type_hints(kind.Settings).items()}
+
+
+def _known_settings() -> dict[str, object]:
+    """Settings of any part of the library."""
+    found = {}
+    for name in parts.names("lens.dictionaries.architectures"):
+        found |= _settings(name, "none", "")
+    for name in parts.names("lens.dictionaries.positions"):
+        found |= _settings("relu", name, "")
+    return found
+
+
+def _checked(recipe: Recipe) -> Recipe:
+    for name in ("steps", "expansion", "batch_windows"):
+        if (value := getattr(recipe, name)) < 1:
+            because = ": a dictionary is not trained in zero steps" if name == "steps" else ""
+            raise ConfigError(f"{name} must be at least 1, found {value}{because}")
+    if recipe.micro_batch_windows and recipe.batch_windows % recipe.micro_batch_windows:
+        raise ConfigError(
+            f"batch_windows ({recipe.batch_windows}) is not a multiple of "
+            f"micro_batch_windows ({recipe.micro_batch_windows})"
+        )
+    return recipe
