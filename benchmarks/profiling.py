@@ -13,7 +13,7 @@ from benchmarks.rounds import Race, race
 from benchmarks.setting import D_SAE
 from lens.activations import corpus
 from lens.activations.language_model import LanguageModel
-from lens.dictionaries.model import SAE, SAEConfig
+from lens.dictionaries.dictionary import Dictionary, Info
 from lens.measure.fidelity import LOGIT_ROWS
 from lens.profiling.position_profile import BATCH_WINDOWS, profile
 
@@ -27,10 +27,12 @@ class Ours:
 
     def __init__(self, model: LanguageModel):
         self.model, self.text = model, corpus.load(TEXT)
-        config = SAEConfig(model.d_model, D_SAE, LENGTH, True, 0.1, 0.02, layer=str(LAYER))
-        self.sae = SAE.initialise(config, torch.zeros(model.d_model), seed=0)
+        config = Info(
+            model.d_model, D_SAE, LENGTH, position="mask", settings={"tau_end": 0.1}, input_scale=0.02, layer=str(LAYER)
+        )
+        self.sae = Dictionary.initialise(config, torch.zeros(model.d_model), seed=0)
         with torch.no_grad():
-            self.sae.b_enc -= 1.0
+            self.sae.architecture.b_enc -= 1.0
 
     def run(self, steps: int) -> float:
         start = time.perf_counter()

@@ -17,10 +17,11 @@ from benchmarks.baselines import BareProducts, PlainLoop
 from benchmarks.rounds import Race, race, steps_for
 from benchmarks.setting import D_IN, D_SAE, POSITIONS, TOKENS, batches
 from lens import checkout
-from lens.dictionaries.model import SAE, SAEConfig
-from lens.training.presets import train_config
+from lens.dictionaries.dictionary import Dictionary, Info
+from lens.training import recipe_file
+from lens.training.gradients import Workspace
+from lens.training.recipe import recipe
 from lens.training.run import Run
-from lens.training.step import Workspace
 
 BARE, PLAIN = "five bare bf16 products", "plain PyTorch loop"
 OURS, OURS_PLAIN = "ours: TemporalLens", "ours: standard SAE"
@@ -33,17 +34,16 @@ class Ours:
     """The optimiser step of our training, on windows of a BOS, which it leaves out, and `positions` further tokens."""
 
     def __init__(self, variant: str, positions: int = POSITIONS):
-        config = train_config("paper", variant, ENDLESS)
-        sae_config = SAEConfig(
+        chosen = recipe(variant, recipe_file.read(checkout.root() / "paper" / "recipes.yaml"), ENDLESS)
+        info = Info(
             d_in=D_IN,
             d_sae=D_SAE,
             n_positions=positions + 1,
-            masked=config.masks != "none",
-            tau=config.tau_end,
-            input_scale=1.0,
-            variant=variant,
+            position=chosen.position,
+            settings=chosen.settings,
+            name=variant,
         )
-        self.training = Run(config, SAE.initialise(sae_config, torch.zeros(D_IN), seed=0), Workspace())
+        self.training = Run(chosen, Dictionary.initialise(info, torch.zeros(D_IN), seed=0), Workspace())
         self.data = cycle(batches(positions + 1))
 
     def run(self, steps: int) -> float:

@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 from sklearn.metrics import roc_auc_score
 
-from lens.dictionaries.model import SAE
+from lens.dictionaries.dictionary import Dictionary
 from lens.errors import ConfigError
 from lens.measure import error_rates, spans, synthetic
 from lens.measure.position_information import ALPHA, MIN_FIRINGS, PositionInformation, positional
@@ -25,13 +25,15 @@ from lens.measure.profiles import PERMUTATIONS, Profile, position_labelling, pro
 from lens.measure.stats import correlation
 from lens.measure.synthetic import DENSITIES, WIDTHS, Planted
 from lens.study.params import Study
-from lens.training.presets import train_config
+from lens.training import recipe_file
+from lens.training.recipe import recipe
 from lens.training.train import train_layer
 
 FIRINGS = (50, MIN_FIRINGS, 300, 1000, 3000, np.inf)  # edges of the bins of firings
 PERSISTENCES = (0.0, 0.5)  # correlation of firing at neighbouring positions
 SHIFTED, FREE = "circular shifts", "free permutations"  # null of the position test; the study's is the first
 FLAT = "flat"
+RECIPES = Path(__file__).with_name("recipes.yaml")
 VARIANTS = ("standard", "temporallens", "shuffled_positions")
 D_IN, EXPANSION = 64, 4  # of the trained dictionaries: as many features as are planted
 MATCHED = 0.7  # cosine of a decoder row and a true direction
@@ -275,14 +277,15 @@ def training_table(
     digest = hashlib.sha256(train.contiguous().view(torch.int16).numpy().tobytes()).hexdigest()
     pool.mkdir(parents=True, exist_ok=True)
     rows = []
+    recipes = recipe_file.read(RECIPES)
     for n_steps in steps:
-        configs = {v: train_config("paper", v, n_steps, {"expansion": EXPANSION}) for v in VARIANTS}
+        configs = {v: recipe(v, recipes, n_steps, {"expansion": EXPANSION}) for v in VARIANTS}
         with TemporaryDirectory(dir=pool) as folder:
             trained = train_layer(
                 train, configs, seeds, Path(folder) / "dictionaries", pool,
                 data_digest=digest, model="planted", layer="planted", device="cpu",
             )  # fmt: skip
-            dictionaries = {run: SAE.load(path) for run, path in trained.folders.items()}
+            dictionaries = {run: Dictionary.load(path) for run, path in trained.folders.items()}
         for (variant, run_seed), found in _profiles(dictionaries, test).items():
             values = _recovery(dictionaries[variant, run_seed], found, planted, embedded.directions.numpy())
             rows += [
@@ -293,7 +296,7 @@ def training_table(
     return pd.DataFrame(rows, columns=["variant", "seed", "steps", "metric", "n", "value"])
 
 
-def _recovery(sae: SAE, found: Profile, planted: Planted, directions_KD: np.ndarray) -> dict[str, np.ndarray]:
+def _recovery(sae: Dictionary, found: Profile, planted: Planted, directions_KD: np.ndarray) -> dict[str, np.ndarray]:
     """Values of each metric, one per feature that it counts."""
     match, flat, position = synthetic.recover(sae, directions_KD), np.isnan(planted.width_K), _tested(found)
     recovered, eligible = match.cosine >= MATCHED, position.eligible_K[match.learned]
@@ -311,8 +314,8 @@ def _recovery(sae: SAE, found: Profile, planted: Planted, directions_KD: np.ndar
         "information_flat": information[recovered & eligible & flat],
         "fwhm_error": error[recovered & significant & ~flat],
     }
-    if sae.config.masked:
-        mask, window = sae.mask().detach().numpy()[1:, match.learned], planted.window_TK[1:]
+    if (values := sae.position_term.values()) is not None:
+        mask, window = values.detach().numpy()[1:, match.learned], planted.window_TK[1:]
         windowed, run = recovered & ~flat, spans.longest_run(spans.above_half(mask))
         values["mask_correlation"] = correlation(mask.T[windowed].astype(float), window.T[windowed].astype(float))
         values |= {f"mask_run_{kind}": run[recovered & kind_K] for kind, kind_K in _kinds(planted).items()}

@@ -13,7 +13,7 @@ from lens.measure import stats
 from lens.measure.spans import WIDTH_FIRINGS
 from lens.study import tables
 from lens.study.params import Study
-from lens.training.presets import train_config
+from lens.training.recipe import recipe as recipe_of
 from paper import across, calibration
 from paper.gallery import looks_of
 
@@ -97,10 +97,10 @@ def _study(study: Study) -> dict:
         "expansion": study.dictionary.expansion,
         "steps": study.training.steps,
         "batch_tokens": recipe.batch_windows * (length - (not recipe.include_bos)),
-        "literal_steps": train_config("paper", "literal", study.training.steps, {}).steps,
+        "literal_steps": recipe_of("literal", study.known_recipes(), study.training.steps).steps,
         "reach": recipe.steps * recipe.lr,
         "reach_in_spreads": recipe.steps * recipe.lr * math.sqrt(length),
-        "sharp_logit": math.log(0.95 / 0.05) * recipe.tau_end,
+        "sharp_logit": math.log(0.95 / 0.05) * recipe.setting("tau_end"),
         "passes": study.training.steps * recipe.batch_windows / windows.train,
         "variants": list(study.variants),
         "ablations": {"layers": list(map(str, study.ablations.layers)), "variants": list(study.ablations.variants)},

@@ -73,19 +73,19 @@ class Dictionary(nn.Module):
         weights: by name; which ones depends on the parts. They are not copied.
 
     Raises:
-        DictionaryError: an unknown part or setting, or weights that are not those of the parts, have other shapes
-            than `info` says, or hold NaN.
+        DictionaryError: an unknown part or setting, or weights that are not those of the parts or have other shapes
+            than `info` says.
     """
 
     def __init__(self, info: Info, weights: Mapping[str, Tensor]):
         super().__init__()
-        self.info = info
         _check(info)
         architecture, position_term = parts.architecture(info.architecture), parts.position_term(info.position)
+        position_term.check(architecture)
         own = split(info.settings, architecture.Settings, position_term.Settings)
         self.architecture = architecture(info.d_in, info.d_sae, own[0])
         self.position_term = position_term(info.n_positions, info.d_sae, own[1])
-        self.position_term.check(self.architecture)
+        self.info = dataclasses.replace(info, settings=asdict(own[0]) | asdict(own[1]))
         self.W_enc = nn.Parameter(torch.empty(info.d_in, info.d_sae, device="meta"))
         self.W_dec = nn.Parameter(torch.empty(info.d_sae, info.d_in, device="meta"))
         self.b_dec = nn.Parameter(torch.empty(info.d_in, device="meta"))
@@ -100,12 +100,11 @@ class Dictionary(nn.Module):
             raise DictionaryError(f"weights are {sorted(weights)}, a {kind} dictionary needs {sorted(own)}")
         for name, parameter in own.items():
             if weights[name].shape != parameter.shape:
+                T = "" if self.info.n_positions is None else f", T {self.info.n_positions}"
                 raise DictionaryError(
                     f"{name} has shape {tuple(weights[name].shape)}, its configuration (d_in {self.info.d_in}, d_sae "
-                    f"{self.info.d_sae}, T {self.info.n_positions}) says {tuple(parameter.shape)}"
+                    f"{self.info.d_sae}{T}) says {tuple(parameter.shape)}"
                 )
-            if weights[name].isnan().any():
-                raise DictionaryError(f"{name} holds NaN: the dictionary was saved broken; get another copy of it")
         for module in (self, self.architecture, self.position_term):
             for name, parameter in list(module.named_parameters(recurse=False)):
                 setattr(module, name, nn.Parameter(weights[name], requires_grad=parameter.requires_grad))
@@ -241,8 +240,9 @@ class Dictionary(nn.Module):
     def on_disk(self) -> tuple[Info, dict[str, Tensor]]:
         """What is saved: the architecture may be another one after training than during it."""
         name, settings, own = self.architecture.on_disk()
-        term = {key: value for key, value in asdict(self.position_term.settings).items()}
-        info = dataclasses.replace(self.info, architecture=name, settings={**settings, **term})
+        info = dataclasses.replace(
+            self.info, architecture=name, settings=settings | asdict(self.position_term.settings)
+        )
         kept = {"W_enc": self.W_enc, "W_dec": self.W_dec, "b_dec": self.b_dec, **own}
         kept |= dict(self.position_term.named_parameters())
         return info, {name: value.detach().cpu().contiguous() for name, value in kept.items()}

@@ -51,7 +51,7 @@ def export_saelens(sae: Dictionary, folder: str | Path, position: int | Literal[
         own = {"n_positions": info.n_positions, "tau": info.settings["tau_end"], "input_scale": info.input_scale}
     else:
         own = {"k": info.settings["k"]} if "k" in info.settings else {}
-        weights = _folded(sae, info, weights, position)
+        weights = _folded(info, weights, position)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CONFIG).unlink(missing_ok=True)  # the folder is no dictionary until its last file is written
@@ -75,7 +75,7 @@ def export_saelens(sae: Dictionary, folder: str | Path, position: int | Literal[
     )
 
 
-def _folded(sae: Dictionary, info: Info, weights: dict[str, Tensor], position: int | str | None) -> dict[str, Tensor]:
+def _folded(info: Info, weights: dict[str, Tensor], position: int | str | None) -> dict[str, Tensor]:
     """Weights for raw activations, with the mask [d_sae] of a position or its mean."""
     T, s = info.n_positions, info.input_scale
     if T is not None:
@@ -86,8 +86,8 @@ def _folded(sae: Dictionary, info: Info, weights: dict[str, Tensor], position: i
                 f"position {position!r} asked, this dictionary has 0..{T - 1}; or export 'mean', or None"
             )
     m = 1.0
-    if (masks := sae.position_term.values()) is not None:
-        masks = masks.detach().float().cpu()
+    if (masks := Dictionary(info, weights).position_term.values()) is not None:
+        masks = masks.detach()
         m = masks[1:].mean(0) if position == "mean" else masks[position]
         weights = {name: value for name, value in weights.items() if name != "pos_logits"}
     in_units = {n: v * m for n, v in weights.items() if n in ("b_enc", "threshold", "b_gate", "b_mag")}

@@ -87,7 +87,7 @@ class Architecture(nn.Module):
 
 
 class PositionTerm(nn.Module):
-    """What a dictionary does with the position of a vector: values [T, d] that act on its input, its scores or its code.
+    """What a dictionary does with positions: values [T, d] that act on its input, its scores or its code.
 
     Its parameters have one row per position.
     """
@@ -104,7 +104,8 @@ class PositionTerm(nn.Module):
     def initialise(self, generator: torch.Generator) -> None:
         """Draw initial parameters, where they are not those of `__init__`."""
 
-    def check(self, architecture: Architecture) -> None:
+    @classmethod
+    def check(cls, architecture: type[Architecture]) -> None:
         """Raise DictionaryError where the term means nothing for this architecture."""
 
     def values(self, positions: Tensor | None = None) -> Tensor | None:

@@ -51,8 +51,8 @@ class SAEBenchAdapter(nn.Module):
     """A dictionary with the interface of SAEBench's `BaseSAE`; it does not need SAEBench.
 
     Everything is in the units of raw activations, with unit decoder rows as SAEBench asks: features are those of the
-    dictionary divided by `input_scale`, so that decode(f) = f W_dec + b_dec. The masks are no part of W_enc: measures that
-    read W_enc see the encoder without positions.
+    dictionary divided by `input_scale`, so that decode(f) = f W_dec + b_dec. The masks are no part of W_enc: measures
+    that read W_enc see the encoder without positions.
 
     Core, sparse probing and the other evaluations that encode whole windows [B, T, d_in] work. Those that flatten them
     first, as `test_sae` does, lose the positions and are refused, not answered with some other position's mask.

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from lens.dictionaries.formats.files import TEMPORALLENS
 from lens.dictionaries.dictionary import PositionError
+from lens.dictionaries.formats.files import TEMPORALLENS
 from lens.dictionaries.positions.mask import position_mask
 
 try:

@@ -15,7 +15,7 @@ from lens.activations import language_model
 from lens.activations.language_model import LanguageModel
 from lens.activations.layers import Layer
 from lens.activations.store import LayerStore, StoreError, open_layer
-from lens.dictionaries.model import SAE
+from lens.dictionaries.dictionary import Dictionary
 from lens.errors import ConfigError
 from lens.explorer.contexts import buckets
 from lens.explorer.layer import PERMUTATIONS, LayerSource, describe
@@ -135,8 +135,8 @@ def _lens_words(source: LayerSource, tokenizer: PreTrainedTokenizerBase) -> dict
 
 
 def _source(
-    study: Study, layer: Layer, variant: str, dictionaries: dict[int, SAE], test: LayerStore, model: LanguageModel,
-    features: pd.DataFrame, summary: pd.DataFrame,
+    study: Study, layer: Layer, variant: str, dictionaries: dict[int, Dictionary], test: LayerStore,
+    model: LanguageModel, features: pd.DataFrame, summary: pd.DataFrame,
 ) -> LayerSource:  # fmt: skip
     seed = min(dictionaries)
     rows, numbers = (_rows(study, table, layer, variant, seed) for table in (features, summary))
@@ -192,10 +192,10 @@ def _rows(study: Study, table: pd.DataFrame, layer: Layer, variant: str, seed: i
     return rows
 
 
-def _dictionaries(study: Study, layer: Layer, variant: str) -> dict[int, SAE]:
+def _dictionaries(study: Study, layer: Layer, variant: str) -> dict[int, Dictionary]:
     folder = study.dictionaries("dictionaries", layer)
     try:
-        return {seed: SAE.load(folder / f"{variant}-seed{seed}") for seed in sorted(study.seeds_at(layer))}
+        return {seed: Dictionary.load(folder / f"{variant}-seed{seed}") for seed in sorted(study.seeds_at(layer))}
     except ValueError as error:
         raise ConfigError(
             f"the explorer needs the dictionaries of layer {layer}, which are not in {_shown(folder)}: {error}; "

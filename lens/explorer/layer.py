@@ -12,7 +12,7 @@ from scipy.cluster import hierarchy
 from scipy.spatial.distance import squareform
 from torch import Tensor
 
-from lens.dictionaries.model import SAE
+from lens.dictionaries.dictionary import Dictionary
 from lens.errors import ConfigError
 from lens.explorer.contexts import Contexts, buckets, top_contexts
 from lens.explorer.pack import Part, plain, quantise
@@ -42,7 +42,7 @@ class LayerSource:
     """Everything that the data of one layer is made from."""
 
     name: str
-    dictionaries: Mapping[int, SAE]
+    dictionaries: Mapping[int, Dictionary]
     """by seed; the first one is shown, the others hold its twins"""
     activations: Tensor
     """[n, T, d] held-out windows"""
@@ -56,7 +56,7 @@ class LayerSource:
     """of the dictionary shown; None for a model that predicts no next token"""
 
     @property
-    def shown(self) -> SAE:
+    def shown(self) -> Dictionary:
         return next(iter(self.dictionaries.values()))
 
 
@@ -84,7 +84,7 @@ def describe(source: LayerSource, passages: Sequence[int]) -> tuple[Part, Contex
     band_scale = max(1, min(32, int(65535 // max(band.max(), 1))))  # in 32nds of a firing, or as fine as 16 bits allow
     contexts = top_contexts(_features(sae, source.activations), buckets(T), CONTEXTS)
     with torch.no_grad():
-        passage_STK = sae.encode(source.activations[list(passages)].float())[:, 1:].numpy()
+        passage_STK = sae.encode(source.activations[list(passages)].float()).dense()[:, 1:].numpy()
     highest_K = contexts.activation_KBCT[..., 1:].max((1, 2, 3))
     scaled = quantise(contexts.activation_KBCT[..., 1:], highest_K[:, None, None, None])
     arrays = {
@@ -96,8 +96,8 @@ def describe(source: LayerSource, passages: Sequence[int]) -> tuple[Part, Contex
         "context_activation": scaled,
         "passage_activation": quantise(passage_STK.transpose(0, 2, 1), highest_K[:, None]),
     }
-    if sae.config.masked:
-        mask_PK = sae.mask().detach().float().numpy()[1:]
+    if (values := sae.position_term.values()) is not None:
+        mask_PK = values.detach().float().numpy()[1:]
         arrays["mask"] = np.rint(255 * mask_PK / mask_PK.max(0)).T.astype(np.uint8)
     header = {
         "layer": source.name,
@@ -111,10 +111,10 @@ def describe(source: LayerSource, passages: Sequence[int]) -> tuple[Part, Contex
     return Part(header, arrays), contexts
 
 
-def _features(sae: SAE, activations: Tensor) -> Iterator[Tensor]:
+def _features(sae: Dictionary, activations: Tensor) -> Iterator[Tensor]:
     with torch.no_grad():
         for start in range(0, len(activations), CHUNK):
-            yield sae.encode(activations[start : start + CHUNK].float())
+            yield sae.encode(activations[start : start + CHUNK].float()).dense()
 
 
 def _check_same(source: LayerSource, density_K: np.ndarray) -> None:
@@ -127,7 +127,7 @@ def _check_same(source: LayerSource, density_K: np.ndarray) -> None:
         )
 
 
-def _twins(dictionaries: Mapping[int, SAE]) -> list[dict]:
+def _twins(dictionaries: Mapping[int, Dictionary]) -> list[dict]:
     """The match of every feature in each other seed: its number, cosines, and the correlation of the two masks."""
     (_, shown), *others = dictionaries.items()
     weights = {s: [w.detach().float().numpy() for w in (sae.W_dec, sae.W_enc)] for s, sae in dictionaries.items()}
@@ -141,8 +141,9 @@ def _twins(dictionaries: Mapping[int, SAE]) -> list[dict]:
             "encoder": plain(pair.cos_enc, 3),
             "shared": plain(pair.shared),
         }
-        if shown.config.masked and other.config.masked:
-            a, b = (standardise(sae.mask().detach().float().numpy()[1:]) for sae in (shown, other))
+        masks = [sae.position_term.values() for sae in (shown, other)]
+        if all(mask is not None for mask in masks):
+            a, b = (standardise(mask.detach().float().numpy()[1:]) for mask in masks)
             row["mask"] = plain((a * b[:, pair.permutation]).mean(0), 3)
         rows.append(row)
     return rows

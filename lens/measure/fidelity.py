@@ -12,7 +12,6 @@ from torch import Tensor
 from lens.activations.language_model import LanguageModel
 from lens.activations.layers import Layer
 from lens.dictionaries.dictionary import Dictionary
-from lens.dictionaries.model import SAE
 
 Replace = Callable[[Tensor], Tensor]  # residual stream [B, T, d] -> what takes its place
 LOGIT_ROWS = 256  # positions whose logits exist at a time: 256 x 262,144 x 4 bytes = 268 MB for Gemma-3
@@ -51,7 +50,7 @@ def only(positions: slice, replace: Replace) -> Replace:
     return replaced
 
 
-def dictionary(sae: SAE | Dictionary) -> Replace:
+def dictionary(sae: Dictionary) -> Replace:
     """Splice in the dictionary's reconstruction."""
     return lambda x: sae.to(x.device)(x.float()).to(x.dtype)
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lens.dictionaries.model import SAE, position_mask
+from lens.dictionaries.codes import Codes
+from lens.dictionaries.dictionary import Dictionary
 from lens.measure.reconstruction import CHUNK
 
 LEARNED = "learned"
-KINDS = ("mean", "shuffled", "hard", "gauge_hard")
-TEXT = slice(1, None)  # BOS is not trained on: its masks are left as they are and counted nowhere
+TEXT = slice(1, None)  # BOS is not trained on: it is counted nowhere
 
 
 @dataclass(frozen=True)
@@ -37,82 +38,43 @@ class ProfileCorrelation:
     """features counted: eligible, and neither mask nor firing rate the same at all text positions"""
 
 
-def intervention(mask: Tensor, kind: str, generator: torch.Generator) -> Tensor:
-    """Masks [T, d_sae] in place of the learned `mask` [T, d_sae]; the row of BOS is left as it is.
-
-    - `mean`: each feature's mean over text positions. What is lost is what the masks are needed for.
-    - `shuffled`: text positions permuted, by one permutation for all features.
-    - `hard`: open where m > 1/2 (alpha > 0), the gate that the soft mask is read as. An open gate has the mean of the
-      feature's m over its open positions, so that the loss is that of the shape and not of the scale; a closed one has
-      0. A feature that is open nowhere is lost.
-    - `gauge_hard`: the same with open where m > max_t m / 2. The level of m is free, since the encoder can undo any
-      factor; this threshold does not depend on it, and every feature is open somewhere.
-
-    Args:
-        generator: draws the permutation of `shuffled`.
-
-    Raises:
-        ValueError: an unknown kind.
-    """
-    text = mask[TEXT]
-    if kind == "mean":
-        new = text.mean(0).expand_as(text)
-    elif kind == "shuffled":
-        new = text[torch.randperm(len(text), generator=generator).to(text.device)]
-    elif kind == "hard":
-        new = _gate(text, text > 0.5)
-    elif kind == "gauge_hard":
-        new = _gate(text, text > text.amax(0) / 2)
-    else:
-        raise ValueError(f"no intervention {kind!r} on masks: expected {', '.join(KINDS)}")
-    return torch.cat([mask[:1], new])
-
-
-def _gate(text: Tensor, opened: Tensor) -> Tensor:
-    level = (text * opened).sum(0) / opened.sum(0).clamp_min(1)
-    return level * opened
-
-
 @torch.no_grad()
-def fvu_rise(sae: SAE, activations: Tensor, kinds: Sequence[str], generator: torch.Generator) -> MaskEffects:
+def fvu_rise(sae: Dictionary, activations: Tensor, kinds: Sequence[str], generator: torch.Generator) -> MaskEffects:
     """How much worse held-out activations [n, T, d_in] are reconstructed when the masks are replaced.
 
     Encodes once and decodes once per kind, in fp32, a few windows at a time.
 
     Args:
-        kinds: of `KINDS`; see `intervention`.
+        kinds: of the term's `interventions`; see its `intervention`.
         generator: draws the permutation of `shuffled`.
 
     Raises:
         ValueError: an unknown kind, or a dictionary without masks.
     """
-    learned, scale = _learned(sae), sae.config.input_scale
-    masks = {LEARNED: learned} | {kind: intervention(learned, kind, generator) for kind in kinds}
+    sae = copy.deepcopy(sae).float().cpu()
+    learned, scale = sae.position_term.values(), sae.info.input_scale
+    if learned is None:
+        raise ValueError(f"dictionary {sae.info.name!r} has no position term to replace; pass one that has")
+    masks = {LEARNED: learned} | {kind: sae.position_term.intervention(kind, generator) for kind in kinds}
     T = activations.shape[1]
-    ungated = _ungated(sae)
     sq_error = {name: torch.zeros(T, dtype=torch.float64) for name in masks}
     for start in range(0, len(activations), CHUNK):
         x = activations[start : start + CHUNK].float()
-        amplitude = ungated.encode(x)
-        for name, mask in masks.items():
-            error = (ungated.decode(amplitude * mask[:T]) - x) * scale
+        for name, codes in _codes(sae, x, masks).items():
+            error = (sae.decode(codes) - x) * scale
             sq_error[name] += error.square().sum(-1).sum(0, dtype=torch.float64)
     total = {name: float(values[TEXT].sum()) for name, values in sq_error.items()}
     rise = {kind: total[kind] / total[LEARNED] - 1 for kind in kinds}
     return MaskEffects({name: values.numpy() for name, values in sq_error.items()}, rise)
 
 
-def _learned(sae: SAE) -> Tensor:
-    """The masks [T, d_sae] of a dictionary in fp32 on the CPU."""
-    if not sae.config.masked:
-        raise ValueError(f"dictionary {sae.config.variant!r} has no masks to replace; pass one with cfg.masked true")
-    return position_mask(sae.pos_logits.detach().float().cpu(), sae.config.tau)
-
-
-def _ungated(sae: SAE) -> SAE:
-    """The same dictionary in fp32 on the CPU with all masks 1, whose code is the amplitude before gating."""
-    weights = {k: v.detach().float().cpu() for k, v in sae.state_dict().items() if k != "pos_logits"}
-    return SAE(replace(sae.config, masked=False), weights)
+def _codes(sae: Dictionary, x: Tensor, values: Mapping[str, Tensor]) -> dict[str, Codes]:
+    """Codes of windows [n, T, d_in] with each of these values [T, d_sae] in the place of the learned ones."""
+    T = x.shape[1]
+    if sae.position_term.acts_on == "code":  # what comes before it is done once
+        selected = sae.architecture.select(sae.scores(sae.scaled(x), None))
+        return {name: sae.gate(selected, m[:T]) for name, m in values.items()}
+    return {name: sae.encode_with(x, m[:T]) for name, m in values.items()}
 
 
 def mask_profile_correlation(mask_TK: np.ndarray, rate_TK: np.ndarray, eligible_K: np.ndarray) -> ProfileCorrelation:

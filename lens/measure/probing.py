@@ -8,7 +8,7 @@ logistic regression, not one whose best epoch is picked on the test rows; and no
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -17,7 +17,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
-from lens.dictionaries.model import SAE, SAEConfig
+from lens.dictionaries.dictionary import Dictionary, Info
 
 K_VALUES = (1, 2, 5, 10, 20, 50)
 CHUNK = 32  # windows held in fp32 at a time
@@ -56,7 +56,7 @@ class Tasks:
 # Representations
 
 
-def raw(config: SAEConfig) -> Encode:
+def raw(config: Info) -> Encode:
     """The language model's activations in units where their mean squared norm is d_in, so coordinates are around 1.
 
     The penalty of the logistic regression depends on units: at unit norm, C = 1 would leave little but the difference
@@ -65,20 +65,21 @@ def raw(config: SAEConfig) -> Encode:
     return lambda x: x * (config.input_scale * config.d_in**0.5)
 
 
-def features(sae: SAE) -> Encode:
+def features(sae: Dictionary) -> Encode:
     """A dictionary's features, in the units of `raw`."""
-    return lambda x: sae.encode(x) * sae.config.d_in**0.5
+    return lambda x: sae.encode(x).dense() * sae.info.d_in**0.5
 
 
-def zero_dictionary(config: SAEConfig) -> SAE:
+def zero_dictionary(config: Info) -> Dictionary:
     """A dictionary that never learned: all weights 0, all features 0. Every probe of it scores exactly .5."""
     sae = random_dictionary(config, 0)
-    return SAE(sae.config, {name: torch.zeros_like(weight) for name, weight in sae.state_dict().items()})
+    return Dictionary(sae.info, {name: torch.zeros_like(weight) for name, weight in sae.weights().items()})
 
 
-def random_dictionary(config: SAEConfig, seed: int) -> SAE:
+def random_dictionary(config: Info, seed: int) -> Dictionary:
     """ReLU of random unit encoder rows, without masks: what probing finds before any training."""
-    return SAE.initialise(replace(config, masked=False), torch.zeros(config.d_in), seed)
+    plain = Info(config.d_in, config.d_sae, config.n_positions, input_scale=config.input_scale)
+    return Dictionary.initialise(plain, torch.zeros(config.d_in), seed)
 
 
 @torch.no_grad()

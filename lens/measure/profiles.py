@@ -19,7 +19,6 @@ from torch.nn.functional import embedding_bag
 from tqdm import tqdm
 
 from lens.dictionaries.dictionary import Dictionary
-from lens.dictionaries.model import SAE
 
 CHUNK = 32  # windows held in fp32 at a time
 PERMUTATIONS = 299  # of the labels
@@ -109,7 +108,7 @@ def clock_bins(clock_nT: Tensor) -> Tensor:
 
 @torch.no_grad()
 def profile(
-    dictionaries: Mapping[K, SAE | Dictionary],
+    dictionaries: Mapping[K, Dictionary],
     activations: Tensor,
     block: Tensor,
     n_blocks: int,
@@ -143,7 +142,7 @@ def profile(
     classes = None if tokens is None else _token_classes(tokens, seed)
     width = sum(len(labelling.names) for labelling in labellings.values())
     sums = {
-        key: _Sums(n, n_blocks, T, sae.config.d_sae, permutations + 1, width, profile_permutations, lags, classes)
+        key: _Sums(n, n_blocks, T, sae.info.d_sae, permutations + 1, width, profile_permutations, lags, classes)
         for key, sae in dictionaries.items()
     }
     for start in tqdm(range(0, n, CHUNK), desc="profile", unit="chunk", mininterval=2):
@@ -154,8 +153,8 @@ def profile(
         labels = [_with_permutations(labelling, rows, draws[:permutations]) for labelling in labellings.values()]
         bags = {}
         for key, sae in dictionaries.items():
-            f = sae.encode(x)
-            on = f > 0
+            codes = sae.encode(x)
+            f, on = codes.dense(), codes.fired()
             sums[key].add(f, on.float(), rows, block[rows], order)
             bags[key] = _firing_tokens(on)
         for first in range(0, permutations + 1, DRAWS):

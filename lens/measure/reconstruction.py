@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from lens.dictionaries.dictionary import Dictionary
-from lens.dictionaries.model import SAE
 
 CHUNK = 32  # windows held in fp32 at a time
 OUTLIER = 10  # norm of a token, over the median norm of text tokens, above which its activation counts as massive
@@ -108,7 +107,7 @@ def input_moments(activations: Tensor, block: Tensor, n_blocks: int, scale: floa
 
 @torch.no_grad()
 def reconstruct(
-    sae: SAE | Dictionary, activations: Tensor, block: Tensor, n_blocks: int, scale: float,
+    sae: Dictionary, activations: Tensor, block: Tensor, n_blocks: int, scale: float,
     ordinary: Tensor | None = None,
 ) -> Reconstruction:  # fmt: skip
     """Reconstruct held-out activations [n, T, d] in fp32 and sum up errors and sparsity.
@@ -117,7 +116,7 @@ def reconstruct(
         ordinary: as in `InputMoments`; without it, all tokens.
     """
     ordinary = torch.ones(activations.shape[:2], dtype=torch.bool) if ordinary is None else ordinary
-    T, d_sae = activations.shape[1], sae.config.d_sae
+    T, d_sae = activations.shape[1], sae.info.d_sae
     sae = sae.float().cpu()
     sq_error, sq_error_ordinary = np.zeros((n_blocks, T)), np.zeros((n_blocks, T))
     active, l1 = torch.zeros(T, dtype=torch.float64), torch.zeros(T, dtype=torch.float64)
@@ -125,14 +124,14 @@ def reconstruct(
     per_token: dict[str, float] = {}
     by_window = []
     for rows, x in _chunks(activations, 1.0):
-        f = sae.encode(x)
+        codes = sae.encode(x)
+        f, on = codes.dense(), codes.fired()
         x_hat = sae.decode(f).mul_(scale)
         x = x.mul_(scale)
         error = (x - x_hat).square().sum(-1)
         sq_error += _by_block(error, block[rows], n_blocks)
         sq_error_ordinary += _by_block(error * ordinary[rows], block[rows], n_blocks)
         by_window.append(torch.stack([error[:, 1 : T // 4 + 1].mean(1), error[:, T // 4 + 1 :].mean(1)], dim=1))
-        on = f > 0
         active += on.sum((0, 2))
         l1 += f.sum(2, dtype=torch.float64).sum(0)
         firings += on[:, 1:].sum((0, 1))

@@ -10,7 +10,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from lens.dictionaries.model import SAE, SAEConfig
+from lens.dictionaries.dictionary import Dictionary, Info
 
 WIDTHS = (16, 40, 64)  # positions; the paper's spans of a shallow, a middle (32 to 48) and a deep layer
 DENSITIES = (0.005, 0.1)
@@ -163,12 +163,12 @@ def embed(planted: Planted, d_in: int, *, position_share: float = 0.0, seed: int
     return Embedded(x.bfloat16(), directions)
 
 
-def true_dictionary(planted: Planted) -> SAE:
+def true_dictionary(planted: Planted) -> Dictionary:
     """The dictionary that finds the planted features without error: it reads `features` [n, T, k] as its input."""
     k, T = planted.features.shape[2], planted.features.shape[1]
-    config = SAEConfig(d_in=k, d_sae=k, n_positions=T, masked=False, tau=1.0, input_scale=1.0, variant="planted")
+    info = Info(d_in=k, d_sae=k, n_positions=T, name="planted")
     zeros = torch.zeros(k)
-    return SAE(config, {"W_enc": torch.eye(k), "b_enc": zeros, "W_dec": torch.eye(k), "b_dec": zeros.clone()})
+    return Dictionary(info, {"W_enc": torch.eye(k), "b_enc": zeros, "W_dec": torch.eye(k), "b_dec": zeros.clone()})
 
 
 def true_dwell(planted: Planted) -> np.ndarray:
@@ -189,7 +189,7 @@ def true_autocorrelation_time(planted: Planted) -> np.ndarray:
     return 1 + 2 * c_K * phi / (1 - phi)
 
 
-def recover(sae: SAE, directions_KD: np.ndarray) -> Recovered:
+def recover(sae: Dictionary, directions_KD: np.ndarray) -> Recovered:
     """Match true unit directions [k, d] with the decoder rows of a dictionary, by the largest sum of cosines.
 
     Raises:

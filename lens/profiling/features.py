@@ -11,7 +11,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from lens.dictionaries.model import SAE, init_pos_logits, position_mask
+from lens.dictionaries.dictionary import Dictionary
+from lens.dictionaries.positions.mask import init_pos_logits, position_mask
 from lens.measure import clusters, matching, spans
 from lens.measure.masks import fvu_rise, mask_profile_correlation
 from lens.measure.position_information import PositionInformation, positional
@@ -38,7 +39,7 @@ BOOTSTRAPS = 10  # resamplings of documents for the stability of clusters
 class Measured:
     """One dictionary's profile and what follows from it."""
 
-    sae: SAE
+    sae: Dictionary
     profile: Profile
     position: dict[str, PositionInformation]
     spans: spans.Spans
@@ -136,17 +137,18 @@ def feature_tables(
     }
 
 
-def _start(sae: SAE) -> SAE:
+def _start(sae: Dictionary) -> Dictionary:
     """The dictionary that the run began with: null N6."""
-    return SAE.initialise(sae.config, torch.zeros(sae.config.d_in), sae.config.seed)
+    return Dictionary.initialise(sae.info, torch.zeros(sae.info.d_in), sae.info.seed)
 
 
-def _measured(sae: SAE, found: Profile) -> Measured:
+def _measured(sae: Dictionary, found: Profile) -> Measured:
     position = {
         name: positional(found.observed[name], found.null[name], found.bin_sizes[name]) for name in found.observed
     }
     T = found.firings_BTK.shape[1]  # a dictionary can have been trained on longer windows
-    mask = sae.mask().detach().float().numpy()[:T] if sae.config.masked else None
+    values = sae.position_term.values()
+    mask = None if values is None else values.detach().float().numpy()[:T]
     return Measured(sae, found, position, spans.spans(found, mask, position[FIRST].significant_K), mask)
 
 
@@ -180,9 +182,9 @@ def _span_measures(m: Measured) -> dict[str, tuple[float, str]]:
     }
     if m.mask_TK is not None:
         values["span_mask_run"] = _median(s.mask_run_K)
-        start = init_pos_logits(len(m.mask_TK), s.mask_run_K.size, torch.Generator().manual_seed(m.sae.config.seed))
+        start = init_pos_logits(len(m.mask_TK), s.mask_run_K.size, torch.Generator().manual_seed(m.sae.info.seed))
         values["span_mask_run_start"] = _median(
-            spans.longest_run(spans.above_half(position_mask(start, m.sae.config.tau).numpy()[1:]))
+            spans.longest_run(spans.above_half(position_mask(start, m.sae.position_term.tau).numpy()[1:]))
         )
     ratios = {
         "span_effective_ratio": _median(s.effective_positions_ratio_K),

@@ -26,7 +26,6 @@ from lens.activations.store import LayerStore, write_json
 from lens.dictionaries.compatible import check_fits
 from lens.dictionaries.dictionary import Dictionary
 from lens.dictionaries.load import load
-from lens.dictionaries.model import SAE
 from lens.dictionaries.wrapped import Encodes, Wrapped
 from lens.figures import features as feature_figures
 from lens.figures import positions as position_figures
@@ -194,7 +193,7 @@ class PositionProfile:
 
 
 def profile(
-    sae: SAE | Dictionary | Encodes | Path | str,
+    sae: Dictionary | Encodes | Path | str,
     model: LanguageModel | str,
     text: Text,
     *,
@@ -232,11 +231,11 @@ def profile(
     source = str(sae) if isinstance(sae, str | Path) else None
     sae = copy.deepcopy(sae) if source is None else load(source)
     model = language_model.load(model) if isinstance(model, str) else model
-    sae = sae if isinstance(sae, SAE | Dictionary) else Wrapped(sae, model.d_model)
-    name = (sae.config.variant or type(sae).__name__) if source is None else source
+    sae = sae if isinstance(sae, Dictionary) else Wrapped(sae, model.d_model)
+    name = (sae.info.name or type(sae).__name__) if source is None else source
     layer = _layer_of(sae) if layer is None else layer
     check_fits(sae, model, layer)
-    _warn_of_another_model(sae.config.model, model.name)
+    _warn_of_another_model(sae.info.model, model.name)
     length = _length_of(sae) if length is None else length
     _check_length(sae, length)
     if fidelity and not model.causal:
@@ -273,20 +272,20 @@ def _warn_of_another_model(trained_on: str, name: str) -> None:
         )
 
 
-def _layer_of(sae: SAE | Dictionary) -> Layer:
-    if not sae.config.layer:
-        if hook := getattr(sae.config, "hook", ""):
+def _layer_of(sae: Dictionary) -> Layer:
+    if not sae.info.layer:
+        if hook := sae.info.hook:
             raise ProfileError(f"the dictionary reads {hook}, which is not the residual stream after a block")
         raise ProfileError("the dictionary does not say which layer it reads: pass layer= (--layer on a command line)")
-    return int(sae.config.layer) if sae.config.layer.isdecimal() else sae.config.layer
+    return int(sae.info.layer) if sae.info.layer.isdecimal() else sae.info.layer
 
 
-def _length_of(sae: SAE | Dictionary) -> int:
-    return min(128, sae.config.n_positions or 128)
+def _length_of(sae: Dictionary) -> int:
+    return min(128, sae.info.n_positions or 128)
 
 
-def _check_length(sae: SAE | Dictionary, length: int) -> None:
-    trained = sae.config.n_positions
+def _check_length(sae: Dictionary, length: int) -> None:
+    trained = sae.info.n_positions
     if trained is not None and length > trained:
         raise ProfileError(
             f"windows of {length} tokens asked for, this dictionary has positions 0..{trained - 1}: "

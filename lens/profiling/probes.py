@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from lens.activations.language_model import LanguageModel
 from lens.activations.layers import Layer
-from lens.dictionaries.model import SAE
+from lens.dictionaries.dictionary import Dictionary
 from lens.measure.decoding import decode_position
 from lens.measure.fidelity import dictionary, splice_matrix
 from lens.measure.probing import Tasks, features, pooled, probe, random_dictionary, raw, zero_dictionary
@@ -43,7 +43,7 @@ def probing_tables(
             the tasks count through both.
         tasks: see `lens.measure.probing.tasks_from_labels`. k = 0 stands for the probe on all coordinates.
     """
-    config = next(iter(dictionaries.values())).config
+    config = next(iter(dictionaries.values())).info
     encoders = {LANGUAGE_MODEL: raw(config)} | {key: features(sae) for key, sae in dictionaries.items()}
     encoders |= {ZERO: features(zero_dictionary(config)), RANDOM: features(random_dictionary(config, SEED))}
     scale = config.d_in**0.5  # the units of `features`
@@ -80,7 +80,7 @@ def decoding_tables(
     sources = {(*INPUT, "activation"): lambda x: x}
     for (variant, seed), sae in dictionaries.items():
         if seed == first_seed and variant in variants:
-            sources[variant, seed, "features"] = sae.encode
+            sources[variant, seed, "features"] = lambda x, sae=sae: sae.encode(x).dense()
             sources[variant, seed, "error"] = lambda x, sae=sae: x - sae(x)
     rows = []
     for (variant, seed, source), represent in tqdm(sources.items(), desc="decode position", mininterval=2):
@@ -96,7 +96,7 @@ def decoding_tables(
     return {"decoding": pd.DataFrame(rows, columns=DECODING)}
 
 
-def splice_tables(model: LanguageModel, tokens: Tensor, layer: Layer, key: Key, sae: SAE) -> Tables:
+def splice_tables(model: LanguageModel, tokens: Tensor, layer: Layer, key: Key, sae: Dictionary) -> Tables:
     """Added cross-entropy at the predictions of each bucket of positions when one bucket alone is replaced: `splice`.
 
     Of one dictionary, as the matrix is about where errors act, not about variants.

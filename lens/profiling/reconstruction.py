@@ -50,7 +50,7 @@ def reconstruction_tables(
     ordinary_t, ordinary_deviation = moments.count_ordinary.sum(0), moments.sq_deviation_ordinary[:, TEXT].sum()
     for key, sae in tqdm(dictionaries.items(), desc="reconstruct", unit="dictionary", mininterval=2):
         r = reconstruct(sae, activations, block, len(blocks), scale, moments.ordinary)
-        n_t, d_sae = r.count.sum(0), sae.config.d_sae
+        n_t, d_sae = r.count.sum(0), sae.info.d_sae
         curves = {
             "mse": (r.sq_error.sum(0) / n_t, SQUARED),
             "fvu_global": (_ratio(r.sq_error.sum(0), moments.sq_deviation.sum(0)), "fraction"),

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from lens.dictionaries.model import SAE
+from lens.dictionaries.dictionary import Dictionary
 from lens.measure import matching, spans
 from lens.measure.matching import Matching
 from lens.measure.position_information import MIN_FIRINGS
@@ -41,7 +41,7 @@ def pair_rows(variant: str, seeds: Sequence[int], found: Mapping[tuple[int, int]
     ]
 
 
-def match(a: SAE, b: SAE) -> Matching:
+def match(a: Dictionary, b: Dictionary) -> Matching:
     """The features of two dictionaries matched by their directions (see `lens.measure.matching.match`)."""
     return matching.match(*(w.detach().float().numpy() for sae in (a, b) for w in (sae.W_dec, sae.W_enc)))
 
@@ -52,7 +52,9 @@ def eligible(found: Profile) -> np.ndarray:
     return (firings >= MIN_FIRINGS) & (firings < found.windows * len(found.firings_TK))
 
 
-def mask_agreement(kind: str, variant: str, dictionaries: Mapping[int, SAE], activations: Tensor) -> pd.DataFrame:
+def mask_agreement(
+    kind: str, variant: str, dictionaries: Mapping[int, Dictionary], activations: Tensor
+) -> pd.DataFrame:
     """What masks and profiles of every pair of seeds have in common on held-out activations [n, T, d].
 
     Args:
@@ -69,7 +71,7 @@ def mask_agreement(kind: str, variant: str, dictionaries: Mapping[int, SAE], act
         dictionaries, activations, torch.zeros(n, dtype=torch.long), 1, text, permutations=1, profile_permutations=1,
         lags=1,
     )  # fmt: skip
-    masks = {s: sae.mask().detach().float().numpy()[1:] for s, sae in dictionaries.items()}
+    masks = {s: sae.position_term.values().detach().float().numpy()[1:] for s, sae in dictionaries.items()}
     smooth = {s: spans.smooth(found.firings_TK) for s, found in profiles.items()}
     fires = {s: eligible(found) for s, found in profiles.items()}
 

@@ -7,10 +7,9 @@ from collections.abc import Mapping
 import pandas as pd
 
 from lens.dictionaries.dictionary import Dictionary
-from lens.dictionaries.model import SAE
 
 Key = tuple[str, int]  # variant and seed
-Dictionaries = Mapping[Key, SAE | Dictionary]
+Dictionaries = Mapping[Key, Dictionary]
 Tables = dict[str, pd.DataFrame]  # by name: positions, summary, blocks, ...
 INPUT = ("activations", -1)  # the pseudo-variant and seed of rows about the activations themselves
 

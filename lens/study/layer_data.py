@@ -7,7 +7,7 @@ from typing import Literal
 
 from lens.activations.layers import Layer
 from lens.activations.store import open_layer
-from lens.dictionaries.model import SAE
+from lens.dictionaries.dictionary import Dictionary
 from lens.profiling.layer_data import LayerData
 from lens.profiling.tables import Key
 from lens.study.extraction import store_for
@@ -31,8 +31,8 @@ def asked(study: Study, layer: Layer, kind: Kind) -> tuple[tuple[str, ...], tupl
     return study.ablations.variants, study.ablation_seeds
 
 
-def load_dictionaries(study: Study, layer: Layer, kind: Kind = "dictionaries") -> dict[Key, SAE]:
+def load_dictionaries(study: Study, layer: Layer, kind: Kind = "dictionaries") -> dict[Key, Dictionary]:
     """The trained dictionaries of one layer, by variant and seed."""
     variants, seeds = asked(study, layer, kind)
     folder = study.dictionaries(kind, layer)
-    return {(v, s): SAE.load(folder / f"{v}-seed{s}") for v in variants for s in seeds}
+    return {(v, s): Dictionary.load(folder / f"{v}-seed{s}") for v in variants for s in seeds}

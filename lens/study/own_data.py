@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from lens.dictionaries.model import SAE
+from lens.dictionaries.dictionary import Dictionary
 from lens.profiling.layer_data import LayerData
 from lens.profiling.seeds import mask_agreement
 from lens.profiling.tables import SUMMARY, Key
@@ -54,7 +54,7 @@ def own_data_table(study: Study, data: LayerData) -> pd.DataFrame:
     return pd.concat(rows, ignore_index=True)
 
 
-def train(study: Study, data: LayerData, kind: str) -> dict[Key, SAE]:
+def train(study: Study, data: LayerData, kind: str) -> dict[Key, Dictionary]:
     """The variants with the ablation seeds, each seed in an order that no other run has.
 
     Args:
@@ -71,5 +71,5 @@ def train(study: Study, data: LayerData, kind: str) -> dict[Key, SAE]:
             data_digest=digest, model=study.model, layer=data.layer, order_seed=study.windows.seed + 1 + seed,
             log_every=study.training.log_every,
         )  # fmt: skip
-        found |= {key: SAE.load(path) for key, path in trained.folders.items()}
+        found |= {key: Dictionary.load(path) for key, path in trained.folders.items()}
     return found

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import types
-import typing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from ruamel.yaml import YAML, YAMLError
 
 from lens import checkout
 from lens.activations.layers import EMBEDDING, Layer
 from lens.errors import ConfigError, suggest
-from lens.training.presets import TrainConfig, train_config
+from lens.fields import build
+from lens.training import recipe_file
+
+if TYPE_CHECKING:
+    from lens.training.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,8 @@ class Study:
     control_seeds: tuple[int, ...] = ()
     calibration: Calibration = Calibration()
     roles: Roles = Roles()
+    recipe_file: str = ""
+    recipes: dict = field(default_factory=dict)
     out: Path | None = None
 
     @property
@@ -132,14 +136,24 @@ class Study:
         """The layers that claims are judged on, from the shallowest."""
         return self.main_layers or tuple(x for x in self.layers if x != EMBEDDING) or self.layers
 
-    def train_recipe(self, variant: str) -> TrainConfig:
+    def train_recipe(self, variant: str) -> Recipe:
         """How dictionaries of a variant are trained in this study.
 
         Raises:
             ConfigError: no such variant, or an override that names no field of a recipe.
         """
+        from lens.training.recipe import recipe  # imports torch, which a study is read without
+
         overrides = {"expansion": self.dictionary.expansion, **self.training.overrides}
-        return train_config("paper", variant, self.training.steps, overrides)
+        return recipe(variant, self.known_recipes(), self.training.steps, overrides)
+
+    def known_recipes(self) -> dict[str, dict]:
+        """Fields of every variant that this study could train: those of its recipe file, and its own.
+
+        Raises:
+            ConfigError: the file is missing or holds something else.
+        """
+        return (recipe_file.read(checkout.root() / self.recipe_file) if self.recipe_file else {}) | self.recipes
 
     def seeds_at(self, layer: Layer) -> tuple[int, ...]:
         """Seeds of the dictionaries of a layer."""
@@ -177,7 +191,7 @@ class Study:
         for key in ("root", "params_file"):  # for DVC, which resolves its own working folder
             raw.pop(key, None)
         raw |= {"name": name, "params_file": path}
-        loaded = _checked(_build(cls, raw, path.name), path.name)
+        loaded = _checked(build(cls, raw, path.name, {"name": "study"}), path.name)
         if out is None or (checkout.root() / out).resolve() == loaded.results.resolve():
             return loaded
         return dataclasses.replace(loaded, out=(checkout.root() / out).resolve())
@@ -194,45 +208,6 @@ def _params_path(study: str | Path) -> Path:
     names = ["quick", *sorted(p.parent.name for p in (checkout.root() / "studies").glob("*/params.yaml"))]
     close = suggest(str(study), names)
     raise ConfigError(f"no study or parameter file {str(study)!r}{close}; studies: {', '.join(names)}")
-
-
-def _build(kind: type, raw: dict, where: str):
-    """An instance of dataclass `kind` from a mapping, with every key and type checked."""
-    if not isinstance(raw, dict):
-        raise ConfigError(f"{where}: expected a mapping, found {raw!r}")
-    raw = {"null" if key is None else key: value for key, value in raw.items()}  # YAML reads a bare `null` as nothing
-    hints = typing.get_type_hints(kind)
-    fields = {f.name: f for f in dataclasses.fields(kind)}
-    for key in raw:
-        if key not in fields:
-            raise ConfigError(f"{where}: unknown parameter {key!r}{suggest(str(key), fields)}")
-    values = {}
-    for name, f in fields.items():
-        shown = "study" if (kind, name) == (Study, "name") else name
-        if raw.get(name) is not None:
-            values[name] = _convert(hints[name], raw[name], f"{where}: {shown}")
-        elif f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
-            raise ConfigError(f"{where}: parameter {shown!r} is missing")
-    return kind(**values)
-
-
-def _convert(hint, value, where: str):
-    if dataclasses.is_dataclass(hint):
-        return _build(hint, value, where)
-    origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if origin is tuple:
-        if not isinstance(value, (list, tuple)):
-            raise ConfigError(f"{where}: expected a list, found {value!r}")
-        return tuple(_convert(args[0], item, where) for item in value)
-    if origin is Literal:
-        if value not in args:
-            raise ConfigError(f"{where}: {value!r} is not one of {', '.join(map(repr, args))}")
-        return value
-    kinds = args if origin in (typing.Union, types.UnionType) else (origin or hint,)
-    if bool not in kinds and isinstance(value, bool) or not isinstance(value, kinds):
-        wanted = " or ".join(k.__name__ for k in kinds)
-        raise ConfigError(f"{where}: expected {wanted}, found {value!r}")
-    return value
 
 
 def _checked(study: Study, where: str) -> Study:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from lens.dictionaries.model import SAE
+from lens.dictionaries.dictionary import Dictionary
 from lens.profiling.layer_data import LayerData
 from lens.study.layer_data import Kind, asked
 from lens.study.params import Study
@@ -53,10 +53,11 @@ def masks_table(trained: Trained) -> pd.DataFrame:
     first_seed = min(seed for _, seed in trained.folders)
     parts = []
     for (variant, seed), folder in trained.folders.items():
-        sae = SAE.load(folder)
-        if seed != first_seed or not sae.config.masked:
+        sae = Dictionary.load(folder)
+        values = sae.position_term.values()
+        if seed != first_seed or values is None:
             continue
-        mask = sae.mask().detach().float().numpy().round(3)
+        mask = values.detach().float().numpy().round(3)
         part = pd.DataFrame(mask.T, columns=[f"p{t:03d}" for t in range(len(mask))])
         part.insert(0, "variant", variant)
         part.insert(1, "seed", seed)

@@ -33,9 +33,9 @@ def fit(
 ) -> Dictionary:
     """Train a dictionary on the residual stream of one layer of a model on a text.
 
-    Everything is kept in `folder`: `activations/`, `dictionaries/<name>/<name>-seed<seed>/`, and in `pool/` what makes a
-    second call go on where the first was stopped, or finish at once. Dictionaries that are fitted in one folder to the
-    same model, text, layer and windows see the same windows in the same order; one seed gives them the same start.
+    Everything is kept in `folder`: `activations/`, `dictionaries/<name>/<name>-seed<seed>/`, and in `pool/` what makes
+    a second call go on where the first was stopped, or finish at once. Dictionaries that are fitted in one folder to
+    the same model, text, layer and windows see the same windows in the same order; one seed gives them one start.
 
     Args:
         model: a language model, or its name (`lens.activations.language_model.load`).

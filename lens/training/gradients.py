@@ -1,7 +1,7 @@
 """The fast path of training: gradients of eq. 8 written out for ReLU, with a mask (eqs. 3 and 4) or without.
 
-The same five matrix products as `lens.training.objective`, without the bookkeeping and the extra passes over memory that
-autograd needs; tests hold values and gradients equal.
+The same five matrix products as `lens.training.objective`, without the bookkeeping and the extra passes over memory
+that autograd needs; tests hold values and gradients equal.
 """
 
 from __future__ import annotations

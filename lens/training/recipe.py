@@ -6,10 +6,7 @@ import dataclasses
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
-
-from ruamel.yaml import YAML, YAMLError
 
 from lens.dictionaries import parts
 from lens.dictionaries.dictionary import split
@@ -133,24 +130,13 @@ def build(fields: Fields, where: str = "recipe") -> Recipe:
                 f"{where}: unknown field {key!r}{suggest(str(key), own | allowed)} of a recipe with architecture "
                 f"{architecture} and position {position}"
             )
-    return _checked(Recipe(**values, settings=settings))
-
-
-def read(path: Path) -> dict[str, dict]:
-    """Recipes by name from a YAML file.
-
-    Raises:
-        ConfigError: no such file, or it holds something else.
-    """
+    built = Recipe(**values, settings=settings)
     try:
-        found = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"recipe_file: {path} cannot be read: {error.strerror}") from None
-    except YAMLError as error:
-        raise ConfigError(f"{path}: not readable as YAML: {error}") from None
-    if not isinstance(found, dict) or not all(isinstance(v, dict | None) for v in found.values()):
-        raise ConfigError(f"{path}: expected a mapping from names to the fields of their recipes")
-    return {str(name): value or {} for name, value in found.items()}
+        built._parts()
+        parts.position_term(position).check(parts.architecture(architecture))
+    except DictionaryError as error:
+        raise ConfigError(f"{where}: {error}") from None
+    return _checked(built)
 
 
 def _own_fields() -> dict[str, dataclasses.Field]:

@@ -15,9 +15,9 @@ from torch import Tensor
 from lens.activations.store import digest
 from lens.dictionaries.codes import Codes
 from lens.dictionaries.dictionary import Dictionary
-from lens.training.optim import ConstrainedAdamW
 from lens.training.gradients import Workspace, applies_to, loss_and_gradients
 from lens.training.objective import Losses, losses
+from lens.training.optim import ConstrainedAdamW
 from lens.training.recipe import Recipe
 from lens.training.schedule import PositionWeights
 from lens.training.stability import local_variation, spike_rate

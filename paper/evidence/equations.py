@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from lens.measure.stats import interval
-from lens.training.presets import VARIANTS
+from lens.training import recipe_file
 from paper.evidence.measured import METHOD, Measured
 from paper.evidence.readings import Evidence, Reading
+
+RECIPES = Path(__file__).parents[1] / "recipes.yaml"
 
 
 def decoder_norms(data: Measured) -> Evidence:
@@ -15,8 +19,9 @@ def decoder_norms(data: Measured) -> Evidence:
 
     In bfloat16 a unit vector cannot be written more exactly than to about 1e-3; such runs are listed and do not decide.
     """
+    recipes = recipe_file.read(RECIPES)
     by_variant = data.invariant("max_decoder_norm_error")
-    coarse = {v: by_variant.pop(v) for v in list(by_variant) if VARIANTS.get(v, {}).get("precision") == "bf16"}
+    coarse = {v: by_variant.pop(v) for v in list(by_variant) if recipes.get(v, {}).get("precision") == "bf16"}
     readings = _largest(by_variant).readings
     return Evidence(readings, context=tuple(_exact(f"{name} (bfloat16)", values) for name, values in coarse.items()))
 

@@ -5,16 +5,16 @@ import torch
 
 from lens.activations.hooks import hook_name, layer_name, residual_layer
 from lens.dictionaries.compatible import check_fits
-from lens.dictionaries.dictionary import Dictionary, DictionaryConfig
-from lens.dictionaries.model import SAE, SAEConfig
+from lens.dictionaries.dictionary import Dictionary, Info
 from lens.errors import DictionaryError
+from tests.making import info
 
 MODEL = SimpleNamespace(name="a-model", n_layers=12, d_model=2)  # what `check_fits` reads of a LanguageModel
 
 
 def dictionary(hook: str = "", layer: str = "") -> Dictionary:
     weights = {"W_enc": torch.ones(2, 3), "W_dec": torch.ones(3, 2), "b_enc": torch.ones(3), "b_dec": torch.ones(2)}
-    return Dictionary(DictionaryConfig(2, 3, "relu", hook=hook, layer=layer, model="its-model"), weights)
+    return Dictionary(Info(2, 3, hook=hook, layer=layer, model="its-model"), weights)
 
 
 @pytest.mark.parametrize(
@@ -70,9 +70,9 @@ def test_depth_and_width_of_the_model_are_compared():
 
 
 def test_our_own_dictionaries_are_checked_alike():
-    def own(layer: str) -> SAE:
-        config = SAEConfig(2, 3, n_positions=4, masked=True, tau=1.0, input_scale=1.0, layer=layer)
-        return SAE.initialise(config, torch.zeros(2), 0)
+    def own(layer: str) -> Dictionary:
+        config = info(2, 3, 4, layer=layer)
+        return Dictionary.initialise(config, torch.zeros(2), 0)
 
     check_fits(own("3"), MODEL, 3)
     check_fits(own("embedding"), MODEL, "embedding")

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lens.dictionaries.dictionary import Dictionary, DictionaryConfig
+from lens.dictionaries.dictionary import Dictionary, Info
 from lens.errors import DictionaryError
 from lens.measure.profiles import position_labelling, profile
 from lens.measure.reconstruction import reconstruct
@@ -14,7 +14,7 @@ X = torch.tensor([[2.0, -3.0], [0.5, 1.0]])  # u = [2, -3, -1], [0.5, 1, 1.5]
 B_ENC = torch.tensor([0.0, 0.0, -1.0])  # u + b_enc = [2, -3, -2], [0.5, 1, 0.5]
 
 
-def dictionary(rule: str = "relu", k: int | None = None, b_dec=(0.0, 0.0), **options) -> Dictionary:
+def dictionary(rule: str = "relu", b_dec=(0.0, 0.0), **options) -> Dictionary:
     vectors = {
         "jumprelu": {"b_enc": B_ENC, "threshold": torch.tensor([0.5, 0.4, 0.4])},
         "gated": {
@@ -25,21 +25,23 @@ def dictionary(rule: str = "relu", k: int | None = None, b_dec=(0.0, 0.0), **opt
     }.get(rule, {"b_enc": B_ENC})
     weights = {"W_enc": W_ENC, "W_dec": W_DEC, "b_dec": torch.tensor(b_dec), **vectors}
     weights = {name: value.clone() for name, value in weights.items()}
-    return Dictionary(DictionaryConfig(2, 3, rule, k, **options), weights)
+    return Dictionary(Info(2, 3, architecture=rule, **options), weights)
 
 
 @pytest.mark.parametrize(
-    ("rule", "k", "expected"),
+    ("rule", "settings", "expected"),
     [
-        ("relu", None, [[2.0, 0.0, 0.0], [0.5, 1.0, 0.5]]),
-        ("topk", 1, [[2.0, 0.0, 0.0], [0.0, 1.0, 0.0]]),
-        ("topk", 2, [[2.0, 0.0, 0.0], None]),  # the second largest of the first is negative; a tie in the second
-        ("jumprelu", None, [[2.0, 0.0, 0.0], [0.0, 1.0, 0.5]]),  # 0.5 is not above its threshold of 0.5
-        ("gated", None, [[4.0, 0.0, 0.0], [1.0, 0.0, 0.0]]),  # gates u + b_gate: [2, -4, -1], [0.5, 0, 1.5]
+        ("relu", {}, [[2.0, 0.0, 0.0], [0.5, 1.0, 0.5]]),
+        ("topk", {"k": 1}, [[2.0, 0.0, 0.0], [0.0, 1.0, 0.0]]),
+        ("topk", {"k": 2}, [[2.0, 0.0, 0.0], None]),  # the second largest of the first is negative; a tie in the second
+        ("jumprelu", {}, [[2.0, 0.0, 0.0], [0.0, 1.0, 0.5]]),  # 0.5 is not above its threshold of 0.5
+        ("gated", {}, [[4.0, 0.0, 0.0], [1.0, 0.0, 0.0]]),  # gates u + b_gate: [2, -4, -1], [0.5, 0, 1.5]
     ],
 )
-def test_selection_rules_by_hand(rule, k, expected):
-    f = dictionary(rule, k).encode(X)
+def test_selection_rules_by_hand(rule, settings, expected):
+    codes = dictionary(rule, settings=settings).encode(X)
+    f = codes.dense()
+    assert torch.equal(codes.fired(), f > 0)
     for row, values in zip(f, expected, strict=True):
         if values is not None:
             torch.testing.assert_close(row, torch.tensor(values))
@@ -49,14 +51,14 @@ def test_decoding_and_the_bias_of_the_decoder_by_hand():
     f = torch.tensor([1.0, 0.0, 2.0])
     assert dictionary(b_dec=(10.0, 20.0)).decode(f).tolist() == [13.0, 22.0]
     shifted = dictionary(b_dec=(1.0, -4.0), apply_b_dec_to_input=True)
-    assert shifted.encode(X[:1]).tolist() == [[1.0, 1.0, 1.0]]  # x - b_dec = [1, 1], u = [1, 1, 2]
+    assert shifted.encode(X[:1]).dense().tolist() == [[1.0, 1.0, 1.0]]  # x - b_dec = [1, 1], u = [1, 1, 2]
 
 
 def test_constant_norm_by_hand():
     model = dictionary(normalisation="constant_norm_rescale")
     x = torch.tensor([[3.0, 4.0], [0.0, 0.0]])
     unit = 2**0.5 / 5
-    torch.testing.assert_close(model.encode(x)[0], torch.tensor([3 * unit, 4 * unit, 7 * unit - 1]))
+    torch.testing.assert_close(model.encode(x).dense()[0], torch.tensor([3 * unit, 4 * unit, 7 * unit - 1]))
     x_hat = model.decode(torch.tensor([[1.0, 0.0, 0.0], [1.0, 0.0, 0.0]]))
     torch.testing.assert_close(x_hat, torch.tensor([[1 / unit, 0.0], [0.0, 0.0]]))  # a zero vector stays finite
 
@@ -65,7 +67,7 @@ def test_layer_norm_by_hand():
     model = dictionary(normalisation="layer_norm")
     x = torch.tensor([[1.0, 5.0]])  # mean 3, deviation 2.828 (n - 1)
     z = 2 / (8**0.5 + 1e-5)
-    torch.testing.assert_close(model.encode(x), torch.tensor([[0.0, z, 0.0]]))
+    torch.testing.assert_close(model.encode(x).dense(), torch.tensor([[0.0, z, 0.0]]))
     torch.testing.assert_close(model.decode(torch.tensor([[0.0, 1.0, 0.0]])), torch.tensor([[3.0, 8**0.5 + 3]]))
 
 
@@ -73,7 +75,7 @@ def test_decoding_other_vectors_than_were_encoded_is_refused():
     model = dictionary(normalisation="layer_norm")
     with pytest.raises(DictionaryError, match=r"\(2,\) vectors to decode, none encoded last.*encode the same batch"):
         model.decode(torch.zeros(2, 3))
-    f = model.encode(X)
+    f = model.encode(X).dense()
     torch.testing.assert_close(model.decode(f), model.decode(f))  # as often as one likes
     with pytest.raises(DictionaryError, match=r"\(1,\) vectors to decode, \(2,\) encoded last"):
         model.decode(f[:1])
@@ -81,10 +83,12 @@ def test_decoding_other_vectors_than_were_encoded_is_refused():
 
 def test_positions_make_no_difference():
     model = dictionary()
-    assert (model.config.n_positions, model.config.masked) == (None, False)
+    assert (model.info.n_positions, model.position_term.values()) == (None, None)
     windows = X.expand(4, 2, 2)
-    torch.testing.assert_close(model.encode(windows)[3], model.encode(X, positions=torch.tensor([7, 900])))
-    torch.testing.assert_close(model(windows)[0], model.decode(model.encode(X)))
+    torch.testing.assert_close(
+        model.encode(windows).dense()[3], model.encode(X, positions=torch.tensor([7, 900])).dense()
+    )
+    torch.testing.assert_close(model(windows)[0], model.decode(model.encode(X).dense()))
 
 
 @pytest.mark.parametrize("normalisation", ["none", "layer_norm", "constant_norm_rescale"])
@@ -95,23 +99,28 @@ def test_measures_take_it_as_they_take_an_sae(normalisation):
     sums = reconstruct(model, x, block, 2, 1.0)
     assert sums.sq_error.sum() == pytest.approx((x - model(x)).square().sum().item(), rel=1e-5)
     found = profile({"a": model}, x, block, 2, {"p": position_labelling(40, 6)}, permutations=3, lags=2)["a"]
-    assert (found.firings_BTK.sum((0, 1)) == (model.encode(x) > 0).sum((0, 1)).numpy()).all()
+    assert (found.firings_BTK.sum((0, 1)) == model.encode(x).fired().sum((0, 1)).numpy()).all()
 
 
 def test_other_widths_and_broken_weights_are_refused():
     with pytest.raises(DictionaryError, match="activations of width 3, this dictionary reads 2"):
         dictionary().encode(torch.zeros(1, 3))
     good = dictionary()
-    weights = {name: value.detach() for name, value in good.named_parameters()}
+    weights = {name: value.detach() for name, value in good.weights().items()}
     for config, change, message in (
         ({"d_in": 5}, {}, r"W_enc has shape \(2, 3\), its configuration \(d_in 5, d_sae 3\) says \(5, 3\)"),
-        ({"rule": "gated"}, {}, r"weights are \['W_dec'.*a gated dictionary needs .*r_mag"),
-        ({"rule": "abstopk"}, {}, "selection rule 'abstopk' is not known; known are relu, topk, jumprelu, gated"),
+        ({"architecture": "gated"}, {}, r"weights are \['W_dec'.*a gated dictionary needs .*r_mag"),
+        ({"architecture": "jumprelo"}, {}, "unknown architecture 'jumprelo' .did you mean 'jumprelu'.*file.py:Class"),
+        ({"architecture": "nowhere:Net"}, {}, "'nowhere:Net' cannot be imported: No module named"),
+        ({"architecture": "lens.errors:suggest"}, {}, "no subclass of lens.dictionaries.parts.Architecture"),
+        ({"position": "maks"}, {}, "unknown position term 'maks' .did you mean 'mask'"),
+        ({"position": "mask"}, {}, "masks need a number of positions"),
+        ({"position": "mask", "n_positions": 2, "settings": {"tau_end": 0.0}}, {}, "temperatures must be positive"),
         ({"normalisation": "whitened"}, {}, "normalisation 'whitened' is not known; known are none"),
-        ({"k": 3}, {}, "k = 3 with the selection rule relu"),
-        ({"rule": "topk"}, {}, "k = None with the selection rule topk"),
-        ({"rule": "topk", "k": 4}, {}, r"k = 4 of 3 features: choose 1\.\.3"),
-        ({}, {"b_dec": torch.tensor([0.0, torch.nan])}, "b_dec holds NaN.*get another copy"),
+        ({"settings": {"k": 3}}, {}, "unknown setting 'k'; known: l1_coef"),
+        ({"architecture": "topk", "position": "mask", "n_positions": 2}, {}, "mask on architecture topk: a mask gates"),
+        ({"architecture": "topk", "settings": {"k": 4}}, {}, r"k = 4 of 3 features: choose 1\.\.3"),
+        ({}, {"b_enc": torch.zeros(2)}, r"b_enc has shape \(2,\)"),
     ):
         with pytest.raises(DictionaryError, match=message):
-            Dictionary(replace(good.config, **config), {**weights, **change})
+            Dictionary(replace(good.info, **{"settings": {}, **config}), {**weights, **change})

@@ -8,10 +8,11 @@ import huggingface_hub
 import pytest
 import torch
 
+from lens.dictionaries.dictionary import Dictionary
 from lens.dictionaries.hub import fetch, from_pretrained, push_to_hub
 from lens.dictionaries.load import load
-from lens.dictionaries.model import SAE, SAEConfig
 from lens.errors import DictionaryError
+from tests.making import info
 
 
 @pytest.fixture
@@ -42,9 +43,9 @@ def hub(tmp_path, monkeypatch) -> Path:
     return root
 
 
-def sae(**changes) -> SAE:
-    config = {"d_in": 4, "d_sae": 6, "n_positions": 5, "masked": True, "tau": 0.5, "input_scale": 0.25}
-    return SAE.initialise(SAEConfig(**{**config, "model": "a-model", "layer": "3", **changes}), torch.zeros(4), 1)
+def sae(**changes) -> Dictionary:
+    config = {"d_in": 4, "d_sae": 6, "T": 5, "tau": 0.5, "scale": 0.25}
+    return Dictionary.initialise(info(**{**config, "model": "a-model", "layer": "3", **changes}), torch.zeros(4), 1)
 
 
 def test_what_is_pushed_comes_back(hub):
@@ -52,7 +53,7 @@ def test_what_is_pushed_comes_back(hub):
     assert push_to_hub(model, "me/dictionaries", private=True) == "me/dictionaries"
     assert (hub / "me/dictionaries/.private").read_text() == "True"
     for found in (from_pretrained("me/dictionaries"), load("me/dictionaries")):
-        assert found.config == model.config
+        assert found.info == model.info
         for name, value in model.state_dict().items():
             assert torch.equal(value, found.state_dict()[name])
 
@@ -60,7 +61,7 @@ def test_what_is_pushed_comes_back(hub):
 def test_a_repository_may_hold_several(hub):
     for layer in ("3", "8"):
         assert push_to_hub(sae(layer=layer), "me/many", folder=f"layer_{layer}/v") == f"me/many:layer_{layer}/v"
-    assert from_pretrained("me/many:layer_8/v").config.layer == "8"
+    assert from_pretrained("me/many:layer_8/v").info.layer == "8"
     assert not (hub.parent / "cache/me/many/main/layer_3").exists()  # nothing else is downloaded
     page = (hub / "me/many/layer_3/v/README.md").read_text()
     assert 'from_pretrained("me/many:layer_3/v")' in page
@@ -72,7 +73,7 @@ def test_a_repository_may_hold_several(hub):
 def test_a_folder_on_this_machine_needs_no_hub(tmp_path, monkeypatch):
     monkeypatch.setattr(huggingface_hub, "snapshot_download", None)
     sae().save(tmp_path / "d")
-    assert from_pretrained(tmp_path / "d").config == from_pretrained(str(tmp_path / "d")).config == sae().config
+    assert from_pretrained(tmp_path / "d").info == from_pretrained(str(tmp_path / "d")).info == sae().info
     with pytest.raises(DictionaryError, match="revision 'main' asked of .*, which is on this machine"):
         from_pretrained(tmp_path / "d", revision="main")
 

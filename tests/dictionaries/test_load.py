@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 
 from lens.dictionaries.dictionary import Dictionary
 from lens.dictionaries.load import load
-from lens.dictionaries.model import SAE, SAEConfig
 from lens.errors import DictionaryError
+from tests.making import info
 
 X = torch.tensor([[2.0, -3.0], [0.5, 1.0]])
 WEIGHTS = {
@@ -87,41 +87,42 @@ def gemma_scope(folder, **changes):
 
 
 def test_our_own_folder(tmp_path):
-    config = SAEConfig(2, 3, n_positions=4, masked=True, tau=0.5, input_scale=2.0, layer="8")
-    sae = SAE.initialise(config, torch.zeros(2), 0)
+    config = info(2, 3, 4, True, 0.5, 2.0, layer="8")
+    sae = Dictionary.initialise(config, torch.zeros(2), 0)
     sae.save(tmp_path / "d")
     found = load(tmp_path / "d")
-    assert isinstance(found, SAE)
-    assert found.config == config
+    assert isinstance(found, Dictionary)
+    assert found.info == sae.info
     assert torch.equal(found(X[None]), sae(X[None]))
 
 
 def test_saelens(tmp_path):
     sae = load(saelens(tmp_path / "d"))
     assert isinstance(sae, Dictionary)
-    assert sae.encode(X).tolist() == RELU
+    assert sae.encode(X).dense().tolist() == RELU
     assert sae(X).tolist() == [[12.0, 0.0], [11.0, 2.5]]
-    config = sae.config
+    config = sae.info
     assert (config.model, config.hook, config.layer) == ("a-model", "blocks.8.hook_resid_post", "8")
-    assert config.variant == "saelens-standard"
-    assert load(saelens(tmp_path / "d", apply_b_dec_to_input=True)).encode(X).tolist() == SHIFTED
-    assert load(str(tmp_path / "d")).encode(X).tolist() == SHIFTED
+    assert config.name == "saelens-standard"
+    assert load(saelens(tmp_path / "d", apply_b_dec_to_input=True)).encode(X).dense().tolist() == SHIFTED
+    assert load(str(tmp_path / "d")).encode(X).dense().tolist() == SHIFTED
 
 
 def test_saelens_topk_jumprelu_and_gated(tmp_path):
     topk = load(saelens(tmp_path / "topk", architecture="topk", k=1))
-    assert topk.encode(X).tolist() == [[2.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
+    assert topk.encode(X).dense().tolist() == [[2.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
     jump = load(saelens(tmp_path / "jump", {**WEIGHTS, "threshold": THRESHOLD}, architecture="jumprelu"))
-    assert jump.encode(X).tolist() == JUMPED
+    assert jump.encode(X).dense().tolist() == JUMPED
     gates = {"b_gate": torch.tensor([0.0, -1.0, 0.0]), "r_mag": torch.zeros(3), "b_mag": WEIGHTS["b_enc"]}
     weights = {name: value for name, value in {**WEIGHTS, **gates}.items() if name != "b_enc"}
-    assert load(saelens(tmp_path / "gated", weights, architecture="gated")).encode(X)[1].tolist() == [0.5, 0.0, 0.5]
+    gated = load(saelens(tmp_path / "gated", weights, architecture="gated"))
+    assert gated.encode(X).dense()[1].tolist() == [0.5, 0.0, 0.5]
 
 
 def test_saelens_rescaled_by_decoder_norms(tmp_path):
     """The second row of W_dec has norm 2: its feature counts twice, and is decoded by half of it."""
     sae = load(saelens(tmp_path / "d", architecture="topk", k=1, rescale_acts_by_decoder_norm=True))
-    torch.testing.assert_close(sae.encode(X), torch.tensor([[2.0, 0.0, 0.0], [0.0, 2.0, 0.0]]))
+    torch.testing.assert_close(sae.encode(X).dense(), torch.tensor([[2.0, 0.0, 0.0], [0.0, 2.0, 0.0]]))
     torch.testing.assert_close(sae(X), torch.tensor([[12.0, 0.0], [10.0, 2.0]]))
 
 
@@ -129,14 +130,14 @@ def test_saelens_scaled_inputs(tmp_path):
     """Trained on inputs times 2: features of 2x, reconstruction halved."""
     folder = saelens(tmp_path / "d", normalize_activations="expected_average_only_in")
     with pytest.warns(UserWarning, match="no factor is stored.*pass norm_scaling_factor="):
-        assert load(folder).encode(X).tolist() == RELU
+        assert load(folder).encode(X).dense().tolist() == RELU
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         given = load(folder, norm_scaling_factor=2.0)
         (folder / "activation_scaler.json").write_text('{"scaling_factor": 2.0}')
         stored = load(folder)
     for sae in (given, stored):
-        assert sae.encode(X).tolist() == [[4.0, 0.0, 0.0], [1.0, 2.0, 2.0]]
+        assert sae.encode(X).dense().tolist() == [[4.0, 0.0, 0.0], [1.0, 2.0, 2.0]]
         assert sae(X).tolist() == [[7.0, 0.0], [6.5, 3.0]]
     with pytest.raises(DictionaryError, match="positive factor is needed"):
         load(folder, norm_scaling_factor=0.0)
@@ -149,10 +150,10 @@ def test_saelens_before_version_6(tmp_path):
     flat |= {"normalize_activations": False, "apply_b_dec_to_input": False}
     ones = {"scaling_factor": torch.ones(3)}  # of an option that was not in use
     sae = load(write(tmp_path / "d", flat, {**WEIGHTS, **ones}, "cfg.json", "sae_weights.safetensors"))
-    assert sae.encode(X).tolist() == RELU
-    assert (sae.config.layer, sae.config.normalisation) == ("7", "none")
+    assert sae.encode(X).dense().tolist() == RELU
+    assert (sae.info.layer, sae.info.normalisation) == ("7", "none")
     topk = {**flat, "activation_fn_str": "topk", "activation_fn_kwargs": {"k": 1}}
-    assert load(write(tmp_path / "t", topk, WEIGHTS, "cfg.json", "sae_weights.safetensors")).config.k == 1
+    assert load(write(tmp_path / "t", topk, WEIGHTS, "cfg.json", "sae_weights.safetensors")).info.settings["k"] == 1
 
 
 def test_gemma_scope(tmp_path):
@@ -160,13 +161,13 @@ def test_gemma_scope(tmp_path):
     gemma_scope(place)
     for source in (place, place / "params.npz"):
         sae = load(source)
-        assert sae.encode(X).tolist() == JUMPED
-        config = sae.config
+        assert sae.encode(X).dense().tolist() == JUMPED
+        config = sae.info
         assert (config.model, config.hook, config.layer) == ("google/gemma-2-2b", "blocks.12.hook_resid_post", "12")
     mlp = load(gemma_scope(tmp_path / "models--google--gemma-scope-9b-it-mlp" / "layer_3"))
-    assert (mlp.config.model, mlp.config.hook) == ("google/gemma-2-9b-it", "blocks.3.hook_mlp_out")
+    assert (mlp.info.model, mlp.info.hook) == ("google/gemma-2-9b-it", "blocks.3.hook_mlp_out")
     nowhere = load(gemma_scope(tmp_path / "layer_5"))
-    assert (nowhere.config.model, nowhere.config.hook, nowhere.config.layer) == ("", "", "5")
+    assert (nowhere.info.model, nowhere.info.hook, nowhere.info.layer) == ("", "", "5")
 
 
 @pytest.mark.parametrize(
@@ -199,17 +200,17 @@ def test_gemma_scope(tmp_path):
 )
 def test_dictionary_learning(tmp_path, name, state, expected):
     sae = load(dictionary_learning(tmp_path / "d", name, state, k=1))
-    torch.testing.assert_close(sae.encode(X), torch.tensor(expected, dtype=torch.float32))
-    config = sae.config
+    torch.testing.assert_close(sae.encode(X).dense(), torch.tensor(expected, dtype=torch.float32))
+    config = sae.info
     assert (config.model, config.hook, config.layer) == ("a/model", "blocks.8.hook_resid_post", "8")
-    assert (config.seed, config.variant) == (4, f"dictionary_learning-{name}")
+    assert (config.seed, config.name) == (4, f"dictionary_learning-{name}")
 
 
 def test_dictionary_learning_says_where_its_inputs_come_from(tmp_path):
     def hook(buffer=None, **changes):
         state = {**LINEAR, "bias": torch.zeros(2)}
         sae = load(dictionary_learning(tmp_path / "d", "AutoEncoder", state, buffer, **changes))
-        return sae.config.hook, sae.config.layer
+        return sae.info.hook, sae.info.layer
 
     assert hook(submodule_name="resid_post_layer_8") == ("resid_post_layer_8", "8")
     assert hook(submodule_name="mlp_out_layer_8") == ("mlp_out_layer_8", "")
@@ -223,18 +224,18 @@ def test_dictionary_learning_says_where_its_inputs_come_from(tmp_path):
 def test_sparsify(tmp_path):
     (tmp_path / "config.json").write_text('{"model": "a/model"}')
     sae = load(sparsify(tmp_path / "layers.8"))
-    assert sae.encode(X).tolist() == SHIFTED
-    config = sae.config
-    assert (config.model, config.hook, config.layer, config.k) == ("a/model", "layers.8", "8", 1)
-    assert load(sparsify(tmp_path / "layers.8.mlp")).config.hook == "layers.8.mlp"
+    assert sae.encode(X).dense().tolist() == SHIFTED
+    config = sae.info
+    assert (config.model, config.hook, config.layer, config.settings["k"]) == ("a/model", "layers.8", "8", 1)
+    assert load(sparsify(tmp_path / "layers.8.mlp")).info.hook == "layers.8.mlp"
     elsewhere = load(sparsify(tmp_path / "copy" / "mine"))
-    assert (elsewhere.config.model, elsewhere.config.hook) == ("", "")
+    assert (elsewhere.info.model, elsewhere.info.hook) == ("", "")
 
 
 def test_half_precision_is_read_as_fp32(tmp_path):
     sae = load(saelens(tmp_path / "d", {name: value.bfloat16() for name, value in WEIGHTS.items()}))
     assert sae.W_enc.dtype == torch.float32
-    assert sae.encode(X).tolist() == RELU
+    assert sae.encode(X).dense().tolist() == RELU
 
 
 # --- what broken ones get ---
@@ -274,6 +275,7 @@ def test_saelens_files_that_do_not_fit(tmp_path):
     for config, weights, message in (
         (None, WEIGHTS, "cfg.json is missing"),
         (SAELENS, {**WEIGHTS, "log_threshold": THRESHOLD}, r"holds \[.*'log_threshold'\], this kind of dictionary has"),
+        (SAELENS, {**WEIGHTS, "b_dec": torch.tensor([0.0, torch.nan])}, "b_dec holds NaN.*get another copy"),
         (SAELENS, {"W_enc": WEIGHTS["W_enc"]}, r"holds \['W_enc'\], this kind of dictionary has"),
         (SAELENS, {**WEIGHTS, "scaling_factor": torch.full((3,), 2.0)}, "holds .*scaling_factor"),
         ({**flat, "activation_fn_str": "tanh-relu"}, WEIGHTS, "activation_fn_str 'tanh-relu'; known are relu and topk"),

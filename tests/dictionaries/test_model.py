@@ -4,13 +4,13 @@ import pytest
 import torch
 
 from lens.activations.store import digest
-from lens.dictionaries.model import SAE, PositionError, SAEConfig, init_pos_logits, position_mask
+from lens.dictionaries.dictionary import Dictionary, PositionError
+from lens.dictionaries.positions.mask import init_pos_logits, position_mask
+from tests.making import info
 
-CONFIG = SAEConfig(d_in=6, d_sae=9, n_positions=5, masked=True, tau=0.5, input_scale=0.25)
 
-
-def sae(**changes) -> SAE:
-    return SAE.initialise(SAEConfig(**{**vars(CONFIG), **changes}), torch.arange(6.0), seed=3)
+def sae(**changes) -> Dictionary:
+    return Dictionary.initialise(info(6, 9, 5, **{"tau": 0.5, "scale": 0.25, **changes}), torch.arange(6.0), seed=3)
 
 
 def windows(n: int = 2, T: int = 5) -> torch.Tensor:
@@ -20,50 +20,50 @@ def windows(n: int = 2, T: int = 5) -> torch.Tensor:
 def test_mask_and_code_match_equations_3_and_4_by_hand():
     model, x = sae(), windows()
     for b, t in ((0, 0), (1, 3)):
-        pre = [(x[b, t] * 0.25) @ model.W_enc[:, j] + model.b_enc[j] for j in range(9)]
-        m = [1 / (1 + torch.exp(-model.pos_logits[t, j] / 0.5)) for j in range(9)]
+        pre = [(x[b, t] * 0.25) @ model.W_enc[:, j] + model.architecture.b_enc[j] for j in range(9)]
+        m = [1 / (1 + torch.exp(-model.position_term.pos_logits[t, j] / 0.5)) for j in range(9)]
         expected = torch.stack([max(p, torch.tensor(0.0)) * g for p, g in zip(pre, m, strict=True)])
-        torch.testing.assert_close(model.encode(x)[b, t], expected)
+        torch.testing.assert_close(model.encode(x).dense()[b, t], expected)
 
 
 def test_reconstruction_is_in_the_units_of_the_input():
     model, x = sae(), windows()
-    f = model.encode(x)
+    f = model.encode(x).dense()
     torch.testing.assert_close(model(x), (f @ model.W_dec + model.b_dec) / 0.25)
 
 
 def test_standard_sae_is_bit_exact_with_all_ones_masks():
     plain, x = sae(masked=False), windows()
-    weights = {name: p.data for name, p in plain.named_parameters()}
-    ones = SAE(CONFIG, {**weights, "pos_logits": torch.full((5, 9), 1e9)})
-    assert torch.equal(ones.mask(), torch.ones(5, 9))
-    assert torch.equal(plain.encode(x), ones.encode(x))
+    weights = {name: p.data for name, p in plain.weights().items()}
+    ones = Dictionary(sae().info, {**weights, "pos_logits": torch.full((5, 9), 1e9)})
+    assert torch.equal(ones.position_term.values(), torch.ones(5, 9))
+    assert torch.equal(plain.encode(x).dense(), ones.encode(x).dense())
     assert torch.equal(plain(x), ones(x))
 
 
 def test_masked_and_plain_of_one_seed_start_from_the_same_weights():
-    for name, value in sae(masked=False).named_parameters():
-        assert torch.equal(value, getattr(sae(), name)), name
+    for name, value in sae(masked=False).weights().items():
+        assert torch.equal(value, sae().weights()[name]), name
 
 
 def test_at_one_position_the_mask_folds_into_the_encoder():
     model, x = sae(), windows()
-    m = position_mask(model.pos_logits[3], 0.5)
-    folded = torch.relu((x[:, 3] * 0.25) @ (model.W_enc * m) + model.b_enc * m)
-    torch.testing.assert_close(model.encode(x)[:, 3], folded)
+    m = position_mask(model.position_term.pos_logits[3], 0.5)
+    folded = torch.relu((x[:, 3] * 0.25) @ (model.W_enc * m) + model.architecture.b_enc * m)
+    torch.testing.assert_close(model.encode(x).dense()[:, 3], folded)
 
 
 def test_gauge_leaves_the_code_unchanged():
     """Scaling encoder and bias by c and the mask by 1/c is invisible: mask levels are not identifiable."""
     model, x, c = sae(), windows(), 1.5
-    m = model.mask()
-    code = torch.relu((x * 0.25) @ (model.W_enc * c) + model.b_enc * c) * (m / c)
-    torch.testing.assert_close(code, model.encode(x))
+    m = model.position_term.values()
+    code = torch.relu((x * 0.25) @ (model.W_enc * c) + model.architecture.b_enc * c) * (m / c)
+    torch.testing.assert_close(code, model.encode(x).dense())
 
 
 def test_soft_masks_do_not_change_which_features_are_active():
     plain, masked, x = sae(masked=False), sae(), windows()
-    assert torch.equal(plain.encode(x) > 0, masked.encode(x) > 0)
+    assert torch.equal(plain.encode(x).fired(), masked.encode(x).fired())
 
 
 def test_logits_start_with_variance_one_over_T():
@@ -74,44 +74,44 @@ def test_logits_start_with_variance_one_over_T():
 
 def test_input_without_positions_is_refused_not_guessed():
     with pytest.raises(PositionError, match="no positions.*positions="):
-        sae().encode(torch.zeros(10, 6))
+        sae().encode(torch.zeros(10, 6)).dense()
 
 
 def test_flat_vectors_with_positions_equal_windows():
     model, x = sae(), windows()
     positions = torch.arange(5).repeat(2)
-    torch.testing.assert_close(model.encode(x.reshape(10, 6), positions).view(2, 5, 9), model.encode(x))
+    torch.testing.assert_close(model.encode(x.reshape(10, 6), positions).dense().view(2, 5, 9), model.encode(x).dense())
 
 
 @pytest.mark.parametrize("masked", [True, False])
 def test_position_beyond_the_trained_context_is_refused_unless_clamped(masked):
     model = sae(masked=masked)
     with pytest.raises(PositionError, match=r"0\.\.5 asked.*0\.\.4.*clamp"):
-        model.encode(windows(T=6))
-    clamped = model.encode(windows(T=6), clamp=True)
-    torch.testing.assert_close(clamped[:, 5], model.encode(windows(T=6)[:, 5], torch.full((2,), 4)))
+        model.encode(windows(T=6)).dense()
+    clamped = model.encode(windows(T=6), clamp=True).dense()
+    torch.testing.assert_close(clamped[:, 5], model.encode(windows(T=6)[:, 5], torch.full((2,), 4)).dense())
     with pytest.raises(PositionError):
-        model.encode(windows()[:, 0], torch.tensor([-1, 0]), clamp=True)
+        model.encode(windows()[:, 0], torch.tensor([-1, 0]), clamp=True).dense()
 
 
 def test_round_trip_through_a_folder(tmp_path):
     model = sae()
     model.save(tmp_path / "d")
-    loaded = SAE.load(tmp_path / "d")
-    assert loaded.config == model.config
+    loaded = Dictionary.load(tmp_path / "d")
+    assert loaded.info == model.info
     assert torch.equal(loaded(windows()), model(windows()))
 
 
 def test_broken_folders_are_refused_by_name(tmp_path):
     folder = tmp_path / "d"
     with pytest.raises(ValueError, match="cfg.json is missing"):
-        SAE.load(folder)
+        Dictionary.load(folder)
     sae().save(folder)
     weights = folder / "sae.safetensors"
     expected = digest(weights)
     weights.write_bytes(weights.read_bytes()[:-40])
     with pytest.raises(ValueError, match="truncated or altered.*train it again") as error:
-        SAE.load(folder)
+        Dictionary.load(folder)
     assert str(weights) in str(error.value)
     assert expected in str(error.value)
     assert digest(weights) in str(error.value)
@@ -119,7 +119,7 @@ def test_broken_folders_are_refused_by_name(tmp_path):
     config = json.loads((folder / "cfg.json").read_text())
     (folder / "cfg.json").write_text(json.dumps({**config, "d_sae": 10}))
     with pytest.raises(ValueError, match=r"W_enc has shape \(6, 9\)"):
-        SAE.load(folder)
+        Dictionary.load(folder)
     (folder / "cfg.json").write_text(json.dumps({**config, "width": 10}))
     with pytest.raises(ValueError, match="cfg.json does not describe a dictionary.*width"):
-        SAE.load(folder)
+        Dictionary.load(folder)

@@ -11,9 +11,10 @@ from safetensors.torch import load_file
 
 from benchmarks import environment
 from lens import checkout
+from lens.dictionaries.dictionary import Dictionary
 from lens.dictionaries.export import export_saelens
 from lens.dictionaries.load import load
-from lens.dictionaries.model import SAE, SAEConfig
+from tests.making import info
 
 TOLERANCE = 1e-5  # of the largest value of the other side
 D_IN, D_SAE, T = 12, 40, 6  # of peer_dictionaries.py
@@ -35,9 +36,9 @@ def made(package: str, folder: Path) -> Path:
     return folder
 
 
-def own(masked: bool) -> SAE:
-    config = SAEConfig(D_IN, D_SAE, T, masked, 0.5, 0.3, model="a-model", layer="3", variant="temporallens", seed=7)
-    sae = SAE.initialise(config, torch.zeros(D_IN), 0)
+def own(masked: bool) -> Dictionary:
+    config = info(D_IN, D_SAE, T, masked, 0.5, 0.3, model="a-model", layer="3", name="temporallens", seed=7)
+    sae = Dictionary.initialise(config, torch.zeros(D_IN), 0)
     generator = torch.Generator().manual_seed(4)
     with torch.no_grad():
         for value in sae.parameters():
@@ -69,7 +70,7 @@ def error(ours: torch.Tensor, theirs: torch.Tensor) -> float:
 
 
 def check_equal(sae, theirs: dict[str, torch.Tensor], name: str) -> None:
-    f = sae.encode(theirs["x"])
+    f = sae.encode(theirs["x"]).dense()
     assert (theirs["f"] > 0).any() and (theirs["f"] == 0).any(), f"{name} selects nothing, or everything"
     assert torch.equal(f > 0, theirs["f"] > 0), name
     assert error(f, theirs["f"]) < TOLERANCE, name
@@ -89,37 +90,37 @@ def check_all(folder: Path, at_least: int) -> None:
 def test_saelens_dictionaries(saelens):
     """Four architectures, four normalisations, with and without the decoder's bias; flat settings; a checkpoint."""
     check_all(saelens, 45)
-    config = load(saelens / "topk-none").config
-    assert (config.model, config.layer, config.rule) == ("a-model", "3", "topk")
-    assert load(saelens / "trained-batchtopk").config.rule == "jumprelu"
+    config = load(saelens / "topk-none").info
+    assert (config.model, config.layer, config.architecture) == ("a-model", "3", "topk")
+    assert load(saelens / "trained-batchtopk").info.architecture == "jumprelu"
 
 
 def test_gemma_scope_as_saelens_converts_it(saelens):
     sae = load(saelens / "gemma-scope-2b-pt-res" / "layer_3" / "width_16k" / "average_l0_7")
     check_equal(sae, load_file(saelens / "gemma_scope.safetensors"), "gemma_scope")
     metadata = json.loads((saelens / "gemma_scope.json").read_text())
-    assert sae.config.model == f"google/{metadata['model_name']}"
-    assert sae.config.hook == metadata["hook_name"]
+    assert sae.info.model == f"google/{metadata['model_name']}"
+    assert sae.info.hook == metadata["hook_name"]
 
 
 def test_dictionary_learning_dictionaries(dictionary_learning):
     check_all(dictionary_learning, 9)
-    config = load(dictionary_learning / "topk").config
+    config = load(dictionary_learning / "topk").info
     assert (config.model, config.layer, config.seed) == ("a/model", "3", 5)
 
 
 def test_sparsify_dictionaries(sparsify):
     for name in ("layers.3", "layers.4", "layers.3.mlp"):  # suffixes of their own
         check_equal(load(sparsify / name), load_file(sparsify / f"{name}.safetensors"), name)
-    assert load(sparsify / "layers.3").config.model == "a/model"
+    assert load(sparsify / "layers.3").info.model == "a/model"
 
 
 def test_export_at_one_position_is_exact_there(saelens):
     sae, theirs = own(masked=True), load_file(saelens / "exported" / "at.safetensors")
     x = theirs["x"]
-    assert error(sae.encode(x)[:, POSITION], theirs["f"][:, POSITION]) < TOLERANCE
+    assert error(sae.encode(x).dense()[:, POSITION], theirs["f"][:, POSITION]) < TOLERANCE
     assert error(sae(x)[:, POSITION], theirs["x_hat"][:, POSITION]) < TOLERANCE
-    assert error(sae.encode(x)[:, 0], theirs["f"][:, 0]) > 0.01  # and not elsewhere
+    assert error(sae.encode(x).dense()[:, 0], theirs["f"][:, 0]) > 0.01  # and not elsewhere
 
 
 def test_export_of_the_mean_mask_is_that(saelens):
@@ -142,7 +143,7 @@ def test_export_without_masks_is_a_standard_dictionary(saelens):
 
 def test_what_saelens_saves_again_is_still_ours(saelens):
     sae, again = own(masked=True), load(saelens / "saved-again" / "masks")
-    assert again.config == sae.config
+    assert again.info == sae.info
     for name, value in sae.state_dict().items():
         assert torch.equal(value, again.state_dict()[name]), name
 

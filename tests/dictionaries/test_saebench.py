@@ -3,17 +3,18 @@ from dataclasses import asdict
 import pytest
 import torch
 
-from lens.dictionaries.model import SAE, PositionError, SAEConfig
+from lens.dictionaries.dictionary import Dictionary, PositionError
 from lens.dictionaries.saebench import SAEBenchAdapter
 from lens.errors import DictionaryError
+from tests.making import info
 
 X = torch.randn(2, 5, 4, generator=torch.Generator().manual_seed(0)) * 8
 
 
-def sae(**changes) -> SAE:
-    config = {"d_in": 4, "d_sae": 6, "n_positions": 5, "masked": True, "tau": 0.5, "input_scale": 0.25}
-    made = SAE.initialise(SAEConfig(**{**config, "model": "m", "layer": "3", **changes}), torch.arange(4.0), seed=1)
-    torch.nn.init.normal_(made.b_enc, generator=torch.Generator().manual_seed(3))
+def sae(**changes) -> Dictionary:
+    config = {"d_in": 4, "d_sae": 6, "T": 5, "tau": 0.5, "scale": 0.25}
+    made = Dictionary.initialise(info(**{**config, "model": "m", "layer": "3", **changes}), torch.arange(4.0), seed=1)
+    torch.nn.init.normal_(made.architecture.b_enc, generator=torch.Generator().manual_seed(3))
     return made
 
 
@@ -22,7 +23,7 @@ def test_features_and_reconstructions_are_those_of_the_sae_in_raw_units(masked):
     model = sae(masked=masked)
     adapter = SAEBenchAdapter(model)
     f = adapter.encode(X)
-    torch.testing.assert_close(f * 0.25, model.encode(X))
+    torch.testing.assert_close(f * 0.25, model.encode(X).dense())
     torch.testing.assert_close(adapter.decode(f), model(X))
     torch.testing.assert_close(adapter(X), model(X))
     torch.testing.assert_close(f @ adapter.W_dec + adapter.b_dec, model(X))

@@ -3,11 +3,12 @@
 import numpy as np
 import torch
 
-from lens.dictionaries.model import SAE, SAEConfig
+from lens.dictionaries.dictionary import Dictionary
 from lens.explorer.data import StudyData, assemble
 from lens.explorer.layer import LayerSource
 from lens.measure.logit_lens import LogitLens
 from lens.profiling.features import feature_tables, labellings, measure_features
+from tests.making import info
 
 T, D, N = 40, 24, 160
 HOSTILE = "</script><script>window.hacked = true</script>"
@@ -32,12 +33,12 @@ class Tokenizer:
         return "".join([*WORDS, "a"][i] for i in ids)
 
 
-def dictionaries(seeds=(0, 1), masked=True) -> dict[int, SAE]:
+def dictionaries(seeds=(0, 1), masked=True) -> dict[int, Dictionary]:
     """Feature j reads coordinate j in every seed."""
     found = {}
     for seed in seeds:
-        config = SAEConfig(D, D, T, masked, 0.1, 1.0, variant="temporallens" if masked else "standard", seed=seed)
-        found[seed] = SAE.initialise(config, torch.zeros(D), seed)
+        config = info(D, D, T, masked, 0.1, 1.0, name="temporallens" if masked else "standard", seed=seed)
+        found[seed] = Dictionary.initialise(config, torch.zeros(D), seed)
         found[seed].W_enc.data, found[seed].W_dec.data = torch.eye(D), torch.eye(D)
     return found
 
@@ -61,7 +62,7 @@ def tokens() -> torch.Tensor:
 def source(name: str, planted=True, seeds=(0, 1), masked=True, lens=True) -> LayerSource:
     """A layer, its tables made by `feature_tables`."""
     saes, x, document = dictionaries(seeds, masked), activations(planted), torch.arange(N) % 2
-    variant = saes[seeds[0]].config.variant
+    variant = saes[seeds[0]].info.name
     runs = {(variant, s): sae for s, sae in saes.items()}
     tables = feature_tables(measure_features(runs, x, document, 2, labellings(N, T, {}), tokens(), permutations=99), x)
     features, summary = tables["features"], tables["summary"]

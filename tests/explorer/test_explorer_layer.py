@@ -23,7 +23,7 @@ def test_numbers_are_those_of_the_table(planted):
 
 def test_firings_and_band(planted):
     part, _ = planted
-    on = dictionaries()[0].encode(activations(True).float()) > 0
+    on = dictionaries()[0].encode(activations(True).float()).fired()
     assert (part.arrays["firings"] == on[:, 1:].sum(0).T.numpy()).all()
     low, high = part.arrays["band"] / part.header["band_scale"]
     expected = on[:, 1:].sum((0, 1)).numpy() / (T - 1)

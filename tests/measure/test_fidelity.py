@@ -3,8 +3,9 @@ import pytest
 import torch
 
 from lens.activations import language_model
-from lens.dictionaries.model import SAE, SAEConfig
+from lens.dictionaries.dictionary import Dictionary
 from lens.measure.fidelity import ce_recovered, constant, dictionary, keep_bos, only, splice, splice_matrix
+from tests.making import info
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +67,7 @@ def test_a_dictionary_that_returns_its_input_costs_nothing(model, tokens):
         "W_dec": torch.cat([torch.eye(d), -torch.eye(d)], 0),
         "b_dec": torch.zeros(d),
     }
-    sae = SAE(SAEConfig(d, 2 * d, 10, False, 1.0, 1.0), weights)
+    sae = Dictionary(info(d, 2 * d, 10, False, 1.0, 1.0), weights)
     result = splice(model, tokens, 1, {"sae": dictionary(sae)})
     np.testing.assert_allclose(result.ce["sae"], result.ce_clean, atol=1e-4)
 

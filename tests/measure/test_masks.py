@@ -5,9 +5,11 @@ import pytest
 import torch
 from scipy import stats
 
-from lens.dictionaries.model import SAE, SAEConfig
-from lens.measure.masks import KINDS, fvu_rise, intervention, mask_profile_correlation
+from lens.dictionaries.dictionary import Dictionary
+from lens.dictionaries.positions.mask import KINDS, intervention
+from lens.measure.masks import fvu_rise, mask_profile_correlation
 from lens.measure.reconstruction import CHUNK, reconstruct
+from tests.making import info
 
 T, D, K = 9, 6, 12
 
@@ -18,8 +20,8 @@ def generator(seed=0):
 
 @pytest.fixture
 def sae():
-    sae = SAE.initialise(SAEConfig(D, K, T, True, 0.1, 0.7, variant="temporallens"), torch.zeros(D), 3)
-    sae.pos_logits.data *= 2
+    sae = Dictionary.initialise(info(D, K, T, True, 0.1, 0.7, name="temporallens"), torch.zeros(D), 3)
+    sae.position_term.pos_logits.data *= 2
     return sae
 
 
@@ -75,9 +77,9 @@ def test_masks_that_are_windows_are_gates_already():
 
 def with_mask(sae, mask):
     """The dictionary with these masks [T, d_sae], as logits at its own temperature."""
-    weights = {name: weight.detach().clone() for name, weight in sae.state_dict().items()}
-    weights["pos_logits"] = sae.config.tau * mask.detach().logit().clamp(-1e4, 1e4)
-    return SAE(sae.config, weights)
+    weights = {name: weight.detach().clone() for name, weight in sae.weights().items()}
+    weights["pos_logits"] = sae.position_term.tau * mask.detach().logit().clamp(-1e4, 1e4)
+    return Dictionary(sae.info, weights)
 
 
 def test_rise_is_that_of_the_intervened_dictionaries(sae, activations):
@@ -87,7 +89,7 @@ def test_rise_is_that_of_the_intervened_dictionaries(sae, activations):
         kind: reconstruct(s, activations, block, 1, 0.7).sq_error[0]
         for kind, s in {
             "learned": sae,
-            **{k: with_mask(sae, intervention(sae.mask(), k, generator(2))) for k in KINDS},
+            **{k: with_mask(sae, intervention(sae.position_term.values(), k, generator(2))) for k in KINDS},
         }.items()
     }
     assert list(effects.sq_error) == ["learned", *KINDS]
@@ -99,7 +101,7 @@ def test_rise_is_that_of_the_intervened_dictionaries(sae, activations):
 
 
 def test_masks_that_carry_nothing_are_not_missed(sae, activations):
-    sae.pos_logits.data.copy_(sae.pos_logits[:1].abs().clone().expand(T, K))
+    sae.position_term.pos_logits.data.copy_(sae.position_term.pos_logits[:1].abs().clone().expand(T, K))
     for kind, rise in fvu_rise(sae, activations, KINDS, generator()).rise.items():
         assert rise == pytest.approx(0, abs=1e-6), kind
 
@@ -116,7 +118,7 @@ def test_masks_that_are_needed_are_missed():
         "b_dec": torch.zeros(D),
         "pos_logits": torch.tensor([[1.0, -1.0]] * 5 + [[1.0, 1.0]] * 4) * 1e3,
     }
-    effects = fvu_rise(SAE(SAEConfig(D, 2, T, True, 0.1, 1.0), weights), x + 1e-3, KINDS, generator(1))
+    effects = fvu_rise(Dictionary(info(D, 2, T, True, 0.1, 1.0), weights), x + 1e-3, KINDS, generator(1))
     assert effects.rise["mean"] > 100
     assert effects.rise["shuffled"] > 100
     assert effects.rise["hard"] == effects.rise["gauge_hard"] == 0
@@ -130,9 +132,9 @@ def test_shorter_windows_use_their_own_masks(sae, activations):
 def test_what_cannot_be_done_says_so(sae, activations):
     with pytest.raises(ValueError, match="'softer'.*mean, shuffled, hard, gauge_hard"):
         fvu_rise(sae, activations, ["softer"], generator())
-    weights = {name: weight for name, weight in sae.state_dict().items() if name != "pos_logits"}
-    standard = SAE(replace(sae.config, masked=False, variant="standard"), weights)
-    with pytest.raises(ValueError, match="'standard' has no masks"):
+    weights = {name: weight for name, weight in sae.weights().items() if name != "pos_logits"}
+    standard = Dictionary(replace(sae.info, position="none", settings={}, name="standard"), weights)
+    with pytest.raises(ValueError, match="'standard' has no position term"):
         fvu_rise(standard, activations, KINDS, generator())
 
 

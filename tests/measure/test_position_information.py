@@ -7,6 +7,7 @@ from scipy.special import rel_entr
 from scipy.stats import chi2, chi2_contingency
 from sklearn.metrics import mutual_info_score
 
+from lens.dictionaries.codes import Codes
 from lens.measure.position_information import (
     benjamini_hochberg,
     chi_square,
@@ -68,10 +69,10 @@ def test_benjamini_hochberg_looks_at_the_eligible_only():
 
 class Code:
     def __init__(self, d_sae):
-        self.config = SimpleNamespace(d_sae=d_sae)
+        self.info = SimpleNamespace(d_sae=d_sae)
 
     def encode(self, x):
-        return x
+        return Codes(x, None, self.info.d_sae)
 
 
 def simulated(rate_nTK: np.ndarray, circular: bool = False):

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from lens.dictionaries.model import SAEConfig
 from lens.measure.probing import (
     K_VALUES,
     MIN_EXAMPLES,
@@ -21,8 +20,9 @@ from lens.measure.probing import (
     top_coordinates,
     zero_dictionary,
 )
+from tests.making import info
 
-CONFIG = SAEConfig(d_in=16, d_sae=64, n_positions=8, masked=True, tau=1.0, input_scale=0.25)
+CONFIG = info(16, 64, 8, True, 1.0, 0.25)
 N = 400
 
 
@@ -117,7 +117,7 @@ def test_random_dictionaries_have_unit_encoder_rows_no_masks_and_a_seed():
     a, b, again = (random_dictionary(CONFIG, seed) for seed in (0, 1, 0))
     torch.testing.assert_close(a.W_enc.norm(dim=0), torch.ones(64))
     assert torch.equal(a.W_enc, again.W_enc) and not torch.equal(a.W_enc, b.W_enc)
-    assert not a.config.masked
+    assert a.position_term.values() is None
 
 
 def test_pooling_by_hand_leaves_out_bos():

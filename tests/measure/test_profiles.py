@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from lens.dictionaries.codes import Codes
 from lens.measure.profiles import CHUNK, CLOCK_NAMES, Labelling, clock_bins, position_labelling, profile
 
 
@@ -11,10 +12,10 @@ class Code:
     """A dictionary whose features are the activations themselves, cut at 0."""
 
     def __init__(self, d_sae: int):
-        self.config = SimpleNamespace(d_sae=d_sae)
+        self.info = SimpleNamespace(d_sae=d_sae)
 
     def encode(self, x):
-        return x[..., : self.config.d_sae].relu()
+        return Codes(x[..., : self.info.d_sae].relu(), None, self.info.d_sae)
 
 
 def measured(x, labellings=None, **options):

@@ -2,14 +2,15 @@ import numpy as np
 import pytest
 import torch
 
-from lens.dictionaries.model import SAE, SAEConfig
+from lens.dictionaries.dictionary import Dictionary
 from lens.measure.reconstruction import buckets, fvu, input_moments, position_share, reconstruct, token_measures
+from tests.making import info
 
 
-def identity_sae(d: int, T: int, gain: float = 1.0, bias: float = 0.0) -> SAE:
+def identity_sae(d: int, T: int, gain: float = 1.0, bias: float = 0.0) -> Dictionary:
     """x_hat = gain * max(x, 0) + bias: what it gets wrong can be counted by hand."""
-    config = SAEConfig(d_in=d, d_sae=d, n_positions=T, masked=False, tau=1.0, input_scale=1.0)
-    return SAE(
+    config = info(d, d, T, False, 1.0, 1.0)
+    return Dictionary(
         config,
         {"W_enc": gain * torch.eye(d), "b_enc": torch.zeros(d), "W_dec": torch.eye(d), "b_dec": torch.full((d,), bias)},
     )
@@ -70,8 +71,8 @@ def test_fvu_is_zero_for_a_perfect_code_and_one_for_the_mean():
     perfect = reconstruct(identity_sae(3, 5), x, torch.zeros(20), 1, 1.0)
     assert fvu(perfect.sq_error[:, 1:], m.sq_deviation[:, 1:]) == pytest.approx(0, abs=1e-10)
     mean = x[:, 1:].mean((0, 1))
-    constant = SAE(
-        SAEConfig(3, 3, 5, False, 1.0, 1.0),
+    constant = Dictionary(
+        info(3, 3, 5, False, 1.0, 1.0),
         {"W_enc": torch.zeros(3, 3), "b_enc": torch.zeros(3), "W_dec": torch.eye(3), "b_dec": mean},
     )
     r = reconstruct(constant, x, torch.zeros(20), 1, 1.0)

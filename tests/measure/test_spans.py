@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from lens.dictionaries.model import init_pos_logits, position_mask
+from lens.dictionaries.codes import Codes
+from lens.dictionaries.positions.mask import init_pos_logits, position_mask
 from lens.measure.profiles import position_labelling, profile
 from lens.measure.spans import (
     above_half,
@@ -33,10 +34,10 @@ def rectangle(width, start=30):
 
 class Code:
     def __init__(self, d_sae):
-        self.config = SimpleNamespace(d_sae=d_sae)
+        self.info = SimpleNamespace(d_sae=d_sae)
 
     def encode(self, x):
-        return x
+        return Codes(x, None, self.info.d_sae)
 
 
 def measured(f, lags=32):

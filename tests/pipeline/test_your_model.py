@@ -66,7 +66,7 @@ def test_the_papermill_line(section, folder):
     ]
     run([sys.executable, "-m", *line.split(), *map(str, small)])
     assert (folder / "mine.ipynb").is_file()
-    found = PositionProfile.read(out / "profile_temporallens")
+    found = PositionProfile.read(out / "profile_masked")
     assert (found.about.model, found.about.layer) == ("smollm2-135m", "14")
     assert PositionProfile.read(out / "profile_standard").about.windows == 40
 
@@ -87,7 +87,11 @@ def test_the_command_line(section, folder):
     options = "windows=20, length=16, steps=4"
     code = f"import lens; lens.fit('random:gemma-3-tiny', 1, ['abc def\\n' * 800], r'{folder / 'tiny'}', {options})"
     run([sys.executable, "-c", code])
-    words = [str(folder / "tiny/dictionaries/temporallens-seed0"), "random:gemma-3-tiny", str(folder / "words.txt")]
+    words = [
+        str(folder / "tiny/dictionaries/relu-mask/relu-mask-seed0"),
+        "random:gemma-3-tiny",
+        str(folder / "words.txt"),
+    ]
     options = ["--windows", "20", "--length", "16", "--fidelity", "2", "--out", str(folder / "profile")]
     shown = run([sys.executable, "-m", "lens", "profile", *words, *options])
     assert "PositionProfile of" in shown

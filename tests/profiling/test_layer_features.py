@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from lens.activations.store import LayerStore
-from lens.dictionaries.model import SAE, SAEConfig
+from lens.dictionaries.dictionary import Dictionary
 from lens.profiling.features import UNTRAINED, feature_tables, labellings, measure_features, untrained
 from lens.profiling.layer_data import LayerData
+from tests.making import info
 
 T, D, N = 24, 24, 160
 
@@ -16,8 +17,8 @@ def dictionaries(seeds=(0, 1, 2), masked=True):
     """Identity dictionaries: feature j reads coordinate j; masks are noise of their own in every seed."""
     found = {}
     for seed in seeds:
-        config = SAEConfig(D, D, T, masked, 0.1, 1.0, variant="temporallens" if masked else "standard", seed=seed)
-        sae = SAE.initialise(config, torch.zeros(D), seed)
+        config = info(D, D, T, masked, 0.1, 1.0, name="temporallens" if masked else "standard", seed=seed)
+        sae = Dictionary.initialise(config, torch.zeros(D), seed)
         sae.W_enc.data, sae.W_dec.data = torch.eye(D), torch.eye(D)
         found[config.variant, seed] = sae
     return found
@@ -92,7 +93,7 @@ def test_window_means_are_those_of_the_features(planted):
     _, measured = planted
     x = activations(True).float()
     sae = dictionaries()["temporallens", 1]
-    expected = sae.encode(x)[:, 1:].mean(1).detach()
+    expected = sae.encode(x).dense()[:, 1:].mean(1).detach()
     np.testing.assert_allclose(measured["temporallens", 1].profile.window_means_NK, expected, rtol=1e-5, atol=1e-6)
 
 

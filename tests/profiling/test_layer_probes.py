@@ -3,9 +3,10 @@ import pytest
 import torch
 
 from lens.activations import language_model
-from lens.dictionaries.model import SAE, SAEConfig
+from lens.dictionaries.dictionary import Dictionary
 from lens.measure.probing import tasks_from_labels
 from lens.profiling.probes import decoding_tables, probing_tables, splice_tables
+from tests.making import info
 
 T, D = 20, 8
 
@@ -13,8 +14,8 @@ T, D = 20, 8
 def dictionaries(masked=("temporallens",)):
     found = {}
     for variant in ("standard", "temporallens"):
-        config = SAEConfig(D, D, T, variant in masked, 0.1, 1.0, variant=variant, seed=0)
-        found[variant, 0] = SAE.initialise(config, torch.zeros(D), 0)
+        config = info(D, D, T, variant in masked, 0.1, 1.0, name=variant, seed=0)
+        found[variant, 0] = Dictionary.initialise(config, torch.zeros(D), 0)
     return found
 
 
@@ -30,7 +31,8 @@ def test_zero_dictionary_is_at_chance_and_a_readable_label_is_read():
     nothing = np.zeros(90, int)
     tasks = tasks_from_labels(document, nothing, np.full(90, None), nothing, nothing, np.arange(90) // 10)
     assert [task.name for task in tasks.tasks] == ["shakespeare"]
-    means = {key: sae.encode(plays.float())[:, 1:].mean(1).detach().numpy() for key, sae in dictionaries().items()}
+    codes = {key: sae.encode(plays.float()).dense() for key, sae in dictionaries().items()}
+    means = {key: f[:, 1:].mean(1).detach().numpy() for key, f in codes.items()}
     table = probing_tables(dictionaries(), means, plays, docs, tasks)["probing"]
     accuracy = table.pivot_table(index="variant", columns="k", values="value")
     assert (accuracy.loc["zero_dictionary"] == 0.5).all()
@@ -57,8 +59,8 @@ def test_one_document_leaves_nothing_to_decode_on():
 
 def test_splicing_one_bucket_leaves_earlier_predictions_alone():
     model = language_model.load("random:gemma-3-tiny")
-    config = SAEConfig(model.d_model, model.d_model, 24, True, 0.1, 1.0, variant="temporallens", seed=0)
-    sae = SAE.initialise(config, torch.zeros(model.d_model), 0)
+    config = info(model.d_model, model.d_model, 24, True, 0.1, 1.0, name="temporallens", seed=0)
+    sae = Dictionary.initialise(config, torch.zeros(model.d_model), 0)
     tokens = torch.randint(0, 200, (3, 24), generator=torch.Generator().manual_seed(0))
     table = splice_tables(model, tokens, 1, ("temporallens", 0), sae)["splice"]
     matrix = table.pivot_table(index="replaced", columns="bucket", values="value", sort=False)

@@ -3,9 +3,10 @@ import pytest
 import torch
 
 from lens.activations import language_model
-from lens.dictionaries.model import SAE, SAEConfig
+from lens.dictionaries.dictionary import Dictionary
 from lens.profiling.reconstruction import fidelity_tables, reconstruction_tables
 from lens.profiling.tables import INPUT, join
+from tests.making import info
 
 T = 32
 
@@ -22,8 +23,8 @@ def tables(model):
     tokens[:, 0] = model.bos_id
     activations = model.residual_stream(tokens, [1])[1]
     dictionaries = {
-        (variant, seed): SAE.initialise(
-            SAEConfig(d, d, T, variant != "standard", 0.1, 0.5, variant=variant, seed=seed), torch.zeros(d), seed
+        (variant, seed): Dictionary.initialise(
+            info(d, d, T, variant != "standard", 0.1, 0.5, name=variant, seed=seed), torch.zeros(d), seed
         )
         for variant in ("standard", "temporallens")
         for seed in (0, 1)

@@ -8,9 +8,11 @@ import torch
 
 import lens
 from lens.activations import language_model
-from lens.dictionaries.model import SAE, SATURATED, SAEConfig
+from lens.dictionaries.dictionary import Dictionary
+from lens.dictionaries.positions.mask import SATURATED
 from lens.figures.plot import FigureError
 from lens.profiling.position_profile import PositionProfile, ProfileError, profile
+from tests.making import info
 
 T, LAYER = 32, 1
 OPTIONS = {"windows": 64, "length": T, "fidelity": 4, "permutations": 60}
@@ -27,28 +29,28 @@ def documents():
     return ["".join(rng.choice(list("abcdefghij \n"), 1500)) for _ in range(3)]
 
 
-def identity(lm, **changes) -> SAE:
+def identity(lm, **changes) -> Dictionary:
     """A dictionary of both directions of every axis: it loses next to nothing."""
     d, eye = lm.d_model, torch.eye(lm.d_model)
-    config = SAEConfig(d_in=d, d_sae=2 * d, n_positions=T, masked=False, tau=1.0, input_scale=1.0, layer=str(LAYER))
+    config = info(d, 2 * d, T, False, 1.0, 1.0, layer=str(LAYER))
     weights = {
         "W_enc": torch.cat([eye, -eye], dim=1),
         "b_enc": torch.zeros(2 * d),
         "W_dec": torch.cat([eye, -eye]),
         "b_dec": torch.full((d,), 1e-5),
     }
-    return SAE(dataclasses.replace(config, **changes), weights)
+    return Dictionary(dataclasses.replace(config, **changes), weights)
 
 
-def windowed(model) -> tuple[SAE, np.ndarray]:
+def windowed(model) -> tuple[Dictionary, np.ndarray]:
     """The same, with masks that let every feature fire on eight neighbouring positions alone."""
     sae = identity(model)
-    first = 1 + np.arange(sae.config.d_sae) * 7 % (T - 9)
+    first = 1 + np.arange(sae.info.d_sae) * 7 % (T - 9)
     t = np.arange(T)[:, None]
     is_open = torch.as_tensor((t >= first) & (t < first + 8))
-    weights = {**{n: p.detach() for n, p in sae.named_parameters()}}
+    weights = {**{n: p.detach() for n, p in sae.weights().items()}}
     weights["pos_logits"] = torch.where(is_open, SATURATED, -SATURATED)
-    return SAE(dataclasses.replace(sae.config, masked=True), weights), first
+    return Dictionary(dataclasses.replace(sae.info, position="mask"), weights), first
 
 
 def value(found: PositionProfile, metric: str, positions: str = "text") -> float:
@@ -185,7 +187,7 @@ def test_what_does_not_fit_says_so(model, documents, changes, options, message):
 
 
 def test_another_width_names_both(model, documents):
-    sae = SAE.initialise(SAEConfig(8, 8, T, False, 1.0, 1.0, layer="1"), torch.zeros(8), 0)
+    sae = Dictionary.initialise(info(8, 8, T, False, 1.0, 1.0, layer="1"), torch.zeros(8), 0)
     with pytest.raises(ValueError, match="(?s)8.*32|32.*8"):
         profile(sae, model, documents, **OPTIONS)
 

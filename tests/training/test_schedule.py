@@ -3,7 +3,8 @@ import math
 import pytest
 import torch
 
-from lens.training.schedule import PositionWeights, temperature
+from lens.dictionaries.positions.mask import temperature
+from lens.training.schedule import PositionWeights
 
 
 def test_temperature_hits_both_ends_exactly_and_falls_exponentially():

@@ -11,13 +11,15 @@ import torch
 
 from lens import checkout
 from lens.activations.statistics import input_statistics
-from lens.dictionaries.model import SAE
+from lens.dictionaries.dictionary import Dictionary
+from lens.training import recipe_file
 from lens.training import train as lens_train
-from lens.training.presets import train_config
+from lens.training.recipe import recipe
 from lens.training.run import TrainingError
 from lens.training.train import shuffle_positions, train_layer, window_order
 
 N, T, D = 12, 9, 16
+RECIPES = recipe_file.read(checkout.root() / "paper" / "recipes.yaml")
 VARIANTS = ("standard", "temporallens", "shuffled_positions")
 
 
@@ -31,7 +33,7 @@ def activations(seed: int = 0) -> torch.Tensor:
 
 
 def configs(steps: int = 30, variants=VARIANTS, **overrides):
-    return {v: train_config("paper", v, steps, {"batch_windows": 4, **overrides}) for v in variants}
+    return {v: recipe(v, RECIPES, steps, {"batch_windows": 4, **overrides}) for v in variants}
 
 
 def train(folder: Path, *, pool: Path | None = None, seeds=(0, 1), data=None, **kinds):
@@ -117,7 +119,7 @@ def test_altered_training_state_is_refused_by_name(tmp_path, monkeypatch):
 
 KILLED = """
 import sys, torch
-sys.path.insert(0, "tests/sae")
+sys.path.insert(0, "tests/training")
 import test_train, lens.training.train as train
 train.CHECKPOINT_EVERY = 7
 if sys.argv[2] == "kill":
@@ -179,7 +181,7 @@ def test_a_variant_with_larger_batches_sees_as_many_windows(tmp_path):
 def test_static_windows_gate_exactly_and_stay(tmp_path):
     trained = train(tmp_path, variants=("static_windows", "static_windows_wrapped"), seeds=(0,))
     for variant in ("static_windows", "static_windows_wrapped"):
-        mask = SAE.load(trained.folders[variant, 0]).mask()
+        mask = Dictionary.load(trained.folders[variant, 0]).position_term.values()
         assert set(mask.unique().tolist()) == {0.0, 1.0}
         assert (mask.sum(0) == T // 4).all()
 
@@ -226,12 +228,13 @@ def test_bos_is_left_out_of_statistics_and_of_training(tmp_path):
 
 def test_masks_move_only_where_they_are_learned_and_trained(tmp_path):
     trained = train(tmp_path, variants=("temporallens", "frozen_masks", "standard"))
-    start = SAE.initialise(SAE.load(trained.folders["temporallens", 0]).config, torch.zeros(D), 0).pos_logits
-    learned = SAE.load(trained.folders["temporallens", 0]).pos_logits
+    found = {v: Dictionary.load(trained.folders[v, 0]) for v in ("temporallens", "frozen_masks", "standard")}
+    start = Dictionary.initialise(found["temporallens"].info, torch.zeros(D), 0).position_term.pos_logits
+    learned = found["temporallens"].position_term.pos_logits
     assert torch.equal(learned[0], start[0])  # BOS is not trained on
     assert (learned[1:] != start[1:]).float().mean() > 0.5
-    assert torch.equal(SAE.load(trained.folders["frozen_masks", 0]).pos_logits, start)
-    assert not SAE.load(trained.folders["standard", 0]).config.masked
+    assert torch.equal(found["frozen_masks"].position_term.pos_logits, start)
+    assert found["standard"].position_term.values() is None
 
 
 def test_masks_of_the_shuffled_control_know_nothing_about_position(tmp_path):
@@ -246,9 +249,9 @@ def test_masks_of_the_shuffled_control_know_nothing_about_position(tmp_path):
     trained = train(tmp_path, data=data.bfloat16(), steps=60, lr=1e-2, seeds=(0,))
 
     def imbalance(variant):
-        sae = SAE.load(trained.folders[variant, 0])
-        start = SAE.initialise(sae.config, torch.zeros(D), 0).pos_logits
-        moved = (sae.pos_logits - start).abs().detach()
+        sae = Dictionary.load(trained.folders[variant, 0])
+        start = Dictionary.initialise(sae.info, torch.zeros(D), 0).position_term.pos_logits
+        moved = (sae.position_term.pos_logits - start).abs().detach()
         early, late = moved[1:5].mean(0), moved[5:].mean(0)
         alive = early + late > 0.05
         return ((early - late).abs() / (early + late))[alive].mean().item()
@@ -259,20 +262,21 @@ def test_masks_of_the_shuffled_control_know_nothing_about_position(tmp_path):
 def test_micro_batches_add_up_to_the_batch(tmp_path):
     whole = train(tmp_path / "a", variants=("temporallens",), precision="fp32")
     parts = train(tmp_path / "b", variants=("temporallens",), precision="fp32", micro_batch_windows=2)
-    a, b = SAE.load(whole.folders["temporallens", 0]), SAE.load(parts.folders["temporallens", 0])
+    a, b = Dictionary.load(whole.folders["temporallens", 0]), Dictionary.load(parts.folders["temporallens", 0])
     torch.testing.assert_close(a.W_enc, b.W_enc, rtol=1e-3, atol=1e-4)
     pd.testing.assert_frame_equal(whole.position_weights, parts.position_weights, rtol=1e-3)
 
 
-@pytest.mark.parametrize("preset", ["paper", "literal", "companion"])
-def test_every_preset_runs(tmp_path, preset):
-    overrides = {"batch_windows": 4, "micro_batch_windows": 2 if preset == "literal" else 0}
-    config = {"temporallens": train_config(preset, "temporallens", 12, overrides)}
-    trained = train_layer(activations(), config, (0,), tmp_path / "o", tmp_path / "p", data_digest=preset, log_every=5)
-    sae = SAE.load(trained.folders["temporallens", 0])
+@pytest.mark.parametrize("variant", ["literal", "companion"])
+def test_other_readings_of_the_paper_run(tmp_path, variant):
+    literal = variant == "literal"
+    fields = RECIPES[variant] | {"batch_windows": 4} | ({"micro_batch_windows": 2} if literal else {})
+    chosen = {variant: recipe(variant, {variant: fields}, 12, {"batch_windows": 4})}
+    trained = train_layer(activations(), chosen, (0,), tmp_path / "o", tmp_path / "p", data_digest="d", log_every=5)
+    sae = Dictionary.load(trained.folders[variant, 0])
     assert torch.isfinite(sae.W_enc).all()
-    assert (sae.W_enc.dtype == torch.bfloat16) == (preset == "literal")
-    assert (sae.config.input_scale == 1) == (preset == "literal")
+    assert (sae.W_enc.dtype == torch.bfloat16) == literal
+    assert (sae.info.input_scale == 1) == literal
 
 
 def test_summary_holds_what_the_equations_promise(tmp_path):

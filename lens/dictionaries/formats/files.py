@@ -66,9 +66,12 @@ def pick(
     """fp32 tensors under our names; `names` maps ours to those in the file, `unused` are those it may also hold.
 
     Raises:
-        DictionaryError: a tensor is missing, or there is one that nothing accounts for.
+        DictionaryError: a tensor is missing or holds NaN, or there is one that nothing accounts for.
     """
     needed, found = set(names.values()), set(weights)
     if needed - found or found - needed - set(unused):
         raise DictionaryError(f"{file} holds {sorted(found)}, this kind of dictionary has {sorted(needed)}")
+    for name in needed:
+        if weights[name].isnan().any():
+            raise DictionaryError(f"{name} holds NaN: the dictionary was saved broken; get another copy of it")
     return {ours: weights[theirs].float().contiguous() for ours, theirs in names.items()}

@@ -32,6 +32,10 @@ class Settings:
     frozen: bool = False
     """masks are kept at their initial logits"""
 
+    def __post_init__(self):
+        if self.tau_start <= 0 or self.tau_end <= 0:
+            raise DictionaryError(f"temperatures must be positive, found {self.tau_start} and {self.tau_end}")
+
 
 def position_mask(pos_logits: Tensor, tau: float) -> Tensor:
     """Eq. 4: m = sigmoid(alpha / tau), in (0, 1), for logits alpha of any shape."""
@@ -119,8 +123,6 @@ class Mask(PositionTerm):
         super().__init__(n_positions, d_sae, settings)
         if n_positions is None:
             raise DictionaryError("masks need a number of positions: set n_positions")
-        if settings.tau_start <= 0 or settings.tau_end <= 0:
-            raise DictionaryError(f"temperatures must be positive, found {settings.tau_start} and {settings.tau_end}")
         self.pos_logits = nn.Parameter(torch.zeros(n_positions, d_sae), requires_grad=not settings.frozen)
         self.tau = settings.tau_end
 
@@ -128,10 +130,11 @@ class Mask(PositionTerm):
         start = init_pos_logits(self.n_positions, self.d_sae, generator, self.settings.mask_start)
         self.pos_logits.data.copy_(start)
 
-    def check(self, architecture: Architecture) -> None:
+    @classmethod
+    def check(cls, architecture: type[Architecture]) -> None:
         if not architecture.separable:
             raise DictionaryError(
-                f"position term mask on architecture {name_of(type(architecture))}: a mask gates features one by one, "
+                f"position term mask on architecture {name_of(architecture)}: a mask gates features one by one, "
                 "and this architecture selects them by rank among the others; choose position none, or another "
                 "architecture"
             )

@@ -2,19 +2,25 @@ import numpy as np
 import pytest
 import torch
 
-from lens.dictionaries.model import SAE, SAEConfig
-from lens.training.step import Workspace, loss, loss_and_gradients
+from lens.dictionaries.dictionary import Dictionary
+from lens.training.gradients import Workspace, loss_and_gradients
+from lens.training.objective import losses
+from tests.making import info
 
 B, P, D, K = 3, 4, 5, 7
+
+
+def definition(weights, x, tau):
+    """Losses as autograd has them, and the weights whose gradients it gives."""
+    dictionary = Dictionary(info(D, K, P, tau is not None, tau or 1.0), {n: v.clone() for n, v in weights.items()})
+    return losses(dictionary, x, torch.arange(P))[0], dictionary.weights()
 
 
 @pytest.fixture
 def problem():
     generator = torch.Generator().manual_seed(0)
-    config = SAEConfig(d_in=D, d_sae=K, n_positions=P, masked=True, tau=1.0, input_scale=1.0)
-    weights = {
-        n: p.data.double() for n, p in SAE.initialise(config, torch.randn(D, generator=generator), 1).named_parameters()
-    }
+    made = Dictionary.initialise(info(D, K, P), torch.randn(D, generator=generator), 1)
+    weights = {n: p.data.double() for n, p in made.weights().items()}
     weights["pos_logits"] *= 5
     weights["b_enc"] += 0.1 * torch.randn(K, generator=generator).double()
     x = torch.randn(B, P, D, generator=generator).double()
@@ -28,9 +34,9 @@ def test_losses_match_a_numpy_oracle(problem):
     f = np.maximum(x.numpy() @ W["W_enc"] + W["b_enc"], 0) / (1 + np.exp(-W["pos_logits"] / 0.7))
     error = ((f @ W["W_dec"] + W["b_dec"] - x.numpy()) ** 2).sum(-1)
     total = (w.numpy() * (error + 0.04 * np.abs(f).sum(-1))).sum() / B
-    losses = loss(weights, x, 0.7)
-    assert losses.total(w, 0.04).item() == pytest.approx(total, rel=1e-6)
-    assert losses.active.numpy() == pytest.approx((f > 0).sum(-1).mean(0))
+    found, _ = definition(weights, x, 0.7)
+    assert found.total(w, 0.04).item() == pytest.approx(total, rel=1e-6)
+    assert found.active.numpy() == pytest.approx((f > 0).sum(-1).mean(0))
 
 
 @pytest.mark.parametrize("tau", [5.0, 0.1, None])
@@ -39,8 +45,7 @@ def test_written_out_gradients_equal_autograd(problem, tau, weight_l1):
     weights, x, w = problem
     if tau is None:
         weights = {n: v for n, v in weights.items() if n != "pos_logits"}
-    leaves = {n: v.clone().requires_grad_() for n, v in weights.items()}
-    expected = loss(leaves, x, tau)
+    expected, leaves = definition(weights, x, tau)
     expected.total(w, 0.04, weight_l1).backward()
     losses, grads = loss_and_gradients(
         weights,
