@@ -23,6 +23,7 @@ def build(kind: type, raw: object, where: str, shown: Mapping[str, str] | None =
     """
     if not isinstance(raw, dict):
         raise ConfigError(f"{where}: expected a mapping, found {raw!r}")
+    raw = {"null" if key is None else key: value for key, value in raw.items()}  # YAML reads a bare `null` as nothing
     hints = typing.get_type_hints(kind)
     fields = {f.name: f for f in dataclasses.fields(kind)}
     for key in raw:

@@ -97,7 +97,7 @@ def _study(study: Study) -> dict:
         "expansion": study.dictionary.expansion,
         "steps": study.training.steps,
         "batch_tokens": recipe.batch_windows * (length - (not recipe.include_bos)),
-        "literal_steps": recipe_of("literal", study.known_recipes(), study.training.steps).steps,
+        "literal_steps": recipe_of("literal", study.recipes, study.training.steps).steps,
         "reach": recipe.steps * recipe.lr,
         "reach_in_spreads": recipe.steps * recipe.lr * math.sqrt(length),
         "sharp_logit": math.log(0.95 / 0.05) * recipe.setting("tau_end"),

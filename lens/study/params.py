@@ -115,6 +115,7 @@ class Study:
     roles: Roles = Roles()
     recipe_file: str = ""
     recipes: dict = field(default_factory=dict)
+    """fields of every variant that can be trained, by its name: those of the recipe file, and the study's own"""
     out: Path | None = None
 
     @property
@@ -145,15 +146,7 @@ class Study:
         from lens.training.recipe import recipe  # imports torch, which a study is read without
 
         overrides = {"expansion": self.dictionary.expansion, **self.training.overrides}
-        return recipe(variant, self.known_recipes(), self.training.steps, overrides)
-
-    def known_recipes(self) -> dict[str, dict]:
-        """Fields of every variant that this study could train: those of its recipe file, and its own.
-
-        Raises:
-            ConfigError: the file is missing or holds something else.
-        """
-        return (recipe_file.read(checkout.root() / self.recipe_file) if self.recipe_file else {}) | self.recipes
+        return recipe(variant, self.recipes, self.training.steps, overrides)
 
     def seeds_at(self, layer: Layer) -> tuple[int, ...]:
         """Seeds of the dictionaries of a layer."""
@@ -191,6 +184,8 @@ class Study:
         for key in ("root", "params_file"):  # for DVC, which resolves its own working folder
             raw.pop(key, None)
         raw |= {"name": name, "params_file": path}
+        if file := raw.get("recipe_file"):
+            raw["recipes"] = recipe_file.read(checkout.root() / str(file)) | (raw.get("recipes") or {})
         loaded = _checked(build(cls, raw, path.name, {"name": "study"}), path.name)
         if out is None or (checkout.root() / out).resolve() == loaded.results.resolve():
             return loaded
@@ -240,6 +235,12 @@ def _checked(study: Study, where: str) -> Study:
     ):
         if missing := [x for x in part if x not in whole]:
             raise ConfigError(f"{where}: {name} {missing} are not among {list(whole)}")
+    for variant in (*study.variants, *study.ablations.variants):
+        if variant not in study.recipes:
+            raise ConfigError(
+                f"{where}: no recipe for the variant {variant!r}{suggest(variant, study.recipes)}: write it under "
+                f"`recipes:` or in a recipe_file; there are {', '.join(study.recipes) or 'none'}"
+            )
     for role, variant in dataclasses.asdict(study.roles).items():
         if variant is not None and variant not in study.variants:
             raise ConfigError(

@@ -20,7 +20,7 @@ def dictionaries(seeds=(0, 1, 2), masked=True):
         config = info(D, D, T, masked, 0.1, 1.0, name="temporallens" if masked else "standard", seed=seed)
         sae = Dictionary.initialise(config, torch.zeros(D), seed)
         sae.W_enc.data, sae.W_dec.data = torch.eye(D), torch.eye(D)
-        found[config.variant, seed] = sae
+        found[config.name, seed] = sae
     return found
 
 

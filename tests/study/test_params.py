@@ -16,6 +16,7 @@ corpus: {train: tiny-shakespeare, test: shakespeare-held-out}
 windows: {length: 32, train: 96, test: 64, fidelity: 8}
 dictionary: {expansion: 1}
 training: {steps: 60, overrides: {lr: 3e-4}}
+recipe_file: paper/recipes.yaml
 variants: [standard, temporallens]
 seeds: [0, 1]
 ablations: {layers: [1], variants: [uniform_weights]}
@@ -79,6 +80,12 @@ def test_out_redirects_everything_that_is_written(tmp_path):
         ("expansion: 1", "expansion: 0", "dictionary.expansion must be at least 1"),
         ("seeds: [0, 1]", "seeds: [0, 1]\nroles: {methd: standard}", "unknown parameter 'methd'.*'method'"),
         ("length: 32", "length: 32, lenght: 3", "unknown parameter 'lenght'.*'length'"),
+        (
+            "[standard, temporallens]",
+            "[standard, temporalens]",
+            "no recipe for the variant .temporalens. .did you mean",
+        ),
+        ("recipe_file: paper/recipes.yaml", "", "no recipe for the variant .standard.: write it .* there are none"),
         ("study: tried", "study: [", "not readable as YAML"),
     ],
 )
