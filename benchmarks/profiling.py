@@ -60,7 +60,7 @@ class BarePasses:
                 self.model.residual_stream(batch, [LAYER])
             for hidden in self.model.spliced_each(self.tokens[:FIDELITY], LAYER, [None] * SPLICED):
                 for rows in hidden[:, :-1].flatten(0, 1).split(LOGIT_ROWS):
-                    self.model.logits(rows)
+                    self.model.logits(rows).float()
         return time.perf_counter() - start
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import copy
+import functools
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -13,10 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.modeling_outputs import BaseModelOutput
 
 from lens.activations import gguf_packages, packages, random_models
 from lens.activations.layers import EMBEDDING, Layer
 from lens.errors import suggest
+
+_COMPARED = 8  # tokens on which the logits that we make are compared with the model's own
 
 
 class _Reached(Exception):
@@ -151,32 +156,76 @@ class LanguageModel:
             return [self.spliced(tokens, layer, replace) for replace in replacements]
 
     @torch.inference_mode()
-    def unembed(self, hidden: Tensor) -> Tensor:
-        """The product of final hidden states `[..., d]` with the language-model head, `[..., vocab]`, in the dtype of
-        the weights: in bf16 a single logit is off by up to 0.4 % of its size. `finish` makes it logits.
+    def logits(self, hidden: Tensor) -> Tensor:
+        """The model's own next-token logits `[..., vocab]` of final hidden states `[..., d]`, in the dtype it uses.
+
+        They come from its own `forward`, so that what it does to them (scale, cap, bias) is done here too. In bf16 a
+        single logit is off by up to 0.4 % of its size.
 
         Raises:
-            ValueError: the model is an encoder.
+            ValueError: the model is an encoder, or its `forward` doesn't make its logits of these states alone.
         """
-        head = self.head
-        return head(hidden.to(head.weight.dtype))
+        made = _answered(self.model, self._checked_answer, hidden.flatten(0, -2))
+        return made.unflatten(0, hidden.shape[:-1])
 
-    def finish(self, product: Tensor) -> Tensor:
-        """Next-token logits, fp32 `[..., vocab]`, of what `unembed` gives, or of some rows of it."""
-        logits = product.float()
-        cap = getattr(self.model.config.get_text_config(), "final_logit_softcapping", None)
-        return logits if cap is None else cap * torch.tanh(logits / cap)
+    @torch.inference_mode()
+    def unembedded(self, hidden: Tensor) -> Tensor:
+        """What the unembedding matrix is multiplied with, `[n, d]`, for final hidden states `[n, d]`: the same states,
+        unless the head transforms them first."""
+        answer, caught = self._checked_answer, []
 
-    def logits(self, hidden: Tensor) -> Tensor:
-        """Next-token logits, fp32 `[..., vocab]`, of final hidden states `[..., d]`; see `unembed`."""
-        return self.finish(self.unembed(hidden))
+        def catch(module: nn.Module, args: tuple[Tensor]) -> None:
+            caught.append(args[0])
+            raise _Reached
+
+        handle = self.head.register_forward_pre_hook(catch)
+        try:
+            with contextlib.suppress(_Reached):
+                _answered(self.model, answer, hidden)
+        finally:
+            handle.remove()
+        return caught[0].flatten(0, -2)
+
+    @functools.cached_property
+    def _checked_answer(self) -> BaseModelOutput:
+        """What the blocks answer to `forward`, after comparing logits made of it with the model's own, once per model.
+
+        Raises:
+            ValueError: they differ, or the logits of a token depend on later ones.
+        """
+        _ = self.head  # an encoder predicts nothing
+        ids = (torch.arange(_COMPARED, device=self.device)[None] + self.vocab_size // 2) % self.vocab_size
+        half = _COMPARED // 2
+        other = torch.cat([ids[:, :half], ids[:, :half]], 1)
+        answer = self._run_trunk(ids)
+        made = _answered(self.model, answer, _states(answer)[0])
+        own, elsewhere = (self.model(input_ids=x, use_cache=False).logits[0] for x in (ids, other))
+        tolerance = max(1e-4, 2 * torch.finfo(own.dtype).eps) * own.abs().max()  # kernels may round differently
+        advice = (
+            "for Delta CE and KL a causal model is needed; fidelity=0 (in a study windows.fidelity: 0) does without"
+        )
+        if made.shape != own.shape or (made - own).abs().max() > tolerance:
+            place = (made - own).abs().argmax() if made.shape == own.shape else 0
+            raise ValueError(
+                f"{self.name}: {type(self.model).__name__} doesn't make its logits of its last hidden states alone: "
+                f"{made.flatten()[place]:.6g} from them, {own.flatten()[place]:.6g} from the whole model; {advice}"
+            )
+        if (gap := (elsewhere - own)[:half].abs().max()) > 10 * tolerance:
+            raise ValueError(
+                f"{self.name}: {type(self.model).__name__} sees later tokens: other ones change logits of up to "
+                f"{own.abs().max():.3g} before them by {gap:.3g}; {advice}"
+            )
+        return answer
 
     def _trunk(self, tokens: Tensor | np.ndarray, first_position: int = 0) -> Tensor:
         ids = torch.as_tensor(tokens, dtype=torch.long, device=self.device)
         options = {}
         if first_position:
             options["position_ids"] = torch.arange(ids.shape[1], device=self.device).expand_as(ids) + first_position
-        return self.model.get_decoder()(input_ids=ids, use_cache=False, **options).last_hidden_state
+        return _states(self._run_trunk(ids, **options))
+
+    def _run_trunk(self, ids: Tensor, **options: Tensor) -> BaseModelOutput:
+        return self.model.get_decoder()(input_ids=ids, use_cache=False, **options)
 
 
 def check_layers(model: LanguageModel, layers: Sequence[Layer], d_model: int | None = None) -> None:
@@ -278,9 +327,9 @@ def _at(blocks: nn.ModuleList, layer: Layer, function: Callable[[Tensor], Tensor
     """Call `function` with the residual stream at `layer`; what it returns, if anything, takes its place."""
 
     def after(module, args, output):
-        hidden, *rest = output if isinstance(output, tuple) else (output,)
+        hidden, *rest = output if isinstance(output, tuple | list) else (output,)
         new = _like(hidden, function(hidden))
-        return (new, *rest) if isinstance(output, tuple) else new
+        return type(output)((new, *rest)) if isinstance(output, tuple | list) else new
 
     def before(module, args, kwargs):
         hidden = args[0] if args else kwargs["hidden_states"]
@@ -297,16 +346,38 @@ def _at(blocks: nn.ModuleList, layer: Layer, function: Callable[[Tensor], Tensor
         handle.remove()
 
 
-@contextlib.contextmanager
-def _run_once(blocks: nn.ModuleList) -> Iterator[None]:
+def _states(answer: BaseModelOutput) -> Tensor:
+    return cast(Tensor, answer.last_hidden_state)
+
+
+def _answered(model: PreTrainedModel, answer: BaseModelOutput, hidden: Tensor) -> Tensor:
+    """Logits `[n, vocab]` of `forward`, where the blocks answer `answer` with final hidden states `[n, d]` in it."""
+    answer = copy.copy(answer)
+    answer["last_hidden_state"] = hidden[None].to(_states(answer))
+    ids = torch.zeros(1, len(hidden), dtype=torch.long, device=hidden.device)
+    with _forwards([model.get_decoder()], lambda forward: lambda *args, **kwargs: answer):
+        return model(input_ids=ids, use_cache=False).logits[0]
+
+
+def _run_once(blocks: nn.ModuleList) -> contextlib.AbstractContextManager[None]:
     """Run each of `blocks` on its first call only; afterwards it answers the same again. Hooks run every time."""
-    for block in blocks:
-        block.forward = _first_answer(block.forward)
+    return _forwards(blocks, _first_answer)
+
+
+@contextlib.contextmanager
+def _forwards(modules: Iterable[nn.Module], change: Callable[[Callable], Callable]) -> Iterator[None]:
+    """Change the `forward` of modules for a while; hooks still run."""
+    before = [(module, module.__dict__.get("forward")) for module in modules]  # where another library has put its own
+    for module, _ in before:
+        module.forward = change(module.forward)
     try:
         yield
     finally:
-        for block in blocks:
-            del block.forward  # what hid the method of the class
+        for module, own in before:
+            if own is None:
+                del module.forward  # what hid the method of the class
+            else:
+                module.forward = own
 
 
 def _first_answer(function: Callable) -> Callable:

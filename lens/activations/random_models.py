@@ -83,7 +83,7 @@ def build(name: str, dtype: torch.dtype, seed: int = 0) -> tuple[PreTrainedModel
     digest = hashlib.sha256()
     for key, weight in sorted(model.state_dict().items()):
         digest.update(key.encode())
-        digest.update(weight.contiguous().view(torch.uint8).numpy())
+        digest.update(weight.reshape(-1).view(torch.uint8).numpy())
     return model, tokenizer, digest.hexdigest()
 
 

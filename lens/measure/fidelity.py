@@ -127,10 +127,10 @@ def splice_matrix(
 
 def _log_probabilities(model: LanguageModel, hidden: Tensor) -> Iterator[tuple[slice, Tensor]]:
     """Log-probabilities [m, vocab] of the next token for a few rows of `hidden` [n, d] after the other."""
-    product = model.unembed(hidden)
-    for first in range(0, len(product), CACHE_ROWS):
-        part = slice(first, min(first + CACHE_ROWS, len(product)))
-        logits = model.finish(product[part])
+    every = model.logits(hidden)
+    for first in range(0, len(every), CACHE_ROWS):
+        part = slice(first, min(first + CACHE_ROWS, len(every)))
+        logits = every[part].float()
         largest = logits.amax(-1, keepdim=True)  # `logsumexp` takes twice as long for so few and so long rows
         yield part, logits.sub_((logits - largest).exp_().sum(-1, keepdim=True).log_().add_(largest))
 

@@ -40,8 +40,9 @@ def logit_lens(model: LanguageModel, directions: Tensor, n: int = 8) -> LogitLen
     """
     # The model's own final norm, whatever it is called there: the directions take the place of the last block's output.
     rows = directions * directions.shape[1] ** 0.5  # of root mean square 1, so that the norm's epsilon is nothing
-    stand_ins = torch.zeros(1, len(rows), dtype=torch.long)
-    hidden = model.spliced(stand_ins, model.n_layers - 1, lambda _: rows[None].to(model.device))[0]
+    stand_ins = torch.zeros(len(rows), 1, dtype=torch.long)  # windows of one token: no model has too few positions
+    hidden = model.spliced(stand_ins, model.n_layers - 1, lambda _: rows[:, None].to(model.device))[:, 0]
+    hidden = model.unembedded(hidden)
     # In fp32: in bf16, neighbours among the first tokens would tie.
     head = model.head.weight.float()
     parts = [_ends(linear(chunk.float(), head), n) for chunk in hidden.split(CHUNK)]

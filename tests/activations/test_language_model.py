@@ -114,22 +114,6 @@ def test_splicing_in_another_text_gives_that_text(tiny, layer):
     assert not torch.equal(tiny.spliced(TOKENS, layer, lambda _: stream), tiny.spliced(TOKENS, layer, None))
 
 
-def test_logits_are_the_models_own_in_fp32(tiny):
-    logits = tiny.logits(tiny.spliced(TOKENS, 0, None))
-    with torch.inference_mode():
-        assert torch.allclose(logits, tiny.model(TOKENS).logits, atol=1e-6)
-    assert logits.dtype == torch.float32
-    assert logits.shape == (2, 12, tiny.vocab_size)
-
-
-def test_soft_caps_of_gemma_2_are_applied(load_tiny):
-    capped = load_tiny("gemma2")
-    free = load_tiny("gemma2", final_logit_softcapping=None)
-    hidden = 100 * capped.spliced(TOKENS, 0, None)
-    assert capped.logits(hidden).abs().max() <= 0.05
-    assert free.logits(hidden).abs().max() > 0.05
-
-
 def test_a_failing_replacement_leaves_no_hook_behind(tiny):
     before = tiny.residual_stream(TOKENS, [2])[2]
     with pytest.raises(ValueError, match=r"replacement of shape \(1, 12, 32\).*\(2, 12, 32\)"):
@@ -382,7 +366,7 @@ def test_gemma_3_270m_reads_english_and_has_its_attention_sink():
         "it was the epoch of belief, it was the epoch of incredulity, it was the season of Light"
     )
     ids = torch.tensor([[model.bos_id, *model.tokenizer(text, add_special_tokens=False)["input_ids"]]])
-    logits = model.logits(model.spliced(ids, 8, None))
+    logits = model.logits(model.spliced(ids, 8, None)).float()
     loss = torch.nn.functional.cross_entropy(logits[0, :-1], ids[0, 1:])
     assert loss < 1.5  # nats; uniform over the vocabulary would be 12.5
     stream = model.residual_stream(ids, [8])[8].float()
