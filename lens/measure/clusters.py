@@ -56,10 +56,6 @@ class Clustering:
     """[k-1, 4] dendrogram in scipy's form, heights in units of 1 - r"""
     K: int
     """number of clusters: the gap statistic's choice, whatever the silhouette says"""
-    gap_K: np.ndarray
-    """[k_max] gap statistic of K = 1..k_max"""
-    gap_se: np.ndarray
-    """[k_max] its standard error"""
     silhouette_K: np.ndarray
     """[k_max] mean silhouette at K = 1..k_max; nan at 1, where it does not exist"""
     cophenetic: float
@@ -68,10 +64,6 @@ class Clustering:
     """survival of the clusters when documents are resampled"""
     centre: np.ndarray
     """[K] centre of mass, as a position of the window, of each cluster's mean standardised profile above its minimum"""
-    width: np.ndarray
-    """[K] positions at which that profile is above half its height"""
-    share: np.ndarray
-    """[K] fraction of the features"""
 
     @property
     def silhouette(self) -> float:
@@ -120,21 +112,17 @@ def cluster(
     gap = gap_statistic(profiles_TK, references_RTK, k_max)
     silhouette = [_silhouette(distance_KK, cut(tree, n)) for n in range(1, len(gap.gap) + 1)]
     labels_K = cut(tree, gap.choice)
-    centre, width, share = _describe(profiles_TK, labels_K)
+    centre = _centres(profiles_TK, labels_K)
     order = np.argsort(centre, kind="stable")
     labels_K = np.argsort(order)[labels_K]
     return Clustering(
         labels_K=labels_K,
         linkage=tree,
-        K=len(share),
-        gap_K=gap.gap,
-        gap_se=gap.se,
+        K=len(centre),
         silhouette_K=np.array(silhouette),
         cophenetic=float(hierarchy.cophenet(tree, condensed)[0]) if np.ptp(condensed) else np.nan,
         stability=stability(sums_BTK, labels_K, bootstraps, rng),
         centre=centre[order],
-        width=width[order],
-        share=share[order],
     )
 
 
@@ -280,10 +268,9 @@ def _silhouette(distance_KK: np.ndarray, labels_K: np.ndarray) -> float:
     return float(silhouette_score(distance_KK, labels_K, metric="precomputed"))
 
 
-def _describe(profiles_TK: np.ndarray, labels_K: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Centre of mass, width and share of each cluster; the first profile entry is position 1 of the window."""
+def _centres(profiles_TK: np.ndarray, labels_K: np.ndarray) -> np.ndarray:
+    """Centre of mass of each cluster; the first profile entry is position 1 of the window."""
     members = _members(labels_K)
     mean = standardise(profiles_TK) @ members / members.sum(0)
     above = mean - mean.min(0)
-    position = np.arange(1, len(mean) + 1)
-    return position @ above / above.sum(0), (above > above.max(0) / 2).sum(0), members.mean(0)
+    return np.arange(1, len(mean) + 1) @ above / above.sum(0)

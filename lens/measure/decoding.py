@@ -22,7 +22,7 @@ Represent = Callable[[Tensor], Tensor]  # raw activations [b, T, d] -> represent
 
 @dataclass(frozen=True)
 class Moments:
-    """Sums over the tokens of each fold's documents; add those of shards with `+`."""
+    """Sums over the tokens of each fold's documents."""
 
     count_F: np.ndarray
     sum_FW: np.ndarray
@@ -32,9 +32,6 @@ class Moments:
     """sum of r y for targets y"""
     target_F: np.ndarray
     """sum of y"""
-
-    def __add__(self, other: Moments) -> Moments:
-        return Moments(*(a + b for a, b in zip(vars(self).values(), vars(other).values(), strict=True)))
 
 
 @dataclass(frozen=True)
@@ -50,7 +47,7 @@ class Regressions:
 
 @dataclass(frozen=True)
 class Decoded:
-    """Held-out errors per document, in log2 positions; add those of shards with `+`."""
+    """Held-out errors per document, in log2 positions."""
 
     count_B: np.ndarray
     """[n_blocks] tokens"""
@@ -58,21 +55,11 @@ class Decoded:
     """[n_blocks] sum of (y - y_hat)^2"""
     sst_B: np.ndarray
     """[n_blocks] sum of (y - y_bar)^2, y_bar the mean over the documents that the regression was fitted on"""
-    absolute_B: np.ndarray
-    """[n_blocks] sum of |y - y_hat|"""
-
-    def __add__(self, other: Decoded) -> Decoded:
-        return Decoded(*(a + b for a, b in zip(vars(self).values(), vars(other).values(), strict=True)))
 
     @property
     def r2(self) -> float:
         """1 - sum SSE / sum SST: 0 for a representation that says nothing, below 0 for one that misleads."""
         return float(1 - self.sse_B.sum() / self.sst_B.sum())
-
-    @property
-    def mae(self) -> float:
-        """Mean absolute error of log2(1 + t): 1 is off by a factor of two."""
-        return float(self.absolute_B.sum() / self.count_B.sum())
 
 
 def decode_position(
@@ -99,7 +86,7 @@ def decode_position(
 def position_moments(
     represent: Represent, activations: Tensor, block: Tensor, fold_B: np.ndarray, first: int = 1
 ) -> Moments:
-    """Moments of each fold on (a shard of) windows; `fold_B` [n_blocks] is the fold of each document."""
+    """Moments of each fold; `fold_B` [n_blocks] is the fold of each document."""
     F, moments = int(fold_B.max()) + 1, None
     for r, y, blocks in _chunks(represent, activations, block, first):
         if moments is None:
@@ -149,8 +136,8 @@ def fit(moments: Moments, ridge: float = RIDGE) -> Regressions:
 def score(
     fitted: Regressions, represent: Represent, activations: Tensor, block: Tensor, fold_B: np.ndarray, first: int = 1
 ) -> Decoded:
-    """Errors on (a shard of) windows, each predicted without its document's fold."""
-    sums = Decoded(*np.zeros((4, len(fold_B))))
+    """Errors of windows, each predicted without its document's fold."""
+    sums = Decoded(*np.zeros((3, len(fold_B))))
     coefficients, mean = (torch.from_numpy(a) for a in (fitted.coefficients_FW, fitted.mean_FW))
     for r, y, blocks in _chunks(represent, activations, block, first):
         for window, b in zip(r, blocks, strict=True):
@@ -159,7 +146,6 @@ def score(
             sums.count_B[b] += len(y)
             sums.sse_B[b] += (y - prediction).square().sum().item()
             sums.sst_B[b] += (y - fitted.target_F[fold]).square().sum().item()
-            sums.absolute_B[b] += (y - prediction).abs().sum().item()
     return sums
 
 

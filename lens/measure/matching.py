@@ -30,8 +30,6 @@ class Matching:
     """[k] cosine of the matched encoder columns; 0 where one is zero"""
     mmcs: float
     """mean over features of the largest decoder cosine with any feature of the other dictionary, both directions"""
-    mmcs_null: float
-    """about what random directions give: sqrt(2 ln k / d)"""
 
     @property
     def shared(self) -> np.ndarray:
@@ -89,9 +87,7 @@ def match(W_dec_a: np.ndarray, W_enc_a: np.ndarray, W_dec_b: np.ndarray, W_enc_b
     enc = _unit(W_enc_a.T) @ _unit(W_enc_b.T).T
     rows, permutation = linear_sum_assignment(dec + enc, maximize=True)
     mmcs = (dec.max(0).mean() + dec.max(1).mean()) / 2
-    return Matching(
-        permutation, dec[rows, permutation], enc[rows, permutation], float(mmcs), float(np.sqrt(2 * np.log(k) / d))
-    )
+    return Matching(permutation, dec[rows, permutation], enc[rows, permutation], float(mmcs))
 
 
 def agreement(

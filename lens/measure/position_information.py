@@ -25,16 +25,12 @@ class PositionInformation:
     """mutual information of firing and bin over the entropy of firing; nan if silent or always on"""
     u_corrected_K: np.ndarray
     """the same minus its mean over the permutations, 0 on average for a feature without position"""
-    q_K: np.ndarray
-    """the test's statistic (see `chi_square`)"""
     p_K: np.ndarray
     """permutation p; nan where not eligible"""
     significant_K: np.ndarray
     """whether the false discovery rate of 5 % finds it"""
     eligible_K: np.ndarray
     """at least `MIN_FIRINGS` firings in the set, and not on at all of its tokens"""
-    silent: int
-    """features without a firing in the set"""
     always_on: int
     """features that fire on every token of the set"""
     share_significant: float
@@ -119,11 +115,9 @@ def positional(observed: np.ndarray, null: np.ndarray, bin_sizes: np.ndarray) ->
     return PositionInformation(
         u_K=information / entropy,
         u_corrected_K=(information - chance) / entropy,
-        q_K=q[0],
         p_K=p,
         significant_K=significant,
         eligible_K=eligible,
-        silent=int((total == 0).sum()),
         always_on=int((total == n).sum()),
         share_significant=share,
         null_share=_null_share(null, eligible),

@@ -40,18 +40,12 @@ class Spans:
     """centre of mass of the firings over positions"""
     effective_positions_K: np.ndarray
     """exp of the entropy of the firings over positions"""
-    effective_positions_corrected_K: np.ndarray
-    """the same with the Miller-Madow correction; nan below `MILLER_MADOW_FIRINGS`"""
     effective_positions_ratio_K: np.ndarray
     """effective positions over the mean of features of equal frequency: 1 without an effect of position"""
-    participation_K: np.ndarray
-    """participation ratio of the firings over positions"""
     participation_ratio_K: np.ndarray
-    """the same over the mean of features of equal frequency"""
+    """participation ratio of the firings over positions, over the mean of features of equal frequency"""
     mask_run_K: np.ndarray
     """longest run of positions with a mask above half of its maximum; nan for a dictionary without masks"""
-    mask_count_K: np.ndarray
-    """number of such positions"""
     dwell_K: np.ndarray
     """mean length of a run of firings, tokens"""
     dwell_ratio_K: np.ndarray
@@ -227,12 +221,9 @@ def spans(
         frequency_fwhm_K=median_width(matched),
         centre_K=gated(centre_of_mass(firings)),
         effective_positions_K=gated(effective_positions(firings)),
-        effective_positions_corrected_K=gated(effective_positions(firings, miller_madow=True)),
         effective_positions_ratio_K=relative(effective_positions),
-        participation_K=gated(participation_ratio(firings)),
         participation_ratio_K=relative(participation_ratio),
         mask_run_K=np.full(K, np.nan) if above is None else longest_run(above).astype(float),
-        mask_count_K=np.full(K, np.nan) if above is None else above.sum(0).astype(float),
         dwell_K=gated(dwell),
         dwell_ratio_K=gated(_ratio(profile.expected_runs_K, profile.runs_K)),
         autocorrelation_time_K=gated(time),

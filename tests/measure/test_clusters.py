@@ -17,7 +17,6 @@ from lens.measure.clusters import (
     paper_consistency,
     paper_consistency_null,
     stability,
-    standardise,
 )
 
 T, BLOCKS = 127, 12
@@ -72,20 +71,15 @@ def three():
     return clustered(bumps(centres)), GROUPS[order]
 
 
-def test_distance_is_one_minus_pearson():
+def test_distance_is_one_minus_pearson_and_a_constant_profile_correlates_with_nothing():
     profiles = np.random.default_rng(0).gamma(1.0, size=(T, 8))
     assert correlation_distance(profiles) == pytest.approx(squareform(pdist(profiles.T, "correlation")))
-    assert standardise(profiles).mean(0) == pytest.approx(np.zeros(8), abs=1e-12)
-    assert standardise(profiles).std(0) == pytest.approx(np.ones(8))
-
-
-def test_a_constant_profile_is_uncorrelated_with_everything():
-    profiles = np.random.default_rng(0).gamma(1.0, size=(T, 3)).astype(np.float32)
+    profiles = profiles[:, :3].astype(np.float32)
     profiles[:, 1] = 0.1
     assert correlation_distance(profiles)[1].tolist() == [1, 0, 1]
 
 
-def test_three_planted_groups_are_found_and_stable(three):
+def test_three_planted_groups_are_found_stable_and_described_in_order_of_position(three):
     found, truth = three
     assert found.K == 3
     assert adjusted_rand_score(found.labels_K, truth) == 1
@@ -94,14 +88,8 @@ def test_three_planted_groups_are_found_and_stable(three):
     assert found.cophenetic > 0.9
     assert found.stability.n_stable == 3
     assert found.stability.ari == pytest.approx(1)
-
-
-def test_clusters_are_described_in_order_of_position(three):
-    found, truth = three
     assert found.centre == pytest.approx([20, 64, 105], abs=4)
     assert (np.diff(truth[np.argsort(found.labels_K, kind="stable")]) >= 0).all()
-    assert found.share == pytest.approx([1 / 3] * 3)
-    assert found.width == pytest.approx([2.355 * np.sqrt(10**2 + 3**2 + 3**2)] * 3, abs=4)  # FWHM of the three blurs
 
 
 def test_the_gap_is_what_it_says():
@@ -148,7 +136,6 @@ def test_one_cluster_is_an_answer():
     assert (found.labels_K == 0).all()
     assert np.isnan([found.silhouette, found.stability.ari, *found.stability.jaccard]).all()
     assert found.stability.n_stable == 0
-    assert found.share.tolist() == [1]
 
 
 def test_a_continuum_with_ends_is_cut_but_is_no_strong_structure(three):
@@ -192,20 +179,14 @@ def test_documents_are_weighted_as_drawn(monkeypatch):
         assert stability(sums, labels, 2, rng).jaccard.tolist() == [1, 1]
 
 
-def test_paper_consistency_is_inflated_on_noise_and_equal_to_its_null():
+def test_paper_consistency_is_inflated_on_noise_and_to_be_read_against_its_null():
     rng = np.random.default_rng(0)
     noise = frequency_matched(rng)[0]
     null = paper_consistency_null(frequency_matched(rng, n=10))
-    r = np.corrcoef(noise.T)[np.triu_indices(120, 1)].mean()
-    assert abs(r) < 0.01
+    assert abs(np.corrcoef(noise.T)[np.triu_indices(120, 1)].mean()) < 0.01
     assert paper_consistency(noise) > 0.05  # from no correlation at all
     assert paper_consistency(noise) == pytest.approx(null.mean(), abs=0.03)
-
-
-def test_paper_consistency_of_planted_groups_is_far_above_its_null():
-    rng = np.random.default_rng(0)
-    profiles = block_sums(bumps(GROUPS), rng).sum(0)
-    assert paper_consistency(profiles) > 0.9 > paper_consistency_null(frequency_matched(rng)).max() + 0.5
+    assert paper_consistency(block_sums(bumps(GROUPS), rng).sum(0)) > 0.9 > null.max() + 0.5
 
 
 def test_paper_consistency_leaves_self_correlations_out():
@@ -226,24 +207,14 @@ def test_paper_consistency_is_wards():
     assert found["average"] != pytest.approx(found["ward"])
 
 
-def test_too_few_features_say_how_many_are_needed():
+def test_what_cannot_be_clustered_says_why():
+    found = clustered(bumps(np.repeat([20.0, 100.0], 5)))  # ten features are enough
+    assert found.K == 2 and len(found.silhouette_K) == 9  # ten clusters of ten features are no clusters
     rng = np.random.default_rng(0)
-    fired = counts(bumps(GROUPS[:9]), rng)
-    sums = smooth(fired)
-    with pytest.raises(ValueError, match="at least 10 features .* there are 9"):
-        cluster(sums, shifted(fired, rng), rng)
-    with pytest.raises(ValueError, match="at least 10 features .* there are 9"):
-        paper_consistency(sums.sum(0))
-
-
-def test_ten_features_are_enough():
-    found = clustered(bumps(np.repeat([20.0, 100.0], 5)))
-    assert found.K == 2
-    assert len(found.gap_K) == 9  # ten clusters of ten features are no clusters
-
-
-def test_constant_profiles_and_missing_references_are_refused():
-    rng = np.random.default_rng(0)
+    few = smooth(counts(bumps(GROUPS[:9]), rng))
+    for refused in (lambda: cluster(few, [], rng), lambda: paper_consistency(few.sum(0))):
+        with pytest.raises(ValueError, match="at least 10 features .* there are 9"):
+            refused()
     fired = counts(bumps(GROUPS), rng)
     sums = smooth(fired)
     with pytest.raises(ValueError, match="at least 2 sets of null profiles, there are 1"):
@@ -251,9 +222,3 @@ def test_constant_profiles_and_missing_references_are_refused():
     sums[:, :, 3] = 1.0
     with pytest.raises(ValueError, match="1 of 120 profiles are constant"):
         cluster(sums, shifted(fired, rng), rng)
-
-
-def test_the_same_seed_gives_the_same_clustering():
-    a, b = clustered(bumps(GROUPS), 1), clustered(bumps(GROUPS), 1)
-    assert a.stability.ari == b.stability.ari
-    assert (a.gap_K == b.gap_K).all()
