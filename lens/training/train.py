@@ -17,6 +17,7 @@ from tqdm import tqdm
 from lens.activations.statistics import InputStatistics, input_statistics
 from lens.activations.store import link_folders
 from lens.dictionaries.dictionary import Dictionary, Info
+from lens.training.first_pool import first_key
 from lens.training.gradients import Workspace
 from lens.training.recipe import Recipe
 from lens.training.run import Run, TrainingError, restore, snapshot
@@ -108,14 +109,14 @@ def train_layer(
         "log_every": log_every,
         "device": device.type,
         "torch": torch.__version__,
-        "version": version("train"),
     }
     keys = {
-        (variant, seed): _key({"recipe": recipe.identity(), "variant": variant, "seed": seed, **shared})
+        (variant, seed): _run_key(recipe, variant, seed, shared)
         for variant, recipe in recipes.items()
         for seed in seeds
     }
     finished = {run: pool / f"trained-{key}" for run, key in keys.items()}
+    _take_over({(v, s): first_key(recipes[v], v, s, shared) for v, s in keys}, finished)
     statistics: InputStatistics | None = None
     workspace = Workspace()
     for steps, size in sorted({(recipe.steps, recipe.batch_windows) for recipe in recipes.values()}):
@@ -143,6 +144,20 @@ def train_layer(
             for name in FRAMES
         ),
     )
+
+
+def _run_key(recipe: Recipe, variant: str, seed: int, shared: dict) -> str:
+    """Of all that decides the result of a run; code counts by the version of the stage."""
+    identity = {"recipe": recipe.identity(), "variant": variant, "seed": seed, "version": version("train")}
+    return _key(identity | shared)
+
+
+def _take_over(first_keys: dict[tuple[str, int], str | None], finished: dict[tuple[str, int], Path]) -> None:
+    """Rename runs that were finished under the first keys; their numbers are those of version 1."""
+    for run, folder in finished.items():
+        old = folder.with_name(f"trained-{first_keys[run]}")
+        if version("train") == 1 and old.is_dir() and not folder.exists():
+            old.rename(folder)
 
 
 def _key(identity: dict | list) -> str:
