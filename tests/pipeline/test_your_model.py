@@ -47,24 +47,8 @@ def test_the_papermill_line(section, folder):
     out = folder / "out"
     for name, place in (("mine.txt", folder / "mine.txt"), ("scratch/mine.ipynb", folder / "mine.ipynb")):
         line = line.replace(name, str(place))
-    small = [
-        "-p",
-        "windows",
-        "64",
-        "-p",
-        "steps",
-        "30",
-        "-p",
-        "held_out",
-        "40",
-        "-p",
-        "fidelity",
-        "1",
-        "-p",
-        "out",
-        out,
-    ]
-    run([sys.executable, "-m", *line.split(), *map(str, small)])
+    small = "-p windows 64 -p steps 30 -p held_out 40 -p fidelity 1 -p out".split()
+    run([sys.executable, "-m", *line.split(), *small, out])
     assert (folder / "mine.ipynb").is_file()
     found = PositionProfile.read(out / "profile_masked")
     assert (found.about.model, found.about.layer) == ("smollm2-135m", "14")
