@@ -40,7 +40,13 @@ def windows_of(study: Study, model: LanguageModel) -> dict[str, Windows]:
 
 
 def extract_study(study: Study, layers: Sequence[Layer] | None = None, folder: Path | None = None) -> dict[Layer, dict]:
-    """Extract a study's layers (or others) into its store (or another folder); the manifest of each layer."""
+    """Extract a study's layers (or others) into its store (or another folder); the manifest of each layer.
+
+    Raises:
+        ConfigError: a recipe of the study is wrong, which is better said before the work than after it.
+    """
+    for variant in (*study.variants, *study.ablations.variants):
+        study.train_recipe(variant)
     model = language_model.load(study.model)
     rule = study.windows
     return extract(

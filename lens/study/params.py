@@ -59,10 +59,11 @@ class Training:
 
 @dataclass(frozen=True)
 class Ablations:
-    """Layers, variants and seeds (empty: the study's) of the ablation runs."""
+    """Layers, variants and seeds (empty: the study's) of the ablation runs, and recipes that they alone need."""
 
     layers: tuple[Layer, ...] = ()
     variants: tuple[str, ...] = ()
+    recipes: dict = field(default_factory=dict)
     seeds: tuple[int, ...] = ()
 
 
@@ -115,7 +116,8 @@ class Study:
     roles: Roles = Roles()
     recipe_file: str = ""
     recipes: dict = field(default_factory=dict)
-    """fields of every variant that can be trained, by its name: those of the recipe file, and the study's own"""
+    """fields of every variant that can be trained, by its name: those of the recipe file, the study's own, and those of
+    its ablations"""
     out: Path | None = None
 
     @property
@@ -184,9 +186,10 @@ class Study:
         for key in ("root", "params_file"):  # for DVC, which resolves its own working folder
             raw.pop(key, None)
         raw |= {"name": name, "params_file": path}
-        if file := raw.get("recipe_file"):
-            raw["recipes"] = recipe_file.read(checkout.root() / str(file)) | (raw.get("recipes") or {})
-        loaded = _checked(build(cls, raw, path.name, {"name": "study"}), path.name)
+        loaded = build(cls, raw, path.name, {"name": "study"})
+        named = recipe_file.read(checkout.root() / loaded.recipe_file) if loaded.recipe_file else {}
+        loaded = dataclasses.replace(loaded, recipes=named | loaded.recipes | loaded.ablations.recipes)
+        _check(loaded, path.name)
         if out is None or (checkout.root() / out).resolve() == loaded.results.resolve():
             return loaded
         return dataclasses.replace(loaded, out=(checkout.root() / out).resolve())
@@ -205,7 +208,7 @@ def _params_path(study: str | Path) -> Path:
     raise ConfigError(f"no study or parameter file {str(study)!r}{close}; studies: {', '.join(names)}")
 
 
-def _checked(study: Study, where: str) -> Study:
+def _check(study: Study, where: str) -> None:
     w = study.windows
     for name, value, least in (
         ("windows.length", w.length, 2),
@@ -251,4 +254,3 @@ def _checked(study: Study, where: str) -> Study:
         values = getattr(study, name)
         if len(set(values)) < len(values):
             raise ConfigError(f"{where}: {name} lists a value twice: {list(values)}")
-    return study

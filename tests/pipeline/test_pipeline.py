@@ -59,6 +59,23 @@ def test_a_new_layer_runs_only_that_layer(copy):
     assert copy.repro(f"{SMOKE}:train") == ["extract", "train@3"]
     assert copy.repro("--dry") == sorted(["analyse@3", *REPORT])
 
+    papermill = ["papermill", "notebooks/02_train.ipynb", "scratch/out.ipynb", "--no-progress-bar"]
+    copy.run(
+        sys.executable, "-m", *papermill, "-p", "study", "smoke", "-p", "layer", "0"
+    )  # tried out, not in the study
+    assert (copy.root / "scratch" / "02_train" / "dictionaries" / "layer_0" / "standard-seed1").is_dir()
+
+
+def test_a_new_variant_trains_only_that_variant(copy):
+    """Its recipe concerns no other stage; what is finished comes from the pool."""
+    before = {path.name for path in (copy.root / "artifacts" / "pool").glob("trained-*")}
+    copy.edit(PARAMS, "  recipes: {", "  recipes: {mine: {l1_coef: 0.05}, ")
+    copy.edit(PARAMS, "variants: [uniform_weights, ", "variants: [mine, uniform_weights, ")
+    assert copy.repro(f"{SMOKE}:ablate@1") == ["ablate@1"]
+    new = {path for path in (copy.root / "artifacts" / "pool").glob("trained-*") if path.name not in before}
+    assert sorted(next(path.glob("mine-*")).name for path in new) == ["mine-seed0", "mine-seed1"]
+    assert copy.repro("--dry") == REPORT
+
 
 def test_edits_of_code_run_nothing_and_a_raised_version_runs_its_stage(clone):
     """Comments, moves, new figures, re-saved notebooks: nothing of it calls for training."""

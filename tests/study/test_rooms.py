@@ -74,6 +74,7 @@ def test_no_file_of_the_library_spells_the_name_of_a_variant():
     wrong = [
         f"{path.relative_to(checkout.root())}, line {node.lineno}: {node.value!r}"
         for path in FILES
+        if path.parent.name != "formats"  # the words of other libraries
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Constant) and node.value in names
     ]
