@@ -20,13 +20,13 @@ from lens import checkout
 MODEL = "random:gemma-3-tiny"  # reads bytes, so it needs no download
 FIT = f"""
 import lens
-lens.fit({MODEL!r}, 1, "text.txt", "work", steps=20, windows=64, length=16)["temporallens"].save("dictionary")
+lens.fit({MODEL!r}, 1, "text.txt", "work", steps=20, windows=64, length=16).save("dictionary")
 """
 LOAD = """
 import lens, torch
 dictionary = lens.load("dictionary")
 x = torch.randn(2, 16, 32)
-assert dictionary.decode(dictionary.encode(x)).shape == x.shape
+assert dictionary(x).shape == dictionary.decode(dictionary.encode(x)).shape == x.shape
 """
 PROFILE = ["profile", "dictionary", MODEL, "text.txt", "--out", "profile", "--windows", "32", "--fidelity", "4"]
 
