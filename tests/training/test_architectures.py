@@ -1,0 +1,100 @@
+"""What every architecture and position term must do; a new one is one more row."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from lens.dictionaries.dictionary import Dictionary
+from lens.dictionaries.export import export_saelens
+from lens.dictionaries.load import load
+from lens.measure import synthetic
+from lens.profiling.reconstruction import reconstruction_tables
+from lens.training import train as training
+from lens.training.recipe import build
+from lens.training.train import train_layer
+
+N, T, D, K = 64, 17, 16, 24
+STEPS = 300
+OWN = Path(__file__).parents[1] / "architectures" / "log_penalty.py"
+ROWS = {
+    "relu_mask": {"l1_coef": 0.02},
+    "relu": {"position": "none", "l1_coef": 0.02},
+    "topk": {"architecture": "topk", "position": "none", "k": 3},
+    "own_by_import": {"architecture": "tests.architectures.log_penalty:LogPenalty", "position": "none"},
+    "own_by_file": {"architecture": f"{OWN}:LogPenalty", "position": "mask"},
+}
+
+
+@pytest.fixture(scope="module")
+def planted() -> synthetic.Embedded:
+    truth = synthetic.plant(N, T, K, widths=(8,), densities=(0.1, 0.1), seed=0)
+    return synthetic.embed(truth, D, seed=5)  # other directions than any dictionary starts with
+
+
+@pytest.fixture(params=ROWS)
+def row(request) -> str:
+    return request.param
+
+
+def train(row: str, folder: Path, activations, **fields) -> Dictionary:
+    recipe = build({"steps": STEPS, "lr": 5e-3, "expansion": 2, "batch_windows": 8, **ROWS[row], **fields})
+    trained = train_layer(
+        activations, {row: recipe}, (0,), folder / "out", folder / "pool", data_digest="planted", layer=1, log_every=10
+    )
+    return Dictionary.load(trained.folders[row, 0])
+
+
+@pytest.fixture(scope="module")
+def trained(planted, tmp_path_factory) -> dict[str, Dictionary]:
+    folder = tmp_path_factory.mktemp("trained")
+    return {row: train(row, folder / row, planted.activations) for row in ROWS}
+
+
+def test_it_learns_what_is_planted(row, trained, planted):
+    directions = planted.directions.numpy()
+    start = Dictionary.initialise(trained[row].info, torch.zeros(D), 0)
+    found, before = (synthetic.recover(sae, directions).cosine.mean() for sae in (trained[row], start))
+    assert found > before + 0.15, (found, before)
+
+
+def test_a_killed_run_goes_on_to_the_same_bytes(row, planted, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "CHECKPOINT_EVERY", 10)
+    whole = train(row, tmp_path / "a", planted.activations, steps=25)
+    save = training.snapshot
+
+    def killed(runs, folder, step):
+        save(runs, folder, step)
+        if step == 20:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "snapshot", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train(row, tmp_path / "b", planted.activations, steps=25)
+    monkeypatch.setattr(training, "snapshot", save)
+    again = train(row, tmp_path / "b", planted.activations, steps=25)
+    assert whole.info == again.info
+    files = [next((tmp_path / part / "out").rglob("sae.safetensors")).read_bytes() for part in "ab"]
+    assert files[0] == files[1]
+
+
+def test_it_is_measured_by_the_same_functions(row, trained, planted):
+    sae, block = trained[row], torch.zeros(N, dtype=torch.long)
+    tables = reconstruction_tables({(row, 0): sae}, planted.activations, block, ["text"], sae.info.input_scale)
+    values = tables["summary"].query("variant == @row and positions == 'text'").set_index("metric")["value"]
+    assert values["fvu"] < 0.6
+    f = sae.encode(planted.activations.float())
+    assert values["l0"] == pytest.approx(f.fired()[:, 1:].sum().item() / (N * (T - 1)))
+
+
+def test_it_is_saved_exported_and_opened_again(row, trained, planted, tmp_path):
+    sae, x = trained[row], planted.activations.float()
+    sae.save(tmp_path / "own")
+    again = load(tmp_path / "own")
+    assert again.info == sae.info
+    assert torch.equal(again.encode(x).dense(), sae.encode(x).dense())
+    export_saelens(sae, tmp_path / "saelens", 3)
+    exported = load(tmp_path / "saelens")
+    # 0 or above a threshold: a score on the edge may fall on either side of it in other units
+    torch.testing.assert_close(exported.encode(x).dense()[:, 3], sae.encode(x).dense()[:, 3], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(exported(x)[:, 3], sae(x)[:, 3], rtol=1e-4, atol=1e-4)
