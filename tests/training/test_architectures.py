@@ -1,5 +1,6 @@
 """What every architecture and position term must do; a new one is one more row."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ ROWS = {
     "relu_mask": {"l1_coef": 0.02},
     "relu": {"position": "none", "l1_coef": 0.02},
     "topk": {"architecture": "topk", "position": "none", "k": 3},
+    "batch_topk": {"architecture": "batch_topk", "position": "none", "k": 3, "dead_after": 500},
     "own_by_import": {"architecture": "tests.architectures.log_penalty:LogPenalty", "position": "none"},
     "own_by_file": {"architecture": f"{OWN}:LogPenalty", "position": "mask"},
 }
@@ -98,3 +100,13 @@ def test_it_is_saved_exported_and_opened_again(row, trained, planted, tmp_path):
     # 0 or above a threshold: a score on the edge may fall on either side of it in other units
     torch.testing.assert_close(exported.encode(x).dense()[:, 3], sae.encode(x).dense()[:, 3], rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(exported(x)[:, 3], sae(x)[:, 3], rtol=1e-4, atol=1e-4)
+
+
+def test_batch_topk_is_a_jumprelu_afterwards_with_about_as_many_features(trained, planted, tmp_path):
+    sae = trained["batch_topk"]
+    assert sae.info.architecture == "jumprelu"
+    assert (sae.architecture.threshold == sae.architecture.threshold[0]).all() and sae.architecture.threshold[0] > 0
+    l0 = sae.encode(planted.activations.float()).fired()[:, 1:].sum(-1).float().mean()
+    assert 2 < l0 < 4.5
+    export_saelens(sae, tmp_path, None)
+    assert json.loads((tmp_path / "cfg.json").read_text())["architecture"] == "jumprelu"
