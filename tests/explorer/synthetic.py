@@ -1,5 +1,8 @@
 """A small study with planted features and a hostile text, measured by the real code, for tests of the page."""
 
+import dataclasses
+import functools
+
 import numpy as np
 import torch
 
@@ -59,6 +62,7 @@ def tokens() -> torch.Tensor:
     return ids
 
 
+@functools.cache
 def source(name: str, planted=True, seeds=(0, 1), masked=True, lens=True) -> LayerSource:
     """A layer, its tables made by `feature_tables`."""
     saes, x, document = dictionaries(seeds, masked), activations(planted), torch.arange(N) % 2
@@ -77,13 +81,18 @@ def logits() -> LogitLens:
     return LogitLens(ids, z, ids[:, ::-1], -z)
 
 
-def study(sources=None, **facts) -> StudyData:
-    sources = sources or [source("embedding", planted=False), source("1"), source("2")]
+def assembled(*sources: LayerSource, **facts) -> StudyData:
     start = torch.arange(N) * T
     return assemble(FACTS | facts, sources, tokens(), torch.arange(N) % 2, DOCUMENTS, start, [0, 5], Tokenizer())
 
 
+@functools.cache
+def study() -> StudyData:
+    return assembled(source("embedding", planted=False), source("1"), dataclasses.replace(source("1"), name="2"))
+
+
+@functools.cache
 def encoder() -> StudyData:
     """A study of an encoder with one seed and no masks: no logit lens, no twins, no clusters."""
     only = source("2", planted=False, seeds=(0,), masked=False, lens=False)
-    return study([only], study="encoder", causal=False, method=False, variant="standard", seeds=[0], depth={"2": 0.5})
+    return assembled(only, study="encoder", causal=False, method=False, variant="standard", seeds=[0], depth={"2": 0.5})

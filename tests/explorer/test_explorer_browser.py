@@ -1,5 +1,6 @@
 """The page in a real browser, on a small synthetic study whose text is hostile."""
 
+import functools
 import shutil
 
 import pytest
@@ -12,7 +13,7 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 if CHROMIUM is None:
     pytest.skip("needs a browser: apt-get install chromium", allow_module_level=True)
 
-WIDE, PHONE = {"width": 1280, "height": 800}, {"width": 360, "height": 740}
+WIDE, PHONE = (1280, 800), (360, 740)
 
 
 @pytest.fixture(scope="module")
@@ -30,35 +31,50 @@ def browser():
         found.close()
 
 
-@pytest.fixture
-def opened(browser, url):
-    """Open a place of the page; at the end nothing may have complained, been fetched, or been run from the text."""
-    complaints, requests, pages = [], [], []
+@pytest.fixture(scope="module")
+def tab(browser):
+    """One tab for each size and colour scheme, with what it complained of, and what it fetched."""
+    complaints, requests = [], []
 
-    def at(place="", viewport=WIDE, **options):
-        page = browser.new_context(viewport=viewport, **options).new_page()
+    @functools.cache
+    def kept(width: int, height: int, scheme: str):
+        page = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme).new_page()
         page.on("console", lambda message: complaints.append(message.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("request", lambda request: requests.append(request.url))
+        return page
+
+    kept.complaints, kept.requests = complaints, requests
+    return kept
+
+
+@pytest.fixture
+def opened(tab, url):
+    """Load a place of the page; at the end nothing may have complained, been fetched, or been run from the text."""
+    pages = []
+
+    def at(place="", viewport=WIDE, scheme="light"):
+        page = tab(*viewport, scheme)
+        page.goto("about:blank")
+        tab.requests.clear()
         page.goto(url + place)
         page.locator("#views a").first.wait_for()
         pages.append(page)
         return page
 
     yield at
-    for page in pages:
-        assert page.evaluate("window.hacked") is None
-        page.context.close()
-    assert complaints == []
-    assert {request.partition("#")[0] for request in requests} == {url}
+    assert all(page.evaluate("window.hacked") is None for page in pages)
+    assert tab.complaints == []
+    assert {request.partition("#")[0] for request in tab.requests} == {url}
+
+
+def follow(page, place: str) -> None:
+    """Another place of a page that is open."""
+    page.evaluate("(hash) => new Promise((done) => { location.hash = hash; setTimeout(done, 60); })", place)
 
 
 def rows(page) -> list[int]:
     return page.evaluate("[...document.querySelectorAll('tbody [data-feature]')].map((a) => Number(a.dataset.feature))")
-
-
-def sideways(page) -> int:
-    return page.evaluate("document.documentElement.scrollWidth - innerWidth")
 
 
 def test_opens_on_the_middle_layer_in_time(opened):
@@ -71,7 +87,7 @@ def test_opens_on_the_middle_layer_in_time(opened):
 
 
 def test_search_by_number_token_and_text(opened):
-    page = opened()
+    page = opened("#/tiny/1/features/0")
     for text in ("7", "#7", "feature 7", "Feature 7 "):
         page.fill("#search", text)
         assert rows(page) == [7]
@@ -79,11 +95,7 @@ def test_search_by_number_token_and_text(opened):
     assert len(rows(page)) > 5
     page.fill("#search", "")
     assert len(rows(page)) == synthetic.D
-
-
-def test_search_takes_tokens_as_the_card_shows_them(opened):
-    page = opened("#/tiny/1/features/0")
-    shown = page.locator(".lens .word").all_inner_texts()
+    shown = page.locator(".lens .word").all_inner_texts()  # tokens as the card shows them
     assert {"·king", "↵"} <= set(shown)
     for word in set(shown):
         page.fill("#search", word)
@@ -136,15 +148,12 @@ def test_search_is_in_the_address(opened):
     assert page.locator("#search").input_value() == "·sword" and rows(page) == found
 
 
-@pytest.mark.parametrize(
-    "wrong", ["tiny/1/features/999", "tiny/99/features/3", "tiny/1/constructor/", "other/1/text/3", "%E0%A4%A", "tiny"]
-)
-def test_address_is_corrected(opened, wrong):
-    page = opened(f"#/{wrong}")
-    page.locator("#card-title").wait_for()
-    first = rows(page)[0]
-    assert page.locator("#card-title").inner_text().startswith(f"Feature {first} ")
-    page.wait_for_url(f"**#/tiny/1/features/{first}")
+def test_addresses_are_corrected(opened):
+    wrong = ("tiny/1/features/999", "tiny/99/features/3", "tiny/1/constructor/", "other/1/text/3", "%E0%A4%A", "tiny")
+    for place in wrong:
+        page = opened(f"#/{place}")
+        page.locator(f"#card-title:has-text('Feature {rows(page)[0]} ')").wait_for()
+        page.wait_for_url(f"**#/tiny/1/features/{rows(page)[0]}")
 
 
 def test_sort_and_filter(opened):
@@ -177,16 +186,16 @@ def test_card_holds_what_it_promises(opened):
     assert card.locator(".bucket li").first.locator(".token").count() == synthetic.T
 
 
-@pytest.mark.parametrize("viewport", [WIDE, PHONE])
-def test_reading_the_chart_moves_nothing(opened, viewport):
-    page = opened("#/tiny/1/features/0", viewport=viewport)
-    below, chart = page.locator(".pair"), page.locator(".profile svg")
-    before = below.bounding_box()
-    for share in (0.2, 0.5, 0.9):
-        box = chart.bounding_box()
-        page.mouse.move(box["x"] + share * box["width"], box["y"] + 50)
-        assert page.locator(".readout").inner_text().startswith("t = ")
-        assert below.bounding_box() == before
+def test_reading_the_chart_moves_nothing(opened):
+    for viewport in (WIDE, PHONE):
+        page = opened("#/tiny/1/features/0", viewport)
+        below, chart = page.locator(".pair"), page.locator(".profile svg")
+        before = below.bounding_box()
+        for share in (0.2, 0.5, 0.9):
+            box = chart.bounding_box()
+            page.mouse.move(box["x"] + share * box["width"], box["y"] + 50)
+            assert page.locator(".readout").inner_text().startswith("t = ")
+            assert below.bounding_box() == before
 
 
 def test_hostile_text_is_text(opened):
@@ -298,13 +307,7 @@ def test_studies_are_switched(opened):
     assert page.locator("[name=layer]").count() == 1
 
 
-@pytest.mark.parametrize("place", ["", "#/tiny/1/features/0", "#/tiny/1/text/0", "#/tiny/1/clusters", "#/tiny/1/about"])
-def test_phone_scrolls_one_way_only(opened, place):
-    page = opened(place, viewport=PHONE)
-    assert sideways(page) == 0
-
-
-def test_phone_shows_list_or_card(opened):
+def test_phone_scrolls_one_way_only_and_shows_list_or_card(opened):
     page = opened(viewport=PHONE)
     assert page.locator(".list").is_visible() and not page.locator(".card").is_visible()
     page.locator("[data-row='3'] td").first.click()
@@ -314,6 +317,9 @@ def test_phone_shows_list_or_card(opened):
     page.locator("[data-row='4'] td").first.click()
     page.go_back()
     page.locator(".list").wait_for()
+    for place in ("features/", "features/0", "text/0", "clusters", "about"):
+        follow(page, f"#/tiny/1/{place}")
+        assert page.evaluate("document.documentElement.scrollWidth - innerWidth") == 0, place
 
 
 def background(page) -> str:
@@ -321,7 +327,7 @@ def background(page) -> str:
 
 
 def test_dark_follows_the_system_and_the_button(opened):
-    light, dark = (opened(color_scheme=scheme) for scheme in ("light", "dark"))
+    light, dark = (opened(scheme=scheme) for scheme in ("light", "dark"))
     assert background(light) == "rgb(251, 250, 247)" and background(dark) == "rgb(21, 23, 26)"
     light.get_by_role("button", name="Switch to dark colours").click()
     assert background(light) == background(dark)
@@ -353,10 +359,11 @@ CONTRAST = """() => {
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("view", ["features/0", "text/0", "clusters", "about"])
-def test_text_stands_out_from_what_is_behind_it(opened, scheme, view):
-    page = opened(f"#/tiny/1/{view}", color_scheme=scheme)
-    assert page.evaluate(CONTRAST) == []
+def test_text_stands_out_from_what_is_behind_it(opened, scheme):
+    page = opened(scheme=scheme)
+    for view in ("features/0", "text/0", "clusters", "about"):
+        follow(page, f"#/tiny/1/{view}")
+        assert page.evaluate(CONTRAST) == [], view
 
 
 NAMELESS = """[...document.querySelectorAll("button, input, select, a, [role=img], [role=listbox]")].filter(
@@ -365,8 +372,9 @@ NAMELESS = """[...document.querySelectorAll("button, input, select, a, [role=img
 
 
 def test_controls_and_pictures_have_names(opened):
+    page = opened()
     for place in ("#/tiny/1/features/0", "#/tiny/1/text/0", "#/tiny/1/clusters"):
-        page = opened(place)
+        follow(page, place)
         assert page.evaluate(NAMELESS) == []
         ids = page.evaluate("[...document.querySelectorAll('[id]')].map((e) => e.id)")
         assert len(ids) == len(set(ids))
