@@ -2,11 +2,11 @@
 
 function inShort(facts, layer) {
   const n = layer.numbers;
-  const name = facts.method ? "TemporalLens" : facts.variant.replaceAll("_", " ");
+  const kind = [facts.architecture, facts.position].filter((part) => part !== "none").join(" + ");
   const tested = `${count(n.positional_features ?? 0)} of ${count(n.eligible_features ?? 0)} features`;
   return [
-    `${facts.model}, ${facts.role}`,
-    `${name} dictionary, seed ${facts.seed}`,
+    modelName(facts),
+    `${facts.variant.replaceAll("_", " ")} dictionary (${kind}), seed ${facts.seed}`,
     `${count(facts.steps)} steps`,
     n.l0 && `L0 ${number(n.l0)}`,
     n.eligible_features && `${tested} that can be tested depend on position, from position 1 on`,
@@ -15,8 +15,12 @@ function inShort(facts, layer) {
     .join(" · ");
 }
 
+function modelName(facts) {
+  return facts.model_note ? `${facts.model}, ${facts.model_note}` : facts.model;
+}
+
 /** What each thing on the page is, as pairs of a name and a sentence or two. */
-function glossary(facts) {
+function glossary(facts, layer) {
   const inside = `${number(100 * facts.band_share)} %`;
   const chance = Math.round(1 / (1 - facts.band_share));
   return [
@@ -33,7 +37,7 @@ function glossary(facts) {
         `band, so about one position in ${chance} is outside by chance alone. Near the ends smoothing has fewer ` +
         "neighbours, and the band is wider.",
     ],
-    facts.method && [
+    layer.arrays.mask && [
       "Mask",
       "The learned position mask of the feature, divided by its largest value: a mask times a constant, with the " +
         "encoder divided by it, is the same feature, so only its shape means something.",
@@ -76,16 +80,15 @@ function aboutView({ facts, layer }) {
     { class: "about", "aria-labelledby": "about-title" },
     h("h2", { id: "about-title", tabindex: "-1" }, "About this page"),
     paragraph(
-      `Study “${facts.study}”: dictionaries of ${facts.model}, ${facts.role}. (The paper's model is Gemma-2-2B.)`,
+      `Study “${facts.study}”: dictionaries of ${modelName(facts)}.`,
       facts.quantisation && `Its weights were read from ${facts.quantisation}.`,
       `Trained for ${count(facts.steps)} steps on ${facts.trained_on}, with ${seeds}.`,
-      `Shown is seed ${facts.seed} of the variant “${facts.variant}”${facts.method ? "." : ","}`,
-      facts.method ? null : "because this study trains no TemporalLens: there is no mask to show.",
+      `Shown is seed ${facts.seed} of the variant “${facts.variant}”${layer.arrays.mask ? "" : ", which has no masks"}.`,
     ),
     paragraph(
       `Everything is measured on ${count(facts.windows)} held-out windows of ${facts.T} tokens of ${facts.corpus},`,
       "text that was never trained on. Position 0 is the beginning-of-text token and is left out.",
-      "A feature fires where its activation is above 0.",
+      "A feature fires where its activation is not 0.",
     ),
     paragraph(
       "The file carries its own data: it loads nothing and sends nothing. Numbers on a card are those of the study's",
@@ -95,7 +98,7 @@ function aboutView({ facts, layer }) {
     h(
       "dl",
       null,
-      glossary(facts).map(([name, text]) => [h("dt", null, name), h("dd", null, text)]),
+      glossary(facts, layer).map(([name, text]) => [h("dt", null, name), h("dd", null, text)]),
     ),
     h(
       "p",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,9 +82,9 @@ def describe(source: LayerSource, passages: Sequence[int]) -> tuple[Part, Contex
     _check_same(source, firings_PK.sum(0) / (n * (T - 1)))
     band = null_band(found.permuted_firings_RTK)
     band_scale = max(1, min(32, int(65535 // max(band.max(), 1))))  # in 32nds of a firing, or as fine as 16 bits allow
-    contexts = top_contexts(_features(sae, source.activations), buckets(T), CONTEXTS)
-    with torch.no_grad():
-        passage_STK = sae.encode(source.activations[list(passages)].float()).dense()[:, 1:].numpy()
+    chunks = (_strengths(sae, chunk) for chunk in source.activations.split(CHUNK))
+    contexts = top_contexts(chunks, buckets(T), CONTEXTS)
+    passage_STK = _strengths(sae, source.activations[list(passages)])[:, 1:].numpy()
     highest_K = contexts.activation_KBCT[..., 1:].max((1, 2, 3))
     scaled = quantise(contexts.activation_KBCT[..., 1:], highest_K[:, None, None, None])
     arrays = {
@@ -96,9 +96,9 @@ def describe(source: LayerSource, passages: Sequence[int]) -> tuple[Part, Contex
         "context_activation": scaled,
         "passage_activation": quantise(passage_STK.transpose(0, 2, 1), highest_K[:, None]),
     }
-    if (values := sae.position_term.values()) is not None:
-        mask_PK = values.detach().float().numpy()[1:]
-        arrays["mask"] = np.rint(255 * mask_PK / mask_PK.max(0)).T.astype(np.uint8)
+    if (mask_PK := _mask(sae)) is not None:
+        most_K = np.maximum(mask_PK.max(0), np.finfo(np.float32).tiny)
+        arrays["mask"] = np.rint(255 * mask_PK.clip(0) / most_K).T.astype(np.uint8)
     header = {
         "layer": source.name,
         "features": len(source.features),
@@ -111,10 +111,16 @@ def describe(source: LayerSource, passages: Sequence[int]) -> tuple[Part, Contex
     return Part(header, arrays), contexts
 
 
-def _features(sae: Dictionary, activations: Tensor) -> Iterator[Tensor]:
-    with torch.no_grad():
-        for start in range(0, len(activations), CHUNK):
-            yield sae.encode(activations[start : start + CHUNK].float()).dense()
+@torch.no_grad()
+def _strengths(sae: Dictionary, activations: Tensor) -> Tensor:
+    """Features [n, T, K] of windows, without the signs that some dictionaries give them."""
+    return sae.encode(activations.float()).dense().abs()
+
+
+def _mask(sae: Dictionary) -> np.ndarray | None:
+    """[P, K] by which the position term multiplies features at text positions; None if it does something else."""
+    values = None if sae.position_term.acts_on == "input" else sae.position_term.values()
+    return None if values is None else values.detach().float().numpy()[1:]
 
 
 def _check_same(source: LayerSource, density_K: np.ndarray) -> None:
@@ -141,9 +147,9 @@ def _twins(dictionaries: Mapping[int, Dictionary]) -> list[dict]:
             "encoder": plain(pair.cos_enc, 3),
             "shared": plain(pair.shared),
         }
-        masks = [sae.position_term.values() for sae in (shown, other)]
-        if all(mask is not None for mask in masks):
-            a, b = (standardise(mask.detach().float().numpy()[1:]) for mask in masks)
+        masks = [mask for sae in (shown, other) if (mask := _mask(sae)) is not None]
+        if len(masks) == 2:
+            a, b = map(standardise, masks)
             row["mask"] = plain((a * b[:, pair.permutation]).mean(0), 3)
         rows.append(row)
     return rows

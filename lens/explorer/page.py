@@ -17,25 +17,15 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from lens.explorer.data import StudyData, collect
+from lens.explorer.data import StudyData
 from lens.explorer.pack import Part, pack
-from lens.study.params import Study
 
 FOLDER = Path(__file__).parent
 
 
-def build(studies: Study | Sequence[Study], path: Path | None = None) -> Path:
-    """Write the explorer of one or several studies, complete or not at all; the same bytes for the same data.
-
-    Args:
-        path: None stands for `explorer.html` among the results of the (first) study.
-
-    Raises:
-        ConfigError, StoreError: tables, dictionaries or activations are missing; the message has the command.
-    """
-    studies = [studies] if isinstance(studies, Study) else list(studies)
-    path = path or studies[0].results / "explorer.html"
-    text = page([collect(study) for study in studies])
+def write(studies: Sequence[StudyData], path: Path) -> Path:
+    """Write the page, complete or not at all; the same bytes for the same data."""
+    text = page(studies)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text(text, encoding="utf-8", newline="\n")

@@ -58,12 +58,12 @@ def _pairs(words: Sequence[str]) -> dict[str, str]:
 
 
 def _explore(arguments: argparse.Namespace) -> None:
-    from lens.explorer import page
+    from lens.study import explorer
 
     if arguments.beside and not arguments.out:
         raise ConfigError("several studies make a page of their own: name its file with --out")
     studies = [Study.load(name) for name in (arguments.study, *arguments.beside)]
-    print(os.path.relpath(page.build(studies, Path(arguments.out) if arguments.out else None)))
+    print(os.path.relpath(explorer.build(studies, Path(arguments.out) if arguments.out else None)))
 
 
 def _verify(arguments: argparse.Namespace) -> int:

@@ -114,6 +114,8 @@ class Study:
     control_seeds: tuple[int, ...] = ()
     calibration: Calibration = Calibration()
     roles: Roles = Roles()
+    model_note: str = ""
+    """what pages say of the model"""
     recipe_file: str = ""
     recipes: dict = field(default_factory=dict)
     """fields of every variant that can be trained, by its name: those of the recipe file, the study's own, and those of

@@ -19,8 +19,8 @@ IMAGE = "<img src=x onerror='window.hacked = true'>"
 WORDS = ["<bos>", " king", " queen", "\n", " sword", HOSTILE, IMAGE, "אב", " &amp;"]
 DOCUMENTS = ("first-play", "second <b>play</b>")
 FACTS = {
-    "study": "tiny", "model": "tiny-model", "role": "a stand-in for Gemma-2-2B", "causal": True, "quantisation": "",
-    "variant": "temporallens", "method": True, "seed": 0, "seeds": [0, 1], "steps": 60,
+    "study": "tiny", "model": "tiny-model", "model_note": "a stand-in", "causal": True, "quantisation": "",
+    "variant": "temporallens", "architecture": "relu", "position": "mask", "seed": 0, "seeds": [0, 1], "steps": 60,
     "corpus": "some-text", "trained_on": "another-text", "depth": {"embedding": 0.0, "1": 0.5, "2": 1.0},
 }  # fmt: skip
 
@@ -36,11 +36,11 @@ class Tokenizer:
         return "".join([*WORDS, "a"][i] for i in ids)
 
 
-def dictionaries(seeds=(0, 1), masked=True) -> dict[int, Dictionary]:
+def dictionaries(seeds=(0, 1), masked=True, **rest) -> dict[int, Dictionary]:
     """Feature j reads coordinate j in every seed."""
     found = {}
     for seed in seeds:
-        config = info(D, D, T, masked, 0.1, 1.0, name="temporallens" if masked else "standard", seed=seed)
+        config = info(D, D, T, masked, name="temporallens" if masked else "standard", seed=seed, **rest)
         found[seed] = Dictionary.initialise(config, torch.zeros(D), seed)
         found[seed].W_enc.data, found[seed].W_dec.data = torch.eye(D), torch.eye(D)
     return found
@@ -95,4 +95,6 @@ def study() -> StudyData:
 def encoder() -> StudyData:
     """A study of an encoder with one seed and no masks: no logit lens, no twins, no clusters."""
     only = source("2", planted=False, seeds=(0,), masked=False, lens=False)
-    return assembled(only, study="encoder", causal=False, method=False, variant="standard", seeds=[0], depth={"2": 0.5})
+    return assembled(
+        only, study="encoder", causal=False, variant="standard", position="none", seeds=[0], depth={"2": 0.5}
+    )

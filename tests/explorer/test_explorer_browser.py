@@ -82,7 +82,9 @@ def test_opens_on_the_middle_layer_in_time(opened):
     assert page.evaluate("performance.getEntriesByName('listed')[0].startTime") < 2000
     assert page.locator("#layer-1").is_checked()
     assert len(rows(page)) == synthetic.D
-    assert "stand-in for Gemma-2-2B" in page.locator("#what").inner_text()
+    assert (
+        "tiny-model, a stand-in · temporallens dictionary (relu + mask), seed 0" in page.locator("#what").inner_text()
+    )
     assert page.locator(".count").inner_text() == "24 features"
 
 
@@ -297,7 +299,7 @@ def test_encoder_with_one_seed_says_what_it_lacks(opened):
     assert page.locator("path.mask").count() == 0
     page.goto(page.url.replace("features", "about"))
     page.locator("#about-title").wait_for()
-    assert "trains no TemporalLens" in page.locator(".about").inner_text()
+    assert "“standard”, which has no masks" in page.locator(".about").inner_text()
 
 
 def test_studies_are_switched(opened):

@@ -1,35 +1,57 @@
 import dataclasses
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from lens.errors import ConfigError
-from lens.explorer.data import collect
-from lens.explorer.page import build
+from lens.profiling.features import feature_tables, labellings, measure_features
 from lens.study import tables
-from lens.study.analysis import measure
+from lens.study.explorer import build, collect
 from lens.study.extraction import extract_for_trial
-from lens.study.layer_data import open_layer_data
-from lens.study.params import Ablations, Study
+from lens.study.layer_data import load_dictionaries, open_layer_data
+from lens.study.params import Ablations, Corpus, Roles, Study
 from lens.study.training import train
+
+VARIANTS = ("temporallens", "standard", "few")
+FEW = {"few": {"architecture": "topk", "k": 8, "position": "none"}}
 
 
 def smallest(out, **changes) -> Study:
     """The study `smoke` with one layer and a handful of steps, everything it writes in a folder of its own."""
     study = Study.load("smoke", out=out)
     training = dataclasses.replace(study.training, steps=10)
-    small = {"layers": (1,), "main_layers": (1,), "control_seeds": (), "training": training}
+    recipes = study.recipes | FEW
+    small = {
+        "recipes": recipes,
+        "layers": (1,),
+        "main_layers": (1,),
+        "control_seeds": (),
+        "variants": VARIANTS,
+        "training": training,
+    }
     return dataclasses.replace(study, **small | changes)
 
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
-    study = smallest(tmp_path_factory.mktemp("smallest"))
+    """Its features alone are measured, on texts of a few thousand random words."""
+    folder = tmp_path_factory.mktemp("smallest")
+    random = np.random.default_rng(0)
+    for name in ("train", "test", "contrast"):
+        words = ["".join(random.choice(list("abcdefgh"), 4)) for _ in range(4000)]
+        (folder / f"{name}.txt").write_text(" ".join(words))
+    texts = Corpus(*(str(folder / f"{name}.txt") for name in ("train", "test", "contrast")))
+    windows = dataclasses.replace(Study.load("smoke").windows, contrast=8)
+    study = smallest(folder / "out", corpus=texts, windows=windows)
     extract_for_trial(study, 1)
     data = open_layer_data(study, 1)
     train(study, data)
-    tables.save(study, "measures", 1, measure(study, data))
+    x, T = data.test.activations, study.windows.length
+    found = measure_features(
+        load_dictionaries(study, 1), x, data.test.document, 1, labellings(len(x), T, {}), data.test.tokens,
+        permutations=99,
+    )  # fmt: skip
+    tables.save(study, "measures", 1, feature_tables(found, x))
     return study
 
 
@@ -44,26 +66,28 @@ def test_build_of_the_smallest_study_is_repeatable(measured):
 
 def test_what_is_collected_is_what_the_tables_say(measured):
     found = collect(measured)
-    table = pd.read_csv(measured.results / "tables/measures/layer_1/features.csv")
+    table = tables.read(measured, "features")
     rows = table[(table["variant"] == "temporallens") & (table["seed"] == 0)]
     shown = found.layers["1"].header["columns"]["density"]
     assert np.allclose(shown, rows["density"], rtol=1e-5)
     facts = found.study.header
-    assert facts["T"] == 32 and facts["steps"] == 10 and "not the paper's" in facts["role"]
+    assert facts["T"] == 32 and facts["steps"] == 10 and "not the paper's" in facts["model_note"]
     assert found.layers["1"].header["lens"] is not None and len(found.layers["1"].header["twins"]) == 1
     text = "".join(facts["words"][i] for i in found.study.arrays["tokens"][0])
-    assert text.startswith("<bos>") and len(text) == 31 + len("<bos>")
+    assert text.startswith("<bos>")
 
 
-def test_one_variant_and_one_seed_are_enough(tmp_path, measured):
-    study = smallest(tmp_path, variants=("standard",), seeds=(0,), ablations=Ablations())
+@pytest.mark.parametrize("variant", ["standard", "few"])
+def test_one_variant_of_any_architecture_and_one_seed_are_enough(tmp_path, measured, variant):
+    alone = {"variants": (variant,), "roles": Roles(), "seeds": (0,), "ablations": Ablations()}
+    study = dataclasses.replace(measured, out=tmp_path, **alone)
     (tmp_path / "dictionaries").symlink_to(measured.results / "dictionaries")
     (tmp_path / "activations").symlink_to(measured.results / "activations")
     for name in ("features", "summary"):
         table = tables.read(measured, name)
-        tables.save(study, "measures", 1, {name: table[(table["variant"] == "standard") & (table["seed"] == 0)]})
+        tables.save(study, "measures", 1, {name: table[(table["variant"] == variant) & (table["seed"] == 0)]})
     found = collect(study)
-    assert found.study.header["variant"] == "standard" and "mask" not in found.layers["1"].arrays
+    assert found.study.header["variant"] == variant and "mask" not in found.layers["1"].arrays
     assert found.layers["1"].header["twins"] == []
 
 

@@ -1,0 +1,145 @@
+"""The explorer of a study: what its page needs of tables, dictionaries, activations and language model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from lens import checkout
+from lens.activations import language_model
+from lens.activations.language_model import LanguageModel
+from lens.activations.layers import Layer
+from lens.activations.store import LayerStore, StoreError
+from lens.dictionaries.dictionary import Dictionary
+from lens.errors import ConfigError
+from lens.explorer import page
+from lens.explorer.data import StudyData, assemble
+from lens.explorer.layer import LayerSource
+from lens.measure.logit_lens import logit_lens
+from lens.study import tables
+from lens.study.analysis import spread
+from lens.study.layer_data import open_layer_data
+from lens.study.params import Study
+
+PASSAGES = 12  # windows that can be read with every feature's activations
+
+
+def build(studies: Study | Sequence[Study], path: Path | None = None) -> Path:
+    """Write the explorer of one or several studies.
+
+    Args:
+        path: None stands for `explorer.html` among the results of the (first) study.
+
+    Raises:
+        ConfigError, StoreError: tables, dictionaries or activations are missing; the message has the command.
+    """
+    studies = [studies] if isinstance(studies, Study) else list(studies)
+    return page.write([collect(study) for study in studies], path or studies[0].results / "explorer.html")
+
+
+def collect(study: Study) -> StudyData:
+    """Everything the explorer shows of a study: the dictionaries of its method, or of its first variant.
+
+    Raises:
+        ConfigError: tables or dictionaries are missing, or do not belong together; the message has the command.
+        StoreError: activations are missing or altered.
+    """
+    variant = study.roles.method or study.variants[0]
+    features, summary = (_table(study, name) for name in ("features", "summary"))
+    dictionaries = {layer: _dictionaries(study, layer, variant) for layer in study.layers}
+    model = language_model.load(study.model)
+    opened = {layer: _opened(study, layer) for layer in study.layers}
+    sources = [
+        LayerSource(
+            str(layer),
+            dictionaries[layer],
+            store.activations,
+            store.document,
+            _rows(study, features, layer, variant).sort_values("feature"),
+            _rows(study, summary, layer, variant).query("positions == 'text'").set_index("metric")["value"].to_dict(),
+            _logit_lens(model, dictionaries[layer]),
+        )
+        for layer, store in opened.items()
+    ]
+    text = opened[study.layers[0]]
+    passages = spread(study.windows.test, min(PASSAGES, study.windows.test))
+    return assemble(
+        _facts(study, model, sources), sources, text.tokens, text.document, text.documents, text.start, passages,
+        model.tokenizer,
+    )  # fmt: skip
+
+
+def _facts(study: Study, model: LanguageModel, sources: Sequence[LayerSource]) -> dict:
+    info = sources[0].shown.info
+    return {
+        "study": study.name,
+        "model": study.model,
+        "model_note": study.model_note,
+        "causal": model.causal,
+        "quantisation": model.quantisation,
+        "variant": info.name,
+        "architecture": info.architecture,
+        "position": info.position,
+        "seed": info.seed,
+        "seeds": list(study.seeds),
+        "steps": study.training.steps,
+        "corpus": study.corpus.test,
+        "trained_on": study.corpus.train,
+        "depth": {str(x): 0.0 if isinstance(x, str) else (x + 1) / model.n_layers for x in study.layers},
+    }
+
+
+def _logit_lens(model: LanguageModel, dictionaries: dict[int, Dictionary]):
+    return logit_lens(model, dictionaries[min(dictionaries)].W_dec.detach()) if model.causal else None
+
+
+def _table(study: Study, name: str) -> pd.DataFrame:
+    try:
+        return tables.read(study, name)
+    except ConfigError as error:
+        message = f"the explorer of study {study.name!r} has no tables to show: {error}; {_run(study)}"
+        raise ConfigError(message) from None
+
+
+def _rows(study: Study, table: pd.DataFrame, layer: Layer, variant: str) -> pd.DataFrame:
+    """Rows of the dictionary shown: of the first seed."""
+    seed = min(study.seeds_at(layer))
+    rows = table[(table["layer"] == str(layer)) & (table["variant"] == variant) & (table["seed"] == seed)]
+    if rows.empty:
+        raise ConfigError(
+            f"no measures of {variant}, seed {seed}, at layer {layer} in {_shown(study.results / 'tables')}; "
+            f"{_run(study, '04_analysis', layer)}"
+        )
+    return rows
+
+
+def _dictionaries(study: Study, layer: Layer, variant: str) -> dict[int, Dictionary]:
+    folder = study.dictionaries("dictionaries", layer)
+    try:
+        return {seed: Dictionary.load(folder / f"{variant}-seed{seed}") for seed in sorted(study.seeds_at(layer))}
+    except ValueError as error:
+        raise ConfigError(
+            f"the explorer needs the dictionaries of layer {layer}, which are not in {_shown(folder)}: {error}; "
+            f"{_run(study, '02_train', layer)}"
+        ) from None
+
+
+def _opened(study: Study, layer: Layer) -> LayerStore:
+    try:
+        return open_layer_data(study, layer).test
+    except StoreError as error:
+        raise ConfigError(f"{error}; {_run(study, '01_extract')}") from None
+
+
+def _run(study: Study, stage: str = "", layer: Layer | None = None) -> str:
+    """What to type to get what is missing."""
+    folder = study.params_file.parent
+    pipeline = "" if folder == checkout.root() else f" {_shown(folder / 'dvc.yaml')}"
+    alone = f"python -m lens run {stage} --study {study.name}" + ("" if layer is None else f" --layer {layer}")
+    return f"make it with `dvc repro{pipeline}`" + (f", or alone with `{alone}`" if stage else "")
+
+
+def _shown(path: Path) -> str:
+    return str(path.relative_to(checkout.root())) if path.is_relative_to(checkout.root()) else str(path)
