@@ -314,8 +314,8 @@ def _recovery(sae: Dictionary, found: Profile, planted: Planted, directions_KD: 
         "information_flat": information[recovered & eligible & flat],
         "fwhm_error": error[recovered & significant & ~flat],
     }
-    if (values := sae.position_term.values()) is not None:
-        mask, window = values.detach().numpy()[1:, match.learned], planted.window_TK[1:]
+    if (masks := sae.position_term.values()) is not None:
+        mask, window = masks.detach().numpy()[1:, match.learned], planted.window_TK[1:]
         windowed, run = recovered & ~flat, spans.longest_run(spans.above_half(mask))
         values["mask_correlation"] = correlation(mask.T[windowed].astype(float), window.T[windowed].astype(float))
         values |= {f"mask_run_{kind}": run[recovered & kind_K] for kind, kind_K in _kinds(planted).items()}
