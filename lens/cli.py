@@ -30,7 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {_no_module(error)}", file=sys.stderr)
     except (ValueError, RuntimeError, OSError) as error:
         # What a user gave can be wrong in ways that only a library knows; elsewhere such an error is a fault of ours.
-        if not type(error).__module__.startswith("lens.") and arguments.do is not _profile:
+        ours = any(kind.__module__.startswith("lens.") for kind in type(error).__mro__)
+        if not ours and arguments.do is not _profile:
             raise
         print(f"error: {error}", file=sys.stderr)
     return 1

@@ -1,4 +1,4 @@
-"""What the paper of a study is made of: every number and word that `paper/paper.typ` asks for, as one nested value."""
+"""What the paper is made of: every number and word that `paper/paper.typ` asks for, as one nested value."""
 
 from __future__ import annotations
 
@@ -9,109 +9,119 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import pandas as pd
 
+from lens.errors import ConfigError
 from lens.measure import stats
 from lens.measure.spans import WIDTH_FIRINGS
 from lens.study import tables
 from lens.study.params import Study
-from lens.training.recipe import recipe as recipe_of
 from paper import across, calibration
+from paper.claims import PAPER_MODEL, scope
 from paper.gallery import looks_of
 
-PAPER_MODEL = "google/gemma-2-2b"
+ABOUT = "full"  # the study that the paper is about
+SETTINGS = ("tau_start", "tau_end", "l1_coef")  # of the method's architecture and position term
 
 
-class PaperError(RuntimeError):
-    """The paper cannot be built from what the study holds; the message names the missing key, table or figure."""
+class PaperError(ConfigError):
+    """The paper cannot be built: a number or figure is missing, or a sentence no longer true; the message names it."""
 
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What the paper says of a language model: its name, how its weights were obtained, depth and width."""
+    """What the paper says of a language model: its name, how its weights were obtained, and its depth."""
 
     name: str
     weights: str = ""
-    blocks: int | None = None
-    width: int | None = None
+    blocks: int = 0
     positions: str = "inferred"  # learned: a vector for each position is added to the input
 
 
 MODELS = {
-    "gemma-3-270m": ModelFacts("Gemma-3-270M", "4-bit weights (Q4_K_M), dequantised to bfloat16", 18, 640),
-    "smollm2-135m": ModelFacts("SmolLM2-135M-Instruct", "4-bit weights (Q4_1), dequantised to bfloat16", 30, 576),
-    "all-minilm-l6-v2": ModelFacts("all-MiniLM-L6-v2", "", 6, 384, "learned"),
-    PAPER_MODEL: ModelFacts("Gemma-2-2B", "", 26, 2304),
+    "gemma-3-270m": ModelFacts("Gemma-3-270M", "4-bit weights (Q4_K_M), dequantised to bfloat16", 18),
+    "smollm2-135m": ModelFacts("SmolLM2-135M-Instruct"),
+    "all-minilm-l6-v2": ModelFacts("all-MiniLM-L6-v2", positions="learned"),
+    PAPER_MODEL: ModelFacts("Gemma-2-2B"),
 }
 
 
-def contents(study: Study) -> dict:
-    """Everything `paper.typ` may ask for: study, recipe, claims, tables reduced to means and intervals, compute.
+def contents(about: Study, beside: Study | None = None) -> dict:
+    """Everything `paper.typ` may ask for but the words of figures.
+
+    Args:
+        about: the study that the paper is about; its tables and claims.json are read.
+        beside: another one, whose claims an appendix sets beside the first's.
 
     Raises:
-        PaperError: claims, figures or run records are missing, or belong to another study.
+        PaperError: claims are missing, or belong to another study.
     """
-    claims = _json(study, "claims.json")
-    if (claims["study"], claims["model"]) != (study.name, study.model):
-        raise PaperError(
-            f"results/{study.name}/claims.json is of study {claims['study']!r} on {claims['model']!r}, not of "
-            f"{study.name!r} on {study.model!r}; run the pipeline again"
-        )
     return _finite(
         {
-            "study": _study(study),
-            "recipe": asdict(_recipe(study)),
-            "claims": {claim["id"]: claim for claim in claims["claims"]},
-            "summary": _summary(study),
-            "figures": _figures(study),
-            "compute": _compute(study),
-            "calibration": _calibration(study),
-            "splice": _splice(study),
-            "across": _across(study),
-            "stretches": _stretches(study),
+            "study": _study(about),
+            "recipe": asdict(_recipe(about)) | {name: _recipe(about).setting(name) for name in SETTINGS},
+            "claims": _claims(about),
+            "summary": _summary(about),
+            "calibration": _calibration(about),
+            "splice": _splice(about),
+            "across": _across(about),
+            "stretches": _stretches(about),
+            "beside": beside and {"study": beside.name, "scope": scope(beside), "claims": _claims(beside)},
         }
     )
 
 
 def _study(study: Study) -> dict:
-    facts = MODELS.get(study.model, ModelFacts(study.model))
-    layers = [
-        {"name": str(x), "depth": (x + 1) / facts.blocks if facts.blocks and isinstance(x, int) else None}
-        for x in study.layers
-    ]
-    main = [entry for entry, layer in zip(layers, study.layers, strict=True) if layer in study.main]
-    controls = [entry for entry, layer in zip(layers, study.layers, strict=True) if layer not in study.main]
-    recipe = _recipe(study)
-    length, windows = study.windows.length, study.windows
+    facts, recipe, windows = MODELS[study.model], _recipe(study), study.windows
+    controls = [layer for layer in study.layers if layer not in study.main]
+    ablations, control_seeds = study.ablations, len(study.control_seeds or study.seeds)
+    per_layer = len(study.main) * len(study.seeds) + len(controls) * control_seeds
+    looks = looks_of(study)
     return {
         "name": study.name,
         "model": asdict(facts),
         "stand_in": study.model != PAPER_MODEL,
-        "random": study.model.startswith("random:"),
-        "layers": main,
-        "main": main,
-        "controls": controls,
-        "control_seeds": len(study.control_seeds or study.seeds),
+        "layers": [{"name": str(layer), "depth": (layer + 1) / facts.blocks} for layer in study.main],
+        "controls": list(map(str, controls)),
+        "control_seeds": control_seeds,
         "ablation_seeds": len(study.ablation_seeds),
-        "labels": {v: looks_of(study).label(v) for v in (*study.variants, *study.ablations.variants)},
+        "labels": {v: looks.label(v) for v in (*study.variants, *ablations.variants)},
         "corpus": asdict(study.corpus),
-        "windows": asdict(windows) | {"text": length - 1, "early": length // 4},
-        "expansion": study.dictionary.expansion,
+        "windows": asdict(windows) | {"text": windows.length - 1, "early": windows.length // 4},
         "steps": study.training.steps,
-        "batch_tokens": recipe.batch_windows * (length - (not recipe.include_bos)),
-        "literal_steps": recipe_of("literal", study.recipes, study.training.steps).steps,
+        "batch_tokens": recipe.batch_windows * (windows.length - (not recipe.include_bos)),
+        "literal_steps": study.train_recipe("literal").steps,
         "reach": recipe.steps * recipe.lr,
-        "reach_in_spreads": recipe.steps * recipe.lr * math.sqrt(length),
+        "reach_in_spreads": recipe.steps * recipe.lr * math.sqrt(windows.length),
         "sharp_logit": math.log(0.95 / 0.05) * recipe.setting("tau_end"),
         "passes": study.training.steps * recipe.batch_windows / windows.train,
         "variants": list(study.variants),
-        "ablations": {"layers": list(map(str, study.ablations.layers)), "variants": list(study.ablations.variants)},
+        "ablations": {"layers": list(map(str, ablations.layers)), "variants": list(ablations.variants)},
         "seeds": len(study.seeds),
-        "fidelity": windows.fidelity > 0,
+        "runs": len(study.variants) * per_layer
+        + len(ablations.layers) * len(ablations.variants) * len(study.ablation_seeds),
     }
 
 
 def _recipe(study: Study):
-    """The recipe of the `temporallens` runs."""
-    return study.train_recipe("temporallens")
+    """The recipe of the method's runs."""
+    return study.train_recipe(study.roles.method)
+
+
+def _claims(study: Study) -> dict:
+    """By id.
+
+    Raises:
+        PaperError: the study has no claims.json, or another study's.
+    """
+    path = study.results / "claims.json"
+    if not path.is_file():
+        raise PaperError(f"results/{study.name}/claims.json is missing; run the pipeline of study {study.name!r} first")
+    document = json.loads(path.read_text(encoding="utf-8"))
+    if (document["study"], document["model"]) != (study.name, study.model):
+        raise PaperError(
+            f"results/{study.name}/claims.json is of study {document['study']!r} on {document['model']!r}, not of "
+            f"{study.name!r} on {study.model!r}; run the pipeline again"
+        )
+    return {claim["id"]: claim for claim in document["claims"]}
 
 
 def _summary(study: Study) -> dict:
@@ -209,8 +219,6 @@ def _splice(study: Study) -> dict:
     Summed over tokens without sign, so that gains do not cancel losses; the last stretch, after which there is nothing,
     is left out. `temporallens`.
     """
-    if not study.windows.fidelity:
-        return {}
     table = tables.read(study, "splice")
     table = table[table["variant"] == "temporallens"]
     begin, end = (table["bucket"].str.split("-").str[i].astype(int) for i in (0, -1))
@@ -254,36 +262,6 @@ def _across(study: Study) -> list[dict]:
         readings = rows.set_index("quantity")[["estimate", "low", "high"]].to_dict("index")
         out.append({**head, **size, "readings": readings})
     return out
-
-
-def _figures(study: Study) -> dict:
-    """name -> title, caption and alt text of every figure of the study."""
-    found = sorted((study.results / "figures").glob("*.json"))
-    if not found:
-        raise PaperError(f"results/{study.name}/figures holds no figure; run the figures stage of the study first")
-    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in found}
-
-
-def _compute(study: Study) -> dict:
-    """Wall time and peak memory over the notebook stages of the study, and the hosts they ran on."""
-    records = [json.loads(p.read_text(encoding="utf-8")) for p in sorted((study.results / "runs").glob("*.json"))]
-    if not records:
-        raise PaperError(f"results/{study.name}/runs holds no run record; run the pipeline of the study first")
-    hosts = {record["gpu"] or f"{record['cpus']} CPU cores ({record['machine']})" for record in records}
-    return {
-        "stages": len(records),
-        "minutes": sum(record["wall_seconds"] for record in records) / 60,
-        "peak_gib": max(record["peak_memory_mib"] for record in records) / 1024,
-        "hosts": sorted(hosts),
-        "versions": {key: value for record in records for key, value in record["versions"].items()},
-    }
-
-
-def _json(study: Study, name: str) -> dict:
-    path = study.results / name
-    if not path.is_file():
-        raise PaperError(f"results/{study.name}/{name} is missing; run the pipeline of study {study.name!r} first")
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _finite(value):

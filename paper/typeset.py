@@ -1,33 +1,41 @@
-"""The paper of a study: `paper/paper.typ` typeset with the study's numbers and figures, and nothing typed by hand."""
+"""The paper: `paper/paper.typ` typeset with the numbers and figures of one study, and nothing typed by hand."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
 
 import typst
 
+from lens.figures.plot import save
 from lens.study.params import Study
-from paper.paper_data import PaperError, contents
+from paper.gallery import FIGURES, OVER_DEPTH, looks_of, reader
+from paper.paper_data import ABOUT, PaperError, contents
 
 SOURCE = Path(__file__).parent
 
 
 def build(study: Study) -> Path:
-    """Typeset the paper of a study to `results/<study>/paper.pdf` (PDF/UA-1, tagged); the same inputs, the same bytes.
+    """Typeset the paper to `results/<study>/paper.pdf` (PDF/UA-1, tagged); the same tables give the same bytes.
+
+    The paper is about the study `full`, whose committed tables and claims.json it reads. Built for another study, it
+    ends with an appendix that sets that study's claims beside those of `full`.
 
     Raises:
-        PaperError: the paper asks for a number or a figure that the study does not hold, or Typst refuses the source.
+        PaperError: the paper asks for a number or a figure that `full` does not hold, says what its claims no longer
+            bear out, or Typst refuses the source.
     """
-    content = contents(study)
+    about, beside = (study, None) if study.name == ABOUT else (Study.load(ABOUT), study)
+    content = contents(about, beside)
     with tempfile.TemporaryDirectory(prefix="paper-") as name:
         folder = Path(name)
-        for source in filter(Path.is_file, SOURCE.iterdir()):
+        for source in (*SOURCE.glob("*.typ"), *SOURCE.glob("*.bib")):
             shutil.copy(source, folder)
-        shutil.copytree(study.results / "figures", folder / "figures")
+        content["figures"] = draw(about, folder / "figures")
         text = json.dumps(content, ensure_ascii=False, allow_nan=False)
         (folder / "data.json").write_text(text, encoding="utf-8")
         pdf = typeset(folder)
@@ -36,6 +44,18 @@ def build(study: Study) -> Path:
     partial.write_bytes(pdf)
     os.replace(partial, target)
     return target
+
+
+def draw(study: Study, folder: Path) -> dict:
+    """Draw the figures that the paper shows from the tables of a study; title, caption and alt text by name."""
+    shown = re.findall(r'^#plot\("(\w+)"\)', (SOURCE / "paper.typ").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    read, over_depth, looks = reader(study), reader(study, over_depth=True), looks_of(study)
+    words = {}
+    for name in shown:
+        plot = FIGURES[name](over_depth if name in OVER_DEPTH else read, looks)
+        save(plot, folder, name)
+        words[name] = {"title": plot.title, "caption": plot.caption, "alt": plot.alt}
+    return words
 
 
 def typeset(folder: Path) -> bytes:
