@@ -20,10 +20,12 @@ from sklearn.metrics import roc_auc_score
 from lens.dictionaries.dictionary import Dictionary
 from lens.errors import ConfigError
 from lens.measure import error_rates, spans, synthetic
+from lens.measure.masks import mask_of
 from lens.measure.position_information import ALPHA, MIN_FIRINGS, PositionInformation, positional
 from lens.measure.profiles import PERMUTATIONS, Profile, position_labelling, profile
 from lens.measure.stats import correlation
 from lens.measure.synthetic import DENSITIES, WIDTHS, Planted
+from lens.profiling.controls import identity_dictionary
 from lens.study.params import Study
 from lens.training import recipe_file
 from lens.training.recipe import recipe
@@ -75,7 +77,7 @@ def truths(windows: int, length: int, n_features: int = 512) -> Truths:
         planted = synthetic.plant(
             windows, length, n_features, widths=widths, densities=densities, persistence=persistence, seed=seed
         )
-        found = _profiles({"": synthetic.true_dictionary(planted)}, planted.features, (SHIFTED, FREE))[""]
+        found = _profiles({"": identity_dictionary(n_features)}, planted.features, (SHIFTED, FREE))[""]
         return Measured(dataclasses.replace(planted, features=planted.features[:0]), found, _tested(found))
 
     mixed = {persistence: measured((*WIDTHS, np.nan), persistence, seed=0) for persistence in PERSISTENCES}
@@ -298,7 +300,8 @@ def training_table(
 
 def _recovery(sae: Dictionary, found: Profile, planted: Planted, directions_KD: np.ndarray) -> dict[str, np.ndarray]:
     """Values of each metric, one per feature that it counts."""
-    match, flat, position = synthetic.recover(sae, directions_KD), np.isnan(planted.width_K), _tested(found)
+    match = synthetic.recover(sae.W_dec.detach().float().numpy(), directions_KD)
+    flat, position = np.isnan(planted.width_K), _tested(found)
     recovered, eligible = match.cosine >= MATCHED, position.eligible_K[match.learned]
     significant = position.significant_K[match.learned]
     information = position.u_corrected_K[match.learned]
@@ -314,8 +317,8 @@ def _recovery(sae: Dictionary, found: Profile, planted: Planted, directions_KD: 
         "information_flat": information[recovered & eligible & flat],
         "fwhm_error": error[recovered & significant & ~flat],
     }
-    if (masks := sae.position_term.values()) is not None:
-        mask, window = masks.detach().numpy()[1:, match.learned], planted.window_TK[1:]
+    if (learned := mask_of(sae)) is not None:
+        mask, window = learned[1:, match.learned], planted.window_TK[1:]
         windowed, run = recovered & ~flat, spans.longest_run(spans.above_half(mask))
         values["mask_correlation"] = correlation(mask.T[windowed].astype(float), window.T[windowed].astype(float))
         values |= {f"mask_run_{kind}": run[recovered & kind_K] for kind, kind_K in _kinds(planted).items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +20,7 @@ TEXT = slice(1, None)  # BOS is not trained on: it is counted nowhere
 
 @dataclass(frozen=True)
 class MaskEffects:
-    """Reconstruction of held-out windows with the learned masks and with others in their place."""
+    """Reconstruction of held-out windows with the learned values of a position term and with others in their place."""
 
     sq_error: dict[str, np.ndarray]
     """[T] sum over windows of ||x - x_hat||^2 of scaled inputs, for `learned` and each kind of intervention"""
@@ -38,23 +38,31 @@ class ProfileCorrelation:
     """features counted: eligible, and neither mask nor firing rate the same at all text positions"""
 
 
+def mask_of(sae: Dictionary) -> np.ndarray | None:
+    """Values [T, d_sae] of a position term that has one for each position and feature; None for any other."""
+    values = sae.position_term.values()
+    if values is None or sae.position_term.acts_on == "input":
+        return None
+    return values.detach().float().cpu().numpy()
+
+
 @torch.no_grad()
-def fvu_rise(sae: Dictionary, activations: Tensor, kinds: Sequence[str], generator: torch.Generator) -> MaskEffects:
-    """How much worse held-out activations [n, T, d_in] are reconstructed when the masks are replaced.
+def fvu_rise(sae: Dictionary, activations: Tensor, generator: torch.Generator) -> MaskEffects:
+    """How much worse held-out activations [n, T, d_in] are reconstructed after each intervention on the position term.
 
     Encodes once and decodes once per kind, in fp32, a few windows at a time.
 
     Args:
-        kinds: of the term's `interventions`; see its `intervention`.
-        generator: draws the permutation of `shuffled`.
+        generator: draws what an intervention leaves to chance.
 
     Raises:
-        ValueError: an unknown kind, or a dictionary without masks.
+        ValueError: a dictionary without a position term.
     """
     sae = copy.deepcopy(sae).float().cpu()
     learned, scale = sae.position_term.values(), sae.info.input_scale
     if learned is None:
         raise ValueError(f"dictionary {sae.info.name!r} has no position term to replace; pass one that has")
+    kinds = sae.position_term.interventions()
     masks = {LEARNED: learned} | {kind: sae.position_term.intervention(kind, generator) for kind in kinds}
     T = activations.shape[1]
     sq_error = {name: torch.zeros(T, dtype=torch.float64) for name in masks}

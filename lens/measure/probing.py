@@ -17,8 +17,6 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
-from lens.dictionaries.dictionary import Dictionary, Info
-
 K_VALUES = (1, 2, 5, 10, 20, 50)
 CHUNK = 32  # windows held in fp32 at a time
 MIN_EXAMPLES = 20  # of each class, on each side of the split
@@ -54,32 +52,6 @@ class Tasks:
 
 
 # Representations
-
-
-def raw(config: Info) -> Encode:
-    """The language model's activations in units where their mean squared norm is d_in, so coordinates are around 1.
-
-    The penalty of the logistic regression depends on units: at unit norm, C = 1 would leave little but the difference
-    of the class means. SAEBench's activations and features are of this size too.
-    """
-    return lambda x: x * (config.input_scale * config.d_in**0.5)
-
-
-def features(sae: Dictionary) -> Encode:
-    """A dictionary's features, in the units of `raw`."""
-    return lambda x: sae.encode(x).dense() * sae.info.d_in**0.5
-
-
-def zero_dictionary(config: Info) -> Dictionary:
-    """A dictionary that never learned: all weights 0, all features 0. Every probe of it scores exactly .5."""
-    sae = random_dictionary(config, 0)
-    return Dictionary(sae.info, {name: torch.zeros_like(weight) for name, weight in sae.weights().items()})
-
-
-def random_dictionary(config: Info, seed: int) -> Dictionary:
-    """ReLU of random unit encoder rows, without masks: what probing finds before any training."""
-    plain = Info(config.d_in, config.d_sae, config.n_positions, input_scale=config.input_scale)
-    return Dictionary.initialise(plain, torch.zeros(config.d_in), seed)
 
 
 @torch.no_grad()

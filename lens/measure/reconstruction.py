@@ -125,17 +125,17 @@ def reconstruct(
     by_window = []
     for rows, x in _chunks(activations, 1.0):
         codes = sae.encode(x)
-        f, on = codes.dense(), codes.fired()
-        x_hat = sae.decode(f).mul_(scale)
+        x_hat = sae.decode(codes).mul_(scale)
+        size, on = codes.dense().abs(), codes.fired()
         x = x.mul_(scale)
         error = (x - x_hat).square().sum(-1)
         sq_error += _by_block(error, block[rows], n_blocks)
         sq_error_ordinary += _by_block(error * ordinary[rows], block[rows], n_blocks)
         by_window.append(torch.stack([error[:, 1 : T // 4 + 1].mean(1), error[:, T // 4 + 1 :].mean(1)], dim=1))
         active += on.sum((0, 2))
-        l1 += f.sum(2, dtype=torch.float64).sum(0)
+        l1 += size.sum(2, dtype=torch.float64).sum(0)
         firings += on[:, 1:].sum((0, 1))
-        for name, values in token_measures(x[:, 1:], x_hat[:, 1:], f[:, 1:]).items():
+        for name, values in token_measures(x[:, 1:], x_hat[:, 1:], size[:, 1:]).items():
             per_token[name] = per_token.get(name, 0.0) + values.sum(dtype=torch.float64).item()
     count = _by_block(torch.ones(activations.shape[:2]), block, n_blocks)
     return Reconstruction(
@@ -145,7 +145,7 @@ def reconstruct(
 
 
 def token_measures(x: Tensor, x_hat: Tensor, f: Tensor) -> dict[str, Tensor]:
-    """Measures of single tokens [...]: agreement of x and x_hat, and the readings of "sparsity" of a code f >= 0.
+    """Measures of single tokens [...]: agreement of x and x_hat, and readings of "sparsity" of a code's sizes f >= 0.
 
     hoyer = (sqrt(k) - ||f||_1/||f||_2) / (sqrt(k) - 1), 1 for one active feature, 0 for equal ones (Hoyer 2004);
     gini = Gini coefficient of the k values (Hurley & Rickard 2009); treves_rolls = 1 - (mean f)^2 / mean f^2;

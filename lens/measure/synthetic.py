@@ -10,8 +10,6 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from lens.dictionaries.dictionary import Dictionary, Info
-
 WIDTHS = (16, 40, 64)  # positions; the paper's spans of a shallow, a middle (32 to 48) and a deep layer
 DENSITIES = (0.005, 0.1)
 OFFSET = 0.5  # added to |N(0, 1)|: a feature that is on is on by more than the noise of an encoder
@@ -163,14 +161,6 @@ def embed(planted: Planted, d_in: int, *, position_share: float = 0.0, seed: int
     return Embedded(x.bfloat16(), directions)
 
 
-def true_dictionary(planted: Planted) -> Dictionary:
-    """The dictionary that finds the planted features without error: it reads `features` [n, T, k] as its input."""
-    k, T = planted.features.shape[2], planted.features.shape[1]
-    info = Info(d_in=k, d_sae=k, n_positions=T, name="planted")
-    zeros = torch.zeros(k)
-    return Dictionary(info, {"W_enc": torch.eye(k), "b_enc": zeros, "W_dec": torch.eye(k), "b_dec": zeros.clone()})
-
-
 def true_dwell(planted: Planted) -> np.ndarray:
     """Expected firings over expected runs of firings [k]: w / (1 + (w - 1) (1 - s)) for a window of w positions, s the
     probability that a firing is followed by another."""
@@ -189,13 +179,13 @@ def true_autocorrelation_time(planted: Planted) -> np.ndarray:
     return 1 + 2 * c_K * phi / (1 - phi)
 
 
-def recover(sae: Dictionary, directions_KD: np.ndarray) -> Recovered:
-    """Match true unit directions [k, d] with the decoder rows of a dictionary, by the largest sum of cosines.
+def recover(decoder_KD: np.ndarray, directions_KD: np.ndarray) -> Recovered:
+    """Match true unit directions [k, d] with the unit decoder rows of a dictionary, by the largest sum of cosines.
 
     Raises:
         ValueError: the dictionary has fewer features than there are directions.
     """
-    cosines = directions_KD @ sae.W_dec.detach().float().numpy().T  # decoder rows have norm 1
+    cosines = directions_KD @ decoder_KD.T
     if cosines.shape[0] > cosines.shape[1]:
         raise ValueError(f"{cosines.shape[1]} features cannot be matched with {cosines.shape[0]} directions; widen it")
     true, learned = linear_sum_assignment(cosines, maximize=True)

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from lens.dictionaries.dictionary import Dictionary
-from lens.dictionaries.positions.mask import init_pos_logits, position_mask
 from lens.measure import clusters, matching, spans
-from lens.measure.masks import fvu_rise, mask_profile_correlation
+from lens.measure.masks import fvu_rise, mask_of, mask_profile_correlation
 from lens.measure.position_information import PositionInformation, positional
 from lens.measure.profiles import CLOCK_NAMES, PERMUTATIONS, Labelling, Profile, clock_bins, position_labelling, profile
+from lens.profiling.controls import untrained
 from lens.profiling.layer_data import LayerData
 from lens.profiling.seeds import MIN_PAIRS, match, pair_rows
 from lens.profiling.tables import SUMMARY, Dictionaries, Key, Tables
@@ -26,7 +26,6 @@ GIVEN_NEWLINE = "8_given_newline"
 UNTRAINED = "untrained"
 UNTRAINED_WINDOWS = 64  # half of an untrained dictionary's features fire on any token: few windows are plenty
 MASK_STRIDE = 4  # every fourth window is enough for a ratio of errors
-MASK_KINDS = ("shuffled", "mean", "hard", "gauge_hard")
 FEATURES = [
     "variant", "seed", "feature", "density", "positional", "p", "information", "fwhm", "centre", "mask_run",
     "effective_ratio", "dwell", "autocorrelation_time", "token_share", "cluster", "shared_with_seeds",
@@ -91,12 +90,12 @@ def measure_features(
     return {key: _measured(dictionaries[key], found) for key, found in profiles.items()}
 
 
-def untrained(
+def measure_untrained(
     dictionaries: Dictionaries, method: str | None, data: LayerData, *, permutations: int = PERMUTATIONS, seed: int = 0
 ) -> dict[Key, Measured]:
     """The same, on a few windows, of the dictionaries that the runs of the method began with: null N6."""
     test, few = data.test, slice(0, UNTRAINED_WINDOWS)
-    start = {(UNTRAINED, s): _start(sae) for (v, s), sae in dictionaries.items() if v == method}
+    start = {(UNTRAINED, s): untrained(sae) for (v, s), sae in dictionaries.items() if v == method}
     if not start:
         return {}
     x, block = test.activations[few], test.document[few]
@@ -118,7 +117,7 @@ def feature_tables(
     Args:
         measured: see `measure_features`.
         activations: held-out windows [n, T, d], raw.
-        start: see `untrained`.
+        start: see `measure_untrained`.
         method: variant whose clustered profiles are kept.
     """
     grouped = {key: _cluster(one, seed) for key, one in measured.items()}
@@ -137,18 +136,13 @@ def feature_tables(
     }
 
 
-def _start(sae: Dictionary) -> Dictionary:
-    """The dictionary that the run began with: null N6."""
-    return Dictionary.initialise(sae.info, torch.zeros(sae.info.d_in), sae.info.seed)
-
-
 def _measured(sae: Dictionary, found: Profile) -> Measured:
     position = {
         name: positional(found.observed[name], found.null[name], found.bin_sizes[name]) for name in found.observed
     }
     T = found.firings_BTK.shape[1]  # a dictionary can have been trained on longer windows
-    values = sae.position_term.values()
-    mask = None if values is None else values.detach().float().numpy()[:T]
+    mask = mask_of(sae)
+    mask = None if mask is None else mask[:T]
     return Measured(sae, found, position, spans.spans(found, mask, position[FIRST].significant_K), mask)
 
 
@@ -182,10 +176,7 @@ def _span_measures(m: Measured) -> dict[str, tuple[float, str]]:
     }
     if m.mask_TK is not None:
         values["span_mask_run"] = _median(s.mask_run_K)
-        start = init_pos_logits(len(m.mask_TK), s.mask_run_K.size, torch.Generator().manual_seed(m.sae.info.seed))
-        values["span_mask_run_start"] = _median(
-            spans.longest_run(spans.above_half(position_mask(start, m.sae.position_term.tau).numpy()[1:]))
-        )
+        values["span_mask_run_start"] = _median(spans.longest_run(spans.above_half(_mask_at_start(m)[1:])))
     ratios = {
         "span_effective_ratio": _median(s.effective_positions_ratio_K),
         "span_participation_ratio": _median(s.participation_ratio_K),
@@ -193,6 +184,14 @@ def _span_measures(m: Measured) -> dict[str, tuple[float, str]]:
         "span_autocorrelation_ratio": _median(s.autocorrelation_ratio_K),
     }
     return {k: (v, "positions") for k, v in values.items()} | {k: (v, "ratio to null") for k, v in ratios.items()}
+
+
+def _mask_at_start(m: Measured) -> np.ndarray:
+    """Masks as a run might have drawn them at its start, at the temperature of its end."""
+    sae = m.sae
+    term = type(sae.position_term)(len(m.mask_TK), sae.info.d_sae, sae.position_term.settings)
+    term.initialise(torch.Generator().manual_seed(sae.info.seed))
+    return term.values().detach().numpy()
 
 
 def _token_measures(m: Measured) -> dict[str, tuple[float, str]]:
@@ -263,7 +262,7 @@ def _cluster_measures(m: Measured, found: clusters.Clustering | None, seed: int)
 def _mask_measures(m: Measured, activations: Tensor, seed: int) -> dict[str, tuple[float, str]]:
     if m.mask_TK is None:
         return {}
-    effects = fvu_rise(m.sae, activations[::MASK_STRIDE], MASK_KINDS, torch.Generator().manual_seed(seed))
+    effects = fvu_rise(m.sae, activations[::MASK_STRIDE], torch.Generator().manual_seed(seed))
     rate = m.profile.firings_BTK.sum(0) / m.profile.windows
     correlation = mask_profile_correlation(m.mask_TK, rate, m.position[FIRST].eligible_K)
     values = {f"fvu_rise_{kind}": (rise, "relative") for kind, rise in effects.rise.items()}

@@ -15,8 +15,9 @@ from lens.activations.layers import Layer
 from lens.dictionaries.dictionary import Dictionary
 from lens.measure.decoding import decode_position
 from lens.measure.fidelity import dictionary, splice_matrix
-from lens.measure.probing import Tasks, features, pooled, probe, random_dictionary, raw, zero_dictionary
+from lens.measure.probing import Tasks, pooled, probe
 from lens.measure.reconstruction import buckets
+from lens.profiling.controls import random_dictionary, zero_dictionary
 from lens.profiling.tables import INPUT, Dictionaries, Key, Tables
 
 LANGUAGE_MODEL, ZERO, RANDOM = ("language_model", -1), ("zero_dictionary", -1), ("random_dictionary", -1)
@@ -34,23 +35,34 @@ def probing_tables(
     activations: Tensor,
     contrast: Tensor,
     tasks: Tasks,
+    scale: float,
 ) -> Tables:
     """Sparse probes of the language model, of every dictionary, of a zero and of a random one: the table `probing`.
+
+    All in units where the activations have a mean squared norm of d_in, so coordinates are around 1: the penalty of the
+    logistic regression depends on units, and at unit norm C = 1 would leave little but the difference of the class
+    means. SAEBench's activations and features are of this size too.
 
     Args:
         means: mean features [n, d_sae] of each dictionary over each held-out window.
         activations, contrast: raw windows [n, T, d] of the held-out and [m, T, d] of the contrasting text; the rows of
             the tasks count through both.
         tasks: see `lens.measure.probing.tasks_from_labels`. k = 0 stands for the probe on all coordinates.
+        scale: brings the activations to unit mean squared norm, as the dictionaries do with theirs.
     """
-    config = next(iter(dictionaries.values())).info
-    encoders = {LANGUAGE_MODEL: raw(config)} | {key: features(sae) for key, sae in dictionaries.items()}
-    encoders |= {ZERO: features(zero_dictionary(config)), RANDOM: features(random_dictionary(config, SEED))}
-    scale = config.d_in**0.5  # the units of `features`
+    info = next(iter(dictionaries.values())).info
+    unit = info.d_in**0.5
+    controls = {
+        ZERO: zero_dictionary(info.d_in, info.d_sae),
+        RANDOM: random_dictionary(info.d_in, info.d_sae, scale, SEED),
+    }
+    encoders = {LANGUAGE_MODEL: lambda x: x * (scale * unit)}
+    for key, sae in {**dictionaries, **controls}.items():
+        encoders[key] = lambda x, sae=sae: sae.encode(x).dense() * unit
     rows = []
     for key, encode in tqdm(encoders.items(), desc="probe", unit="representation", mininterval=2):
         family = "llm" if key == LANGUAGE_MODEL else "sae"
-        held_out = means[key] * scale if key in means else pooled(encode, activations)
+        held_out = means[key] * unit if key in means else pooled(encode, activations)
         X = np.concatenate([held_out, pooled(encode, contrast)])
         for task in tasks.tasks:
             for metric, value in probe(X, task, family).items():

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lens.dictionaries.dictionary import Dictionary
 from lens.measure import matching, spans
+from lens.measure.masks import mask_of
 from lens.measure.matching import Matching
 from lens.measure.position_information import MIN_FIRINGS
 from lens.measure.profiles import Profile, position_labelling, profile
@@ -71,19 +72,20 @@ def mask_agreement(
         dictionaries, activations, torch.zeros(n, dtype=torch.long), 1, text, permutations=1, profile_permutations=1,
         lags=1,
     )  # fmt: skip
-    masks = {s: sae.position_term.values().detach().float().numpy()[1:] for s, sae in dictionaries.items()}
+    masks = {s: None if (mask := mask_of(sae)) is None else mask[1:] for s, sae in dictionaries.items()}
     smooth = {s: spans.smooth(found.firings_TK) for s, found in profiles.items()}
     fires = {s: eligible(found) for s, found in profiles.items()}
 
     def compare(i: int, j: int) -> dict[str, float]:
         pair, (a, b) = match(dictionaries[i], dictionaries[j]), (masks[i], masks[j])
-        same, before, after = (
+        found = [
             matching.agreement(pair, (smooth[i], smooth[j]), (fires[i], fires[j]), both)
-            for both in ((a, b), (a[:-1], b[1:]), (a[1:], b[:-1]))
-        )
+            for both in ([None] if a is None or b is None else [(a, b), (a[:-1], b[1:]), (a[1:], b[:-1])])
+        ]
+        same = found[0]
         if same.n_pairs < MIN_PAIRS:
             return {f"{kind}_pairs": float(same.n_pairs)}
-        next_to = np.mean([before.mask_r.mean, after.mask_r.mean])
+        next_to = np.mean([moved.mask_r.mean for moved in found[1:]]) if found[1:] else np.nan
         values = (same.n_pairs, same.mask_r.mean, same.mask_r.null, next_to, same.profile_r.mean)
         return {f"{kind}_{name}": float(value) for name, value in zip(MASKS, values, strict=True)}
 

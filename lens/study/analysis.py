@@ -13,7 +13,7 @@ from lens.activations.clocks import clocks
 from lens.activations.labels import play_labels
 from lens.activations.language_model import LanguageModel
 from lens.measure.probing import Tasks, TooFewExamples, tasks_from_labels
-from lens.profiling.features import feature_tables, labellings, untrained
+from lens.profiling.features import feature_tables, labellings, measure_untrained
 from lens.profiling.layer import measure_dictionaries
 from lens.profiling.layer_data import LayerData
 from lens.profiling.probes import decoding_tables, probing_tables, splice_tables
@@ -52,13 +52,14 @@ def _main_parts(
         first = min((key for key in dictionaries if key[0] == method), default=min(dictionaries))
         parts.append(splice_tables(model, test.tokens[spliced], data.layer, first, dictionaries[first]))
     parts += [
-        feature_tables(measured, test.activations, start=untrained(dictionaries, method, data), method=method),
+        feature_tables(measured, test.activations, start=measure_untrained(dictionaries, method, data), method=method),
         decoding_tables(dictionaries, test.activations, test.document, test.documents, astuple(study.roles)),
     ]
     with suppress(TooFewExamples):  # a short text, or a single document, cannot be probed; the claims then say so
         means = {key: m.profile.window_means_NK for key, m in measured.items()}
         tasks = _tasks(study, data, model)
-        parts.append(probing_tables(dictionaries, means, test.activations, data.contrast.activations, tasks))
+        contrast = data.contrast.activations
+        parts.append(probing_tables(dictionaries, means, test.activations, contrast, tasks, data.scale))
     return parts
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from lens.dictionaries.dictionary import Dictionary
+from lens.measure.masks import mask_of
 from lens.profiling.layer_data import LayerData
 from lens.study.layer_data import Kind, asked
 from lens.study.params import Study
@@ -53,11 +54,9 @@ def masks_table(trained: Trained) -> pd.DataFrame:
     first_seed = min(seed for _, seed in trained.folders)
     parts = []
     for (variant, seed), folder in trained.folders.items():
-        sae = Dictionary.load(folder)
-        values = sae.position_term.values()
-        if seed != first_seed or values is None:
+        if seed != first_seed or (mask := mask_of(Dictionary.load(folder))) is None:
             continue
-        mask = values.detach().float().numpy().round(3)
+        mask = mask.round(3)
         part = pd.DataFrame(mask.T, columns=[f"p{t:03d}" for t in range(len(mask))])
         part.insert(0, "variant", variant)
         part.insert(1, "seed", seed)

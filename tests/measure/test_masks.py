@@ -31,50 +31,6 @@ def activations():
     return x.to(torch.bfloat16)
 
 
-MASK = torch.tensor([[0.9, 0.9, 0.9], [0.2, 0.1, 0.6], [0.6, 0.3, 0.9], [0.8, 0.4, 0.3]])
-
-
-@pytest.mark.parametrize(
-    ("kind", "expected"),
-    [
-        ("mean", [[1.6 / 3, 0.8 / 3, 0.6], [1.6 / 3, 0.8 / 3, 0.6], [1.6 / 3, 0.8 / 3, 0.6]]),
-        ("hard", [[0, 0, 0.75], [0.7, 0, 0.75], [0.7, 0, 0]]),
-        ("gauge_hard", [[0, 0, 0.75], [0.7, 0.35, 0.75], [0.7, 0.35, 0]]),
-    ],
-)
-def test_interventions_by_hand(kind, expected):
-    new = intervention(MASK, kind, generator())
-    torch.testing.assert_close(new[1:], torch.tensor(expected))
-    assert torch.equal(new[0], MASK[0])  # BOS is no part of any of them
-
-
-def test_shuffling_moves_whole_rows_of_text():
-    mask = torch.rand(T, K, generator=generator())
-    new = intervention(mask, "shuffled", generator(4))
-    assert torch.equal(new[0], mask[0])
-    assert not torch.equal(new, mask)
-    origin = [int((mask == row).all(1).nonzero()) for row in new]  # one permutation for all features
-    assert sorted(origin[1:]) == list(range(1, T))
-    assert torch.equal(new, intervention(mask, "shuffled", generator(4)))
-    assert not torch.equal(new, intervention(mask, "shuffled", generator(5)))
-
-
-def test_the_gauge_free_gate_does_not_see_the_level_of_a_mask():
-    mask = torch.rand(T, K, generator=generator())
-    level = torch.linspace(0.2, 1, K)
-    scaled = torch.cat([mask[:1], mask[1:] * level])
-    gate = intervention(mask, "gauge_hard", generator())[1:]
-    torch.testing.assert_close(intervention(scaled, "gauge_hard", generator())[1:], gate * level)
-    of_mask, of_scaled = (intervention(m, "hard", generator())[1:] > 0 for m in (mask, scaled))
-    assert not torch.equal(of_mask, of_scaled)
-
-
-def test_masks_that_are_windows_are_gates_already():
-    mask = (torch.rand(T, K, generator=generator()) > 0.5).float()
-    for kind in ("hard", "gauge_hard"):
-        assert torch.equal(intervention(mask, kind, generator()), mask)
-
-
 def with_mask(sae, mask):
     """The dictionary with these masks [T, d_sae], as logits at its own temperature."""
     weights = {name: weight.detach().clone() for name, weight in sae.weights().items()}
@@ -83,7 +39,7 @@ def with_mask(sae, mask):
 
 
 def test_rise_is_that_of_the_intervened_dictionaries(sae, activations):
-    effects = fvu_rise(sae, activations, KINDS, generator(2))
+    effects = fvu_rise(sae, activations, generator(2))
     block = torch.zeros(len(activations), dtype=torch.long)
     errors = {
         kind: reconstruct(s, activations, block, 1, 0.7).sq_error[0]
@@ -102,7 +58,7 @@ def test_rise_is_that_of_the_intervened_dictionaries(sae, activations):
 
 def test_masks_that_carry_nothing_are_not_missed(sae, activations):
     sae.position_term.pos_logits.data.copy_(sae.position_term.pos_logits[:1].abs().clone().expand(T, K))
-    for kind, rise in fvu_rise(sae, activations, KINDS, generator()).rise.items():
+    for kind, rise in fvu_rise(sae, activations, generator()).rise.items():
         assert rise == pytest.approx(0, abs=1e-6), kind
 
 
@@ -118,24 +74,22 @@ def test_masks_that_are_needed_are_missed():
         "b_dec": torch.zeros(D),
         "pos_logits": torch.tensor([[1.0, -1.0]] * 5 + [[1.0, 1.0]] * 4) * 1e3,
     }
-    effects = fvu_rise(Dictionary(info(D, 2, T, True, 0.1, 1.0), weights), x + 1e-3, KINDS, generator(1))
+    effects = fvu_rise(Dictionary(info(D, 2, T, True, 0.1, 1.0), weights), x + 1e-3, generator(1))
     assert effects.rise["mean"] > 100
     assert effects.rise["shuffled"] > 100
     assert effects.rise["hard"] == effects.rise["gauge_hard"] == 0
 
 
 def test_shorter_windows_use_their_own_masks(sae, activations):
-    whole, part = (fvu_rise(sae, x, ("mean",), generator()) for x in (activations, activations[:, :5]))
+    whole, part = (fvu_rise(sae, x, generator()) for x in (activations, activations[:, :5]))
     np.testing.assert_allclose(part.sq_error["mean"], whole.sq_error["mean"][:5], rtol=1e-5)
 
 
 def test_what_cannot_be_done_says_so(sae, activations):
-    with pytest.raises(ValueError, match="'softer'.*mean, shuffled, hard, gauge_hard"):
-        fvu_rise(sae, activations, ["softer"], generator())
     weights = {name: weight for name, weight in sae.weights().items() if name != "pos_logits"}
     standard = Dictionary(replace(sae.info, position="none", settings={}, name="standard"), weights)
     with pytest.raises(ValueError, match="'standard' has no position term"):
-        fvu_rise(standard, activations, KINDS, generator())
+        fvu_rise(standard, activations, generator())
 
 
 def test_profile_correlation_is_the_median_of_pearson_r():

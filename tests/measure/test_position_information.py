@@ -1,5 +1,3 @@
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
@@ -7,7 +5,6 @@ from scipy.special import rel_entr
 from scipy.stats import chi2, chi2_contingency
 from sklearn.metrics import mutual_info_score
 
-from lens.dictionaries.codes import Codes
 from lens.measure.position_information import (
     benjamini_hochberg,
     chi_square,
@@ -16,6 +13,7 @@ from lens.measure.position_information import (
     positional,
 )
 from lens.measure.profiles import position_labelling, profile
+from tests.making import Code
 
 SIZES = np.array([10, 20, 40])
 
@@ -65,14 +63,6 @@ def test_benjamini_hochberg_looks_at_the_eligible_only():
     p = np.array([0.01, 0.02, 0.9, np.nan])
     assert benjamini_hochberg(p, np.array([True, True, True, False])).tolist() == [True, True, False, False]
     assert not benjamini_hochberg(p, np.zeros(4, bool)).any()
-
-
-class Code:
-    def __init__(self, d_sae):
-        self.info = SimpleNamespace(d_sae=d_sae)
-
-    def encode(self, x):
-        return Codes(x, None, self.info.d_sae)
 
 
 def simulated(rate_nTK: np.ndarray, circular: bool = False):

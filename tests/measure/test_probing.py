@@ -10,19 +10,13 @@ from lens.measure.probing import (
     Task,
     TooFewExamples,
     balanced_task,
-    features,
     pooled,
     probe,
-    random_dictionary,
-    raw,
     split_documents,
     tasks_from_labels,
     top_coordinates,
-    zero_dictionary,
 )
-from tests.making import info
 
-CONFIG = info(16, 64, 8, True, 1.0, 0.25)
 N = 400
 
 
@@ -101,25 +95,6 @@ def test_a_probe_wider_than_the_representation_is_left_out():
 # Representations
 
 
-def test_zero_and_random_dictionaries():
-    # The class is a shift of the activations along one direction: a random dictionary shows it, a zero one cannot.
-    task, y = halves()
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(N, 8, 16, generator=generator)
-    x[:, :, 3] += 2 * torch.from_numpy(y)[:, None]
-    zero = probe(pooled(features(zero_dictionary(CONFIG)), x), task, "sae")
-    assert list(zero.values()) == [0.5] * 7
-    found = probe(pooled(features(random_dictionary(CONFIG, 1)), x), task, "sae")
-    assert found["sae_top_1_test_accuracy"] > 0.7 and found["sae_test_accuracy"] > 0.9
-
-
-def test_random_dictionaries_have_unit_encoder_rows_no_masks_and_a_seed():
-    a, b, again = (random_dictionary(CONFIG, seed) for seed in (0, 1, 0))
-    torch.testing.assert_close(a.W_enc.norm(dim=0), torch.ones(64))
-    assert torch.equal(a.W_enc, again.W_enc) and not torch.equal(a.W_enc, b.W_enc)
-    assert a.position_term.values() is None
-
-
 def test_pooling_by_hand_leaves_out_bos():
     x = torch.tensor([[[1e6, 1e6], [1, 2], [3, -4]], [[1e6, 1e6], [0, 0], [6, 2]]])
     assert pooled(lambda x: x, x).tolist() == [[2, -1], [3, 1]]
@@ -139,13 +114,6 @@ def test_pooling_streams_whole_windows():
 
     np.testing.assert_allclose(pooled(encode, x), x[:, 1:].double().mean(1).numpy(), rtol=1e-6)
     assert shapes == [(32, 8, 16), (32, 8, 16), (6, 8, 16)]
-
-
-def test_activations_and_features_are_in_the_same_units():
-    x = torch.randn(50, 8, 16, generator=torch.Generator().manual_seed(0))  # mean squared norm 16 = 1 / input_scale^2
-    assert raw(CONFIG)(x).square().mean() == pytest.approx(1, abs=0.05)
-    sae = random_dictionary(CONFIG, 0)
-    torch.testing.assert_close(features(sae)(x), torch.relu(raw(CONFIG)(x) @ sae.W_enc))
 
 
 # Tasks

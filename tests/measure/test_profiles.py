@@ -1,21 +1,9 @@
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
 
-from lens.dictionaries.codes import Codes
 from lens.measure.profiles import CHUNK, CLOCK_NAMES, Labelling, clock_bins, position_labelling, profile
-
-
-class Code:
-    """A dictionary whose features are the activations themselves, cut at 0."""
-
-    def __init__(self, d_sae: int):
-        self.info = SimpleNamespace(d_sae=d_sae)
-
-    def encode(self, x):
-        return Codes(x[..., : self.info.d_sae].relu(), None, self.info.d_sae)
+from tests.making import Code
 
 
 def measured(x, labellings=None, **options):
@@ -23,7 +11,7 @@ def measured(x, labellings=None, **options):
     n, T, d = x.shape
     labellings = labellings or {"position": position_labelling(n, T)}
     block, n_blocks = options.pop("block", torch.zeros(n)), options.pop("n_blocks", 1)
-    return profile({"code": Code(d)}, x, block, n_blocks, labellings, **options)["code"]
+    return profile({"code": Code(d)}, x.relu(), block, n_blocks, labellings, **options)["code"]
 
 
 def random_activations(n=40, T=9, d=5, seed=0):
@@ -131,7 +119,7 @@ def test_tokens_outside_the_set_take_no_part():
 
 
 def test_permutations_are_shared_by_dictionaries_and_labellings():
-    x = random_activations(n=CHUNK + 8)
+    x = random_activations(n=CHUNK + 8).relu()
     position = position_labelling(len(x), 9)
     block = torch.zeros(len(x))
     options = {"permutations": 7, "profile_permutations": 3, "lags": 2}

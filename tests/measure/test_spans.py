@@ -1,11 +1,9 @@
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from lens.dictionaries.codes import Codes
 from lens.dictionaries.positions.mask import init_pos_logits, position_mask
 from lens.measure.profiles import position_labelling, profile
 from lens.measure.spans import (
@@ -23,6 +21,7 @@ from lens.measure.spans import (
     smooth,
     spans,
 )
+from tests.making import Code
 
 P = 127
 
@@ -30,14 +29,6 @@ P = 127
 def rectangle(width, start=30):
     t = np.arange(P)
     return ((t >= start) & (t < start + width)).astype(float)[:, None]
-
-
-class Code:
-    def __init__(self, d_sae):
-        self.info = SimpleNamespace(d_sae=d_sae)
-
-    def encode(self, x):
-        return Codes(x, None, self.info.d_sae)
 
 
 def measured(f, lags=32):

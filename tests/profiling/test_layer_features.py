@@ -6,7 +6,7 @@ import torch
 
 from lens.activations.store import LayerStore
 from lens.dictionaries.dictionary import Dictionary
-from lens.profiling.features import UNTRAINED, feature_tables, labellings, measure_features, untrained
+from lens.profiling.features import UNTRAINED, feature_tables, labellings, measure_features, measure_untrained
 from lens.profiling.layer_data import LayerData
 from tests.making import info
 
@@ -40,7 +40,7 @@ def tables(planted=True, **kinds):
     data = LayerData(1, lambda split: LayerStore(x, tokens, block, block, tuple("ABCDE"), {}))
     labels = labellings(N, T, {"since_newline": clock})
     measured = measure_features(saes, x, block, 5, labels, tokens, permutations=99)
-    start = untrained(saes, "temporallens", data, permutations=99)
+    start = measure_untrained(saes, "temporallens", data, permutations=99)
     return feature_tables(measured, x, start=start, method="temporallens"), measured
 
 

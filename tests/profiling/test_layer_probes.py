@@ -33,7 +33,7 @@ def test_zero_dictionary_is_at_chance_and_a_readable_label_is_read():
     assert [task.name for task in tasks.tasks] == ["shakespeare"]
     codes = {key: sae.encode(plays.float()).dense() for key, sae in dictionaries().items()}
     means = {key: f[:, 1:].mean(1).detach().numpy() for key, f in codes.items()}
-    table = probing_tables(dictionaries(), means, plays, docs, tasks)["probing"]
+    table = probing_tables(dictionaries(), means, plays, docs, tasks, 1.0)["probing"]
     accuracy = table.pivot_table(index="variant", columns="k", values="value")
     assert (accuracy.loc["zero_dictionary"] == 0.5).all()
     assert (accuracy.loc["language_model"] > 0.95).all()
