@@ -69,16 +69,32 @@ def _paper(*claims: str) -> list:
     return [values[name] for name in claims]
 
 
-def _optional(read: Read, name: str, made: str) -> pd.DataFrame:
-    """A table that not every study has.
+OPTIONAL = {  # tables that not every study has, and why
+    "splice": "dictionaries are spliced into a causal model if windows.fidelity is above 0",
+    "masks": "no variant has masks",
+    "position_weights": "no variant weighs positions",
+    "profiles": "the study names no method, or none of its features depends on position",
+    "probing": "the held-out text has too few documents to probe for",
+    CALIBRATION + "estimators": "07_calibration makes it",
+    CALIBRATION + "training": "07_calibration makes it",
+}
 
-    Raises:
-        FigureError: this one does not; the message says how it is `made`, and names no path, since notebooks print it.
+
+def _or_why(read: Read) -> Read:
+    """Reads the same, but an optional table that is not there leaves a figure out, and says why.
+
+    The message names no path, since notebooks print it.
     """
-    try:
-        return read(name)
-    except ConfigError as error:
-        raise FigureError(f"no table {name!r}: {made}") from error
+
+    def reading(name: str) -> pd.DataFrame:
+        try:
+            return read(name)
+        except ConfigError as error:
+            if name not in OPTIONAL:
+                raise
+            raise FigureError(f"no table {name!r}: {OPTIONAL[name]}") from error
+
+    return reading
 
 
 EARLY = "the early ones of the claim"
@@ -107,12 +123,10 @@ FIGURES: dict[str, Callable[[Read, Looks], Plot]] = {
     "positional_share": lambda read, looks: positional_share(read("summary"), looks),
     "mask_agreement": lambda read, looks: mask_agreement(read("summary"), looks),
     "profile_clusters": lambda read, looks: profile_clusters(read("profiles"), read("summary"), looks),
-    "splice_matrix": lambda read, looks: splice_matrix(
-        _optional(read, "splice", "dictionaries are spliced into a causal model if windows.fidelity is above 0"), looks
-    ),
+    "splice_matrix": lambda read, looks: splice_matrix(read("splice"), looks),
     "probing_accuracy": lambda read, looks: probing_accuracy(read("probing"), looks, paper_baseline=_paper("C14")[0]),
     "calibration": lambda read, looks: calibration(
-        *(_optional(read, CALIBRATION + name, "07_calibration makes it") for name in ("estimators", "training")), looks
+        read(CALIBRATION + "estimators"), read(CALIBRATION + "training"), looks
     ),
 }
 """Draw one with `FIGURES[name](read, looks_of(study))`, where `read` gives a table by name, as `reader(study)` does."""
@@ -124,6 +138,7 @@ OVER_DEPTH = ("spans_by_layer", "positional_share", "mask_agreement")
 def drawn(read: Read, read_over_depth: Read, looks: Looks) -> tuple[dict[str, Plot], dict[str, str]]:
     """Every figure that a study has the data for, and for each of the others why it is left out; both by name."""
     plots, left_out = {}, {}
+    read, read_over_depth = _or_why(read), _or_why(read_over_depth)
     for name, draw in FIGURES.items():
         try:
             plots[name] = draw(read_over_depth if name in OVER_DEPTH else read, looks)

@@ -28,7 +28,7 @@ MEASURED = {
     "untrained": Look("untrained", FAINT, (0, (3, 1.2, 1, 1.2, 1, 1.2)), "*"),
     "activations": Look("the input itself", FAINT, "-", "x"),
 }
-"""What tables hold beside the study's dictionaries."""
+"""what tables hold beside the study's dictionaries"""
 
 _ROLES = {  # no two of these, nor of `MEASURED`, share a marker or dashes
     "method": ("#0072b2", "-", "o"),
@@ -36,8 +36,8 @@ _ROLES = {  # no two of these, nor of `MEASURED`, share a marker or dashes
     "null": ("#d55e00", (0, (1, 1.2)), "^"),
 }
 _SPARE = [
-    ("#56b4e9", (0, (8, 2)), "P"), ("#8c6d00", (0, (2, 2)), "X"), ("#7a7a7a", (0, (5, 1, 1, 1)), "*"),
-    ("#009e73", (0, (6, 1.4, 1, 1.4)), "D"), ("#b0609a", (0, (3, 1.2, 1, 1.2, 1, 1.2)), "v"), ("#3d8fc4", "-", "h"),
+    ("#56b4e9", (0, (8, 2)), "v"), ("#8c6d00", (0, (5, 1, 1, 1)), "<"), ("#7a7a7a", (0, (3, 1)), ">"),
+    ("#009e73", (0, (6, 2, 2, 2)), "d"), ("#b0609a", (0, (1, 2.4)), "p"), ("#3d8fc4", "-", "h"),
 ]  # fmt: skip
 
 

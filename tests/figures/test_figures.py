@@ -94,33 +94,14 @@ def test_positions_without_bos_have_no_position_zero_and_with_bos_a_log_axis():
 
 
 def test_variants_are_told_apart_without_colour():
-    marks = [LOOKS[v] for v in (*LOOKS.side_by_side, *MEASURED)]
-    assert len({look.marker for look in marks}) == len({look.dashes for look in marks if look.dashes != "-"}) + 3 == 8
-    styles = {(line.get_marker(), line.get_linestyle()) for line in drawn("per_position_error").figure.axes[0].lines}
-    assert len(styles) == 3
-
-
-def test_the_papers_ablations_have_marks_and_labels_of_their_own():
-    study = Study.load("smoke")
-    looks = looks_of(study)
-    marks = [looks[v] for v in (*study.variants, *looks.marks)]
+    looks = Looks("m", "b", "n", variants=("m", "b", "n", "one", "batch_topk"), ablations=("two",))
+    marks = [looks[v] for v in (*looks.side_by_side, *looks.ablations, *MEASURED)]
+    assert len({look.marker for look in marks}) == len({look.label for look in marks}) == 11
+    assert looks["batch_topk"].label == "batch topk"
+    paper = looks_of(Study.load("smoke"))
+    marks = [paper[v] for v in ("temporallens", "standard", "shuffled_positions", *paper.marks)]
     assert len({f"{look.color} {look.dashes} {look.marker}" for look in marks}) == len(marks)
     assert len({look.label for look in marks}) == len(marks)
-    assert looks["fixed_tau_0.1"].label == "fixed τ = 0.1" and looks["standard"].label == "standard"
-
-
-def test_variants_without_a_role_or_marks_are_drawn_too_each_in_its_own():
-    looks = Looks(variants=("one", "batch_topk"), ablations=("two",))
-    assert len({looks[v].marker for v in ("one", "batch_topk", "two")}) == 3
-    positions = tables()["positions"].replace({"variant": {"shuffled_positions": "batch_topk"}})
-    assert "batch topk" in per_position_error(positions, LOOKS).alt
-    alone = per_position_error(positions, Looks())  # nothing is a baseline: no panels relative to one
-    assert len(alone.figure.axes) == 2
-
-
-def test_a_study_that_names_no_method_is_told_so():
-    with pytest.raises(FigureError, match=r"mask_heat_map.*`roles`.*method"):
-        mask_heat_map(tables()["masks"], Looks(baseline="standard"))
 
 
 def test_order():
@@ -129,22 +110,23 @@ def test_order():
     assert layers_in_order(["13", "embedding", "3"]) == ["embedding", "3", "13"]
 
 
-def test_one_seed_and_one_layer_draw_without_an_interval():
-    alone = {name: t[t["layer"] == "8"] if "layer" in t else t for name, t in tables().items()}
-    alone = {name: t[t["seed"] <= 0] if "seed" in t and "layer" in t else t for name, t in alone.items()}
-    alone["summary"] = alone["summary"][~alone["summary"]["metric"].str.startswith("seed_")]
-    plots, left_out = gallery.drawn(alone.__getitem__, alone.__getitem__, LOOKS)
-    assert not left_out and not [name for name, plot in plots.items() if "nan" in plot.alt + plot.caption]
+def test_a_study_without_roles_is_told_so_and_has_no_panels_relative_to_a_baseline():
+    with pytest.raises(FigureError, match=r"mask_heat_map.*`roles`.*method"):
+        mask_heat_map(tables()["masks"], Looks(baseline="standard"))
+    assert len(per_position_error(tables()["positions"], Looks()).figure.axes) == 2
 
 
-def test_short_windows_draw():
-    short = synthetic.tables(layers=("embedding",), n_features=5, n_positions=32, steps=8) | synthetic.calibration()
-    plots, left_out = gallery.drawn(short.__getitem__, short.__getitem__, LOOKS)
+def test_one_seed_of_short_windows_draws_without_an_interval():
+    short = synthetic.tables(layers=("embedding",), seeds=(0,), n_features=5, n_positions=32, steps=8)
+    short["summary"] = short["summary"][~short["summary"]["metric"].str.startswith("seed_")]
+    plots, left_out = gallery.drawn((short | synthetic.calibration()).__getitem__, short.__getitem__, LOOKS)
     assert left_out == {"ablation_effects": "ablation_effects: the study has no ablations"}
-    assert all("embedding" in plot.alt for name, plot in plots.items() if name != "calibration")
+    assert not [name for name, plot in plots.items() if "nan" in plot.alt + plot.caption]
 
 
 def test_what_a_table_lacks_is_named_with_what_it_has():
+    table = pd.DataFrame({"metric": ["a", "b", "c"], "value": [1, 2, 3]})
+    assert list(pick(table, "x", metric=["a", "c"])["value"]) == [1, 3]
     with pytest.raises(FigureError, match=r"no metric 'l0'.*it has:.*fvu_global"):
         per_position_error(tables()["positions"].query("metric != 'l0'"), LOOKS, metric="l0")
     with pytest.raises(FigureError, match="no variant 'temporallens'"):
@@ -221,12 +203,6 @@ def test_masks_are_sorted_by_centre_of_mass_and_their_smoothness_is_measured():
 
 def test_signs():
     assert (signed(-0.004), signed(-0.5), signed(2)) == ("0.00", "−0.50", "2.00")
-
-
-def test_pick_takes_one_value_or_a_list():
-    table = pd.DataFrame({"metric": ["a", "b", "c"], "value": [1, 2, 3]})
-    assert list(pick(table, "x", metric="b")["value"]) == [2]
-    assert list(pick(table, "x", metric=["a", "c"])["value"]) == [1, 3]
 
 
 def test_main_layers_are_those_with_the_most_seeds_and_not_the_embedding():
@@ -342,12 +318,13 @@ def test_a_study_without_a_table_is_told_which_figures_are_left_out_and_why(monk
             raise ConfigError(f"no table {name!r}")
         return few[name]
 
-    few = {k: t for k, t in tables().items() if k != "splice" and not k.startswith("calibration")}
-    names = ("per_position_l0", "splice_matrix", "calibration", "probing_accuracy")
+    few = {k: t for k, t in tables().items() if k not in ("splice", "masks") and not k.startswith("calibration")}
+    names = ("per_position_l0", "splice_matrix", "mask_heat_map", "calibration", "probing_accuracy")
     monkeypatch.setattr(gallery, "FIGURES", {name: FIGURES[name] for name in names})
     plots, left_out = gallery.drawn(read, read, LOOKS)
     assert list(plots) == ["per_position_l0", "probing_accuracy"]
-    assert list(left_out) == ["splice_matrix", "calibration"] and "no table 'splice'" in left_out["splice_matrix"]
+    assert list(left_out) == ["splice_matrix", "mask_heat_map", "calibration"]
+    assert left_out["mask_heat_map"] == "no table 'masks': no variant has masks"
     few.pop("positions")
     with pytest.raises(ConfigError, match="no table 'positions'"):  # what every study has is never passed over
         gallery.drawn(read, read, LOOKS)
