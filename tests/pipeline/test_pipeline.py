@@ -69,7 +69,7 @@ def test_a_new_layer_runs_only_that_layer(copy):
 def test_a_new_variant_trains_only_that_variant(copy):
     """Its recipe concerns no other stage; what is finished comes from the pool."""
     before = {path.name for path in (copy.root / "artifacts" / "pool").glob("trained-*")}
-    copy.edit(PARAMS, "  recipes: {", "  recipes: {mine: {l1_coef: 0.05}, ")
+    copy.edit(PARAMS, "  recipes:\n", "  recipes:\n    mine: {l1_coef: 0.05}\n")
     copy.edit(PARAMS, "variants: [uniform_weights, ", "variants: [mine, uniform_weights, ")
     assert copy.repro(f"{SMOKE}:ablate@1") == ["ablate@1"]
     new = {path for path in (copy.root / "artifacts" / "pool").glob("trained-*") if path.name not in before}
