@@ -13,7 +13,7 @@ import pytest
 from lens import checkout
 
 NOT_COPIED = {".git", "artifacts", "scratch", "dvc.lock", "config.local", "cache", "tmp"}
-SOURCES = {"benchmarks", "across_models.csv"}  # of results, what belongs to no study: a claim and the paper read them
+SOURCES = {"benchmarks", "across_models.csv", "full"}  # of results, what a claim and the paper of any study read
 SMOKE = "studies/smoke/dvc.yaml"
 
 
@@ -75,6 +75,7 @@ def copy_sources(root: Path) -> Project:
             name for name in names
             if name in NOT_COPIED or name.startswith(".venv") or name.endswith("cache") or name == "__pycache__"
             or (Path(folder) == checkout.root() / "results" and name not in SOURCES)
+            or (Path(folder) == checkout.root() / "results" / "full" and name not in {"tables", "claims.json"})
         },
     )  # fmt: skip
     return Project(root)
