@@ -6,7 +6,7 @@ import dataclasses
 import types
 import typing
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 from lens.errors import ConfigError, suggest
 
@@ -39,13 +39,13 @@ def build(kind: type, raw: object, where: str, shown: Mapping[str, str] | None =
     return kind(**values)
 
 
-def convert(hint: object, value: object, where: str):
+def convert(hint: Any, value: object, where: str):
     """A value as its type hint wants it: dataclasses from mappings, tuples from lists, floats from integers.
 
     Raises:
         ConfigError: it is of another type, or none of the words that are possible.
     """
-    if dataclasses.is_dataclass(hint):
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return build(hint, value, where)
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin is tuple:

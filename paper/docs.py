@@ -9,7 +9,9 @@ import lens
 
 def build(folder: Path) -> Path:
     """Write `lens.html`, the public names of `lens`, into `folder`; its path."""
-    import pdoc  # needed for this alone
+    import pdoc.doc  # needed for this alone
+    import pdoc.render
+    import pdoc.render_helpers
 
     for name in lens.__all__:  # pdoc looks at what is there, and these names are there when they are used
         setattr(lens, name, getattr(lens, name))

@@ -151,7 +151,7 @@ def _strings() -> list[tuple[str, int, str, str]]:
 
 def _place(function) -> str:
     """file:line name of a function."""
-    path = Path(inspect.getsourcefile(function)).relative_to(checkout.root()).as_posix()
+    path = Path(inspect.getfile(function)).relative_to(checkout.root()).as_posix()
     return f"{path}:{inspect.getsourcelines(function)[1]} {function.__name__}"
 
 

@@ -74,4 +74,5 @@ def typeset(folder: Path) -> bytes:
         raise PaperError(f"paper.typ: {reason}\n{error.diagnostic}") from None
     if warnings:
         raise PaperError("paper.typ: " + "; ".join(warning.message for warning in warnings))
+    assert isinstance(made, bytes)  # a list holds pages of pictures
     return made

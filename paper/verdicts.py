@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 REPRODUCED = "reproduced"
 PARTLY = "partly"
@@ -187,13 +187,13 @@ def _said(condition: dict, m: Measure, holds: bool | None) -> str:
     return f"{name} {m.estimate:.3g}{around}: {wanted} {outcome}"
 
 
-def _operator(condition: dict) -> tuple[str, object]:
+def _operator(condition: dict) -> tuple[str, Any]:
     """(name, threshold) of a condition."""
     return next((how, condition[how]) for how in OPERATORS if how in condition)
 
 
 def _open(high: float | str) -> float:
-    return math.inf if high == "none" else high
+    return math.inf if isinstance(high, str) else high
 
 
 def attribute_by_contrast(

@@ -13,7 +13,7 @@ from lens.dictionaries.dictionary import Dictionary
 from lens.errors import DictionaryError
 
 _SOURCE = re.compile(r"(?P<repo_id>[\w.-]+/[\w.-]+)(?::(?P<folder>[^:]+))?")
-_FILES = (  # of all formats that `lens.dictionaries.load` reads
+_FILES: tuple[str, ...] = (  # of all formats that `lens.dictionaries.load` reads
     "cfg.json",
     "config.json",
     "sae.safetensors",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import importlib.util
+import inspect
 import pkgutil
 import sys
 from collections.abc import Mapping
@@ -172,7 +173,7 @@ def identity(name: str) -> str:
     if not is_own(name):
         return name
     kind = _own(name)
-    return f"{name} {hashlib.sha256(Path(sys.modules[kind.__module__].__file__).read_bytes()).hexdigest()}"
+    return f"{name} {hashlib.sha256(Path(inspect.getfile(kind)).read_bytes()).hexdigest()}"
 
 
 def names(package: str) -> list[str]:
@@ -224,6 +225,7 @@ def _from_file(where: str):
     name = f"lens_own_{hashlib.sha256(path.read_bytes() + str(path.resolve()).encode()).hexdigest()[:16]}"
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, path)
+        assert spec is not None and spec.loader is not None  # it ends in .py
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module  # dataclasses look their module up while it runs
         try:

@@ -22,7 +22,7 @@ from lens.dictionaries.formats.files import TEMPORALLENS
 from lens.dictionaries.positions.mask import position_mask
 
 try:
-    from sae_lens import SAE, SAEConfig, register_sae_class
+    from sae_lens import SAE, SAEConfig, register_sae_class  # pyright: ignore[reportMissingImports]
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(f"{error}: this module extends SAELens; pip install 'sae-lens>=6'") from None
 

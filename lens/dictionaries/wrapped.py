@@ -18,9 +18,11 @@ class Encodes(Protocol):
 
     def encode(self, x: Tensor) -> Tensor:
         """[B, T, d_in] raw activations -> [B, T, d_sae] features, 0 where a feature is off."""
+        ...
 
     def decode(self, features: Tensor) -> Tensor:
         """[B, T, d_sae] -> [B, T, d_in], in the units of the activations."""
+        ...
 
 
 class Wrapped(Dictionary):

@@ -130,7 +130,7 @@ def spans_by_layer(summary: pd.DataFrame, looks: Looks, *, paper_spans: Sequence
         if claimed:
             handles.append(Line2D([], [], **_CLAIM, label="the paper's claim"))
         style.legend(figure, handles)
-    ours = looks.label(looks.method) if below else ""
+    ours = looks.label(looks.method or "") if below else ""
     caption = (
         "Full width at half maximum of the smoothed profile of firing, median over the features that pass the "
         "position test; bands are the range, over variants and seeds, of the same features with shifted labels and of "

@@ -46,7 +46,7 @@ def calibration(estimators: pd.DataFrame, training: pd.DataFrame, looks: Looks) 
     curves = data.over_seeds(learned, ["metric", "variant", "steps"])
     with style.house_style():
         figure = style.new_figure(11.8)
-        top, bottom = figure.subfigures(2, 1, height_ratios=(1.05, 1))
+        top, bottom = figure.subfigures(2, 1, height_ratios=(1.05, 1), squeeze=False)[:, 0]
         axes = top.subplots(1, len(persistences), sharey=True, squeeze=False)[0]
         for ax, persistence in zip(axes, persistences, strict=True):
             _widths(ax, measured[measured["persistence"] == persistence], bins, planted)

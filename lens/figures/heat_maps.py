@@ -35,7 +35,7 @@ def mask_heat_map(masks: pd.DataFrame, looks: Looks) -> Plot:
     method = looks.role("method", "mask_heat_map")
     rows = data.pick(masks, "mask_heat_map", variant=method)
     layers = style.layers_in_order(rows["layer"])
-    shown = [method] + [looks.null] * (looks.null in set(masks["variant"]))
+    shown = [name for name in (method, looks.null) if name and (name == method or name in set(masks["variant"]))]
     columns = _positions(masks)[1:]  # of text
     said = [f"Masks of {' and '.join(map(looks.label, shown))}, features sorted by centre of mass."]
     with style.house_style():
@@ -166,8 +166,8 @@ def _bar(ax: Axes, cluster: np.ndarray, columns: int) -> None:
     starts = np.flatnonzero(np.diff(cluster, prepend=cluster[0] - 1))
     for i, (start, end) in enumerate(zip(starts, [*starts[1:], len(cluster)], strict=True)):
         ax.fill_betweenx(
-            [start, end], left, right, transform=ax.get_yaxis_transform(), color=BAR[i % len(BAR)], linewidth=0,
-            clip_on=False,
+            np.array([start, end]), left, right, transform=ax.get_yaxis_transform(), color=BAR[i % len(BAR)],
+            linewidth=0, clip_on=False,
         )  # fmt: skip
     ax.tick_params(axis="y", pad=9, length=0)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import pandas as pd
+from matplotlib.typing import LineStyleType
 
 from lens.figures.plot import FigureError
 from lens.figures.style import FAINT, layer_name
@@ -17,7 +18,7 @@ class Look:
 
     label: str
     color: str
-    dashes: tuple | str
+    dashes: LineStyleType
     marker: str
 
 

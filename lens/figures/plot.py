@@ -41,7 +41,8 @@ def save(plot: Plot, folder: Path, name: str) -> tuple[Path, Path, Path]:
         FigureCanvasAgg(plot.figure).print_figure(png, format="png", metadata={"Software": None})
     text = json.dumps(words, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
     contents = {".svg": svg.getvalue(), ".png": png.getvalue(), ".json": text.encode()}
-    return tuple(_write(folder / f"{name}{suffix}", data) for suffix, data in contents.items())
+    svg_file, png_file, words_file = (_write(folder / f"{name}{suffix}", data) for suffix, data in contents.items())
+    return svg_file, png_file, words_file
 
 
 def _write(path: Path, data: bytes) -> Path:

@@ -44,13 +44,14 @@ def per_position_error(
     early = (last + 1) // 4
     layers, variants = style.layers_in_order(rows["layer"]), looks.in_order(rows["variant"])
     grouped = _grouped(rows)
-    relative = pd.DataFrame() if bos or not positive else _relative(grouped, looks.baseline)
-    against = "" if relative.empty else looks.label(looks.baseline)
+    baseline = looks.baseline or ""
+    relative = pd.DataFrame() if bos or not positive else _relative(grouped, baseline)
+    against = "" if relative.empty else looks.label(baseline)
     levels = data.over_seeds(grouped, ["layer", "variant", "position"])
 
     with style.house_style():
         figure = style.new_figure(0.8 + (4.4 if relative.empty else 7.1) * lines_of(layers))
-        grid = panels(figure, layers, *((1,) if relative.empty else (2, [1.2, 1])))
+        grid = panels(figure, layers, 1) if relative.empty else panels(figure, layers, 2, [1.2, 1])
         for ax, layer in zip(grid.axes[0], layers, strict=True):
             _lines(ax, levels[levels["layer"] == layer], variants, looks)
         if bos and positive:
@@ -62,7 +63,7 @@ def per_position_error(
         if not relative.empty:
             ratios = data.over_seeds(relative, ["layer", "variant", "position"])
             for ax, layer in zip(grid.axes[1], layers, strict=True):
-                ax.axhline(0, color=looks[looks.baseline].color, linewidth=1, dashes=(4, 1.6))
+                ax.axhline(0, color=looks[baseline].color, linewidth=1, dashes=(4, 1.6))
                 _lines(ax, ratios[ratios["layer"] == layer], variants, looks)
                 ax.yaxis.set_major_locator(MaxNLocator(5))
                 ax.yaxis.set_major_formatter(FuncFormatter(style.signed_percent))
@@ -111,7 +112,7 @@ def _grouped(rows: pd.DataFrame) -> pd.DataFrame:
     return runs.agg(value=("value", "mean"), position=("position", "mean")).reset_index()
 
 
-def _relative(grouped: pd.DataFrame, baseline: str | None) -> pd.DataFrame:
+def _relative(grouped: pd.DataFrame, baseline: str) -> pd.DataFrame:
     """Value over the baseline's of the same layer, seed and position, minus 1; empty without a baseline."""
     keys = ["layer", "seed", "position"]
     base = grouped[grouped["variant"] == baseline][[*keys, "value"]]

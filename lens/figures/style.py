@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 PAGE_WIDTH = 17 / 2.54  # inches: the text width of the paper
 COLORMAP = "cividis"  # perceptually uniform, monotone in grey, safe for every common colour blindness
 INK, FAINT = "#222222", "#8a8a8a"
-STATED = {"color": INK, "linewidth": 0.9, "dashes": (4, 2.5)}  # the line of a value that others state
+STATED: dict[str, Any] = {"color": INK, "linewidth": 0.9, "dashes": (4, 2.5)}  # the line of a value that others state
 
-RC = {
+RC: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # ships with matplotlib: the same letters on every machine
     "mathtext.fontset": "dejavusans",
     "font.size": 8,

@@ -40,7 +40,7 @@ def position_weight_evolution(position_weights: pd.DataFrame, positions: pd.Data
     dots = _dots(positions, variant, baseline)
     with style.house_style():
         figure = style.new_figure(1.0 + 8.6 * lines_of(layers))
-        top, bottom = figure.subfigures(2, 1, height_ratios=(1.08, 1), hspace=0.04)
+        top, bottom = figure.subfigures(2, 1, height_ratios=(1.08, 1), hspace=0.04, squeeze=False)[:, 0]
         _courses(top, courses, layers)
         _scatters(bottom, dots, layers)
     seeds = courses["seed"].nunique()
@@ -89,7 +89,7 @@ def _courses(figure: SubFigure, courses: pd.DataFrame, layers: list[str]) -> Non
         ax.set_ylabel("position t (log scale)")
     bar = style.colorbar(figure, mesh, grid.each(), "weight $w_t$ (mean 1)", aspect=22, extend="both")
     bar.ax.yaxis.set_minor_locator(NullLocator())
-    low, high = norm.vmin, norm.vmax
+    low, high = np.array([norm.vmin, norm.vmax], float)
     round_values = (0.01, 0.03, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 3, 5, 10, 30)
     ticks = [v for v in round_values if low <= v <= high]
     bar.set_ticks(ticks)

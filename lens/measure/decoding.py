@@ -105,6 +105,7 @@ def position_moments(
             moments.gram_FWW[fold] += (deviation.T @ deviation).double().numpy() + n * np.outer(mean, mean)
             moments.cross_FW[fold] += (deviation.T @ (targets - y_mean).float()).double().numpy() + n * mean * y_mean
             moments.target_F[fold] += n * y_mean
+    assert moments is not None  # there are windows
     return moments
 
 
@@ -141,11 +142,11 @@ def score(
     coefficients, mean = (torch.from_numpy(a) for a in (fitted.coefficients_FW, fitted.mean_FW))
     for r, y, blocks in _chunks(represent, activations, block, first):
         for window, b in zip(r, blocks, strict=True):
-            fold = fold_B[b]
-            prediction = (window.double() - mean[fold]) @ coefficients[fold] + fitted.target_F[fold]
+            fold, target = fold_B[b], float(fitted.target_F[fold_B[b]])
+            prediction = (window.double() - mean[fold]) @ coefficients[fold] + target
             sums.count_B[b] += len(y)
             sums.sse_B[b] += (y - prediction).square().sum().item()
-            sums.sst_B[b] += (y - fitted.target_F[fold]).square().sum().item()
+            sums.sst_B[b] += (y - target).square().sum().item()
     return sums
 
 

@@ -109,7 +109,7 @@ def plant(
         raise ValueError(f"persistence {persistence} is outside 0 <= persistence < 1")
     rng = np.random.default_rng(seed)
     rounds = -(-n_features // len(widths))
-    density_K = np.exp(rng.uniform(*np.log(densities), rounds)).repeat(len(widths))[:n_features]
+    density_K = np.exp(rng.uniform(np.log(densities[0]), np.log(densities[1]), rounds)).repeat(len(widths))[:n_features]
     width_K = np.tile(np.array(widths, float), rounds)[:n_features]
     length_K = np.where(np.isnan(width_K), P, width_K)
     first_K = 1 + (rng.random(n_features) * (P - length_K + 1)).astype(int)

@@ -148,18 +148,19 @@ def _check_names(notebook: str, contract: Mapping[str, Parameter], names: Iterab
 
 def _read(node: ast.stmt, source: str, where: str) -> Parameter:
     shown = f"{where}: `{ast.unparse(node)}` in the parameters cell"
-    comment = source.splitlines()[node.end_lineno - 1].encode()[node.end_col_offset :].decode().strip().lstrip("# ")
+    row, column = node.end_lineno or node.lineno, node.end_col_offset
+    comment = source.splitlines()[row - 1].encode()[column:].decode().strip().lstrip("# ")
     if isinstance(node, ast.AnnAssign) and node.value is not None:
-        target, annotation = node.target, ast.unparse(node.annotation)
+        target, value, annotation = node.target, node.value, ast.unparse(node.annotation)
     elif isinstance(node, ast.Assign) and len(node.targets) == 1 and comment.startswith("type:"):
-        target = node.targets[0]
+        target, value = node.targets[0], node.value
         annotation, _, comment = comment.removeprefix("type:").strip().partition(" ")
     else:
         raise ParameterError(f"{shown} is not `name: type = default` (or `name = default  # type: int|str`)")
     if not re.fullmatch(_ANNOTATION, annotation):
         raise ParameterError(f"{shown} has a type made of other names than {', '.join(_TYPES)}")
     try:
-        return Parameter(ast.unparse(target), annotation, ast.literal_eval(node.value), comment.strip())
+        return Parameter(ast.unparse(target), annotation, ast.literal_eval(value), comment.strip())
     except ValueError:
         raise ParameterError(f"{shown} has a default that is not a literal") from None
 

@@ -81,7 +81,8 @@ def plan(name: str, texts: Mapping[str, str]) -> Job:
     if missing := [p for p in contract if p not in values and p != "out"]:
         flags = ", ".join(f"--{p} ({contract[p].annotation})" for p in missing)
         raise ParameterError(f"{path.stem} needs {flags}; its parameters: {notebooks.listing(contract)}")
-    study = Study.load(str(values["study"]), values.get("out"))
+    out = values.get("out")
+    study = Study.load(str(values["study"]), None if out is None else str(out))
     layers = study.ablations.layers if path.stem == "03_ablations" else study.layers
     if study.out is None and "layer" in values and values["layer"] not in layers:
         raise ParameterError(
@@ -160,7 +161,7 @@ def _kernel_manager(ipython_folder: str) -> type[AsyncKernelManager]:
     )
 
     class OwnKernelManager(AsyncKernelManager):
-        kernel_spec = spec
+        kernel_spec = spec  # pyright: ignore[reportAssignmentType]  # a property there
 
     return OwnKernelManager
 

@@ -128,6 +128,6 @@ def _hook(trainer: dict, buffer: dict) -> str:
 @torch.no_grad()
 def _make_decoder_unit(dictionary: Dictionary) -> None:
     norms = dictionary.W_dec.norm(dim=-1)
-    dictionary.W_dec /= norms[:, None]
-    dictionary.W_enc *= norms
-    dictionary.architecture.b_enc *= norms
+    dictionary.W_dec.div_(norms[:, None])
+    dictionary.W_enc.mul_(norms)
+    dictionary.weights()["b_enc"].mul_(norms)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -46,7 +47,10 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
         raise DictionaryError(f"{path.name} is truncated or not a safetensors file: {error}; get it again") from None
 
 
-def setting(config: Mapping, key: str, kind: type, name: str) -> object:
+T = TypeVar("T")
+
+
+def setting(config: Mapping, key: str, kind: type[T], name: str) -> T:
     """A setting that must be there and of one type; `name` is that of the file.
 
     Raises:

@@ -139,18 +139,18 @@ def _fold_scaling(dictionary: Dictionary, factor: float | None, scaler: Path) ->
         return
     if not isinstance(factor, (int, float)) or not factor > 0:
         raise DictionaryError(f"inputs are said to have been multiplied by {factor}: a positive factor is needed")
-    dictionary.W_enc *= factor
-    dictionary.W_dec /= factor
-    dictionary.b_dec /= factor
+    dictionary.W_enc.mul_(factor)
+    dictionary.W_dec.div_(factor)
+    dictionary.b_dec.div_(factor)
 
 
 @torch.no_grad()
 def _fold_decoder_norm(dictionary: Dictionary) -> None:
     """Multiply features by the norms of their decoder rows, which become unit vectors; TopK selects by the product."""
     norms = dictionary.W_dec.norm(dim=-1).clamp_min(_MIN_NORM)
-    dictionary.W_enc *= norms
-    dictionary.architecture.b_enc *= norms
-    dictionary.W_dec /= norms[:, None]
+    dictionary.W_enc.mul_(norms)
+    dictionary.weights()["b_enc"].mul_(norms)
+    dictionary.W_dec.div_(norms[:, None])
 
 
 def _temporallens(config: dict, weights: dict[str, Tensor]) -> Dictionary:
