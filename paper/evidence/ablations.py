@@ -7,20 +7,9 @@ import dataclasses
 import numpy as np
 from scipy.stats import binomtest, t
 
-from paper.evidence.measured import METHOD, Measured, Missing
-from paper.evidence.readings import (
-    Evidence,
-    Measures,
-    Reading,
-    attempt,
-    differences,
-    exact,
-    for_controls,
-    largest,
-    measure,
-    over_seeds,
-    relative_change,
-)
+from paper.evidence.compare import beside_controls, largest, relative_change
+from paper.evidence.measured import BASELINE, METHOD, Measured, Missing
+from paper.evidence.readings import Evidence, Measures, Reading, attempt, exact, measure, over_seeds
 from paper.verdicts import ALPHA, Measure
 
 FIXED = {"temperature 0.1": "fixed_tau_0.1", "temperature 1": "fixed_tau_1", "temperature 5": "fixed_tau_5"}
@@ -31,7 +20,7 @@ STATIC = {
     "frozen initial masks": "frozen_masks",
     "all-ones masks": ALL_ONES,
 }
-UNLEARNED = (ALL_ONES, "standard")  # without learned masks, and with nothing taken away
+UNLEARNED = (ALL_ONES, BASELINE)  # without learned masks, and with nothing taken away
 
 
 def annealing(data: Measured) -> Evidence:
@@ -45,16 +34,19 @@ def annealing(data: Measured) -> Evidence:
     found = {name: variant for name, variant in FIXED.items() if data.has(variant, "fvu")}
     if not found:
         raise Missing(f"no run with a fixed temperature: add {', '.join(FIXED.values())} to the ablations")
-    spikes = [attempt(name, lambda n=name, v=v: _spikes(data, n, v)) for name, v in FIXED.items()]
+    spikes = {name: attempt(name, lambda n=name, v=v: _spikes(data, n, v)) for name, v in FIXED.items()}
     fvu = [_change(data, f"FVU, {name}", v, "fvu") for name, v in found.items()]
-    jitter = {f"variation of the gradient norm, {name}": v for name, v in found.items()}
-    counted = [_jointly(r) for r, v in zip(spikes, FIXED.values(), strict=True) if v in found.values()]
-    growth = largest(counted)
+    growth = largest([_jointly(spikes[name]) for name in found])
+    runs = len(found) * len(data.seeds)
+    high = binomtest(0, runs).proportion_ci().high  # Clopper and Pearson
+    diverged = f"0 of {runs}; a share up to {high:.2f} is in the exact 95 % interval"
     return Evidence(
-        (*spikes, *fvu),
+        (*spikes.values(), *fvu),
         context=(
-            *(attempt(name, lambda n=name, v=v: _change(data, n, v, "gradient_norm_cv")) for name, v in jitter.items()),
-            _diverged(len(found) * len(data.seeds)),
+            *_changes(
+                data, {f"variation of the gradient norm, {name}": v for name, v in found.items()}, "gradient_norm_cv"
+            ),
+            exact("diverged runs", 0.0, diverged),
         ),
         measures={
             "spike_rate_ratio_or_divergence": growth._replace(**{k: 1 + v for k, v in growth._asdict().items()}),
@@ -62,12 +54,6 @@ def annealing(data: Measured) -> Evidence:
         },
         null=0.0,
     )
-
-
-def _diverged(runs: int) -> Reading:
-    """Share of diverged runs: none, or the study would not be complete; the exact interval is Clopper and Pearson's."""
-    high = binomtest(0, runs).proportion_ci().high
-    return exact("diverged runs", 0.0, f"0 of {runs}; a share up to {high:.2f} is in the exact 95 % interval")
 
 
 def _jointly(reading: Reading) -> Measure:
@@ -86,13 +72,17 @@ def _jointly(reading: Reading) -> Measure:
 def _spikes(data: Measured, name: str, variant: str) -> Reading:
     """Ratio of spike rates - 1; half a spike is added to both, so that runs without spikes have a ratio."""
     half = 0.5 / data.value(METHOD, "steps")
-    return relative_change(
-        name, data.value(variant, "loss_spike_rate") + half, data.value(METHOD, "loss_spike_rate") + half
-    )
+    return relative_change(name, *(data.value(v, "loss_spike_rate") + half for v in (variant, METHOD)))
 
 
 def _change(data: Measured, name: str, variant: str, metric: str) -> Reading:
+    """A metric of a variant relative to the method's."""
     return relative_change(name, data.value(variant, metric), data.value(METHOD, metric))
+
+
+def _changes(data: Measured, named: dict[str, str], metric: str) -> tuple[Reading, ...]:
+    """Name of a reading -> variant: the change of each, empty where it is not there."""
+    return tuple(attempt(name, lambda n=name, v=v: _change(data, n, v, metric)) for name, v in named.items())
 
 
 def static_masks(data: Measured) -> Evidence:
@@ -104,68 +94,48 @@ def static_masks(data: Measured) -> Evidence:
     data = data.ablated()
     if not data.has(WINDOWS, "fvu"):
         raise Missing(f"the static masks of the companion code are not in this study: add {WINDOWS} to the ablations")
-    losses = {name: attempt(name, lambda n=name, v=v: _ev_loss(data, n, v)) for name, v in STATIC.items()}
-    decides, gap = next(iter(losses.values())), _ev_gap(data, "loss beyond all-ones masks", WINDOWS)
+
+    def ev(variant: str) -> np.ndarray:
+        return 1 - data.value(variant, "fvu")
+
+    def loss(name: str, variant: str, base: str = METHOD) -> Reading:
+        """1 - EV / EV of `base`; not a log ratio, as a bad enough mask explains less than nothing."""
+        if not (ev(base) > 0).all():
+            raise Missing(f"the explained variance of {base} is not positive, so none can be lost")
+        return over_seeds(name, (1 - ev(variant) / ev(base)).mean(axis=0), "plain")
 
     def measures(base: str) -> Measures:
-        return {"ev_loss": measure(_ev_loss(data, base, WINDOWS, base)), "ev_loss_beyond_all_ones": measure(gap)}
+        return {"ev_loss": measure(loss(base, WINDOWS, base)), "ev_loss_beyond_all_ones": measure(gap)}
 
-    def against(base: str) -> Reading:
-        name = f"{decides.name}, against {base}"
-        return attempt(name, lambda: _ev_loss(data, name, WINDOWS, base))
-
-    return Evidence(
-        (*losses.values(), gap),
-        controls={v: against(v) for v in UNLEARNED},
-        differences=differences(UNLEARNED, lambda v: _ev(data, v).mean(axis=0)),
-        context=tuple(
-            attempt(f"squared error, {name}", lambda n=name, v=v: _change(data, f"squared error, {n}", v, "mse"))
-            for name, v in STATIC.items()
-        ),
-        measures=measures(METHOD),
-        control_measures=for_controls(UNLEARNED, measures),
+    first, *others = STATIC
+    gap = over_seeds("loss beyond all-ones masks", ((ev(ALL_ONES) - ev(WINDOWS)) / ev(METHOD)).mean(axis=0), "plain")
+    return beside_controls(
+        first,
+        lambda v: ev(v).mean(axis=0),
+        *(attempt(name, lambda n=name: loss(n, STATIC[n])) for name in others),
+        gap,
+        controls=UNLEARNED,
+        read=lambda name, base: loss(name, WINDOWS, base),
+        control=f"{first}, against {{}}",
+        context=_changes(data, {f"squared error, {name}": v for name, v in STATIC.items()}, "mse"),
+        measures=measures,
         null=0.0,
     )
 
 
-def _ev(data: Measured, variant: str) -> np.ndarray:
-    return 1 - data.value(variant, "fvu")
-
-
-def _ev_loss(data: Measured, name: str, variant: str, base: str = METHOD) -> Reading:
-    """1 - EV / EV of `base`; not a log ratio, as a bad enough mask explains less than nothing."""
-    own = _ev(data, base)
-    if not (own > 0).all():
-        raise Missing(f"the explained variance of {base} is not positive, so none can be lost")
-    return over_seeds(name, (1 - _ev(data, variant) / own).mean(axis=0), "plain")
-
-
-def _ev_gap(data: Measured, name: str, variant: str) -> Reading:
-    """How much more a kind of static masks loses than masks of ones."""
-    gap = (_ev(data, ALL_ONES) - _ev(data, variant)) / _ev(data, METHOD)
-    return over_seeds(name, gap.mean(axis=0), "plain")
-
-
 def uniform_weights(data: Measured) -> Evidence:
     """C13: mean held-out error, and the training objective itself, with uniform weights against adaptive ones."""
-    data = data.ablated()
-    uniform, on_error = "uniform_weights", "mean error, weights on the error alone against on both terms"
+    data, uniform = data.ablated(), "uniform_weights"
+    on_error = {"mean error, weights on the error alone against on both terms": "recon_only_weights"}
     return Evidence(
-        (
-            _change(data, "mean error", uniform, "mse"),
-            attempt("weighted loss", lambda: _change(data, "weighted loss", uniform, "late_loss")),
-        ),
-        context=(
-            attempt(on_error, lambda: _change(data, on_error, "recon_only_weights", "mse")),
-            attempt("L0", lambda: _change(data, "L0", uniform, "l0")),
-        ),
+        (_change(data, "mean error", uniform, "mse"), *_changes(data, {"weighted loss": uniform}, "late_loss")),
+        context=(*_changes(data, on_error, "mse"), *_changes(data, {"L0": uniform}, "l0")),
     )
 
 
 def bfloat16(data: Measured) -> Evidence:
     """C35: held-out FVU and lost updates of mask logits with every parameter in bfloat16."""
-    data = data.ablated()
-    variant, drift = "bf16_parameters", "drift of the masks"
+    data, variant = data.ablated(), "bf16_parameters"
 
     def lost(name: str, of: str) -> Reading:
         return over_seeds(name, data.value(of, "lost_update_share").mean(axis=0), "plain")
@@ -176,7 +146,7 @@ def bfloat16(data: Measured) -> Evidence:
         (rise, lost_share),
         context=(
             attempt(in_float32, lambda: lost(in_float32, METHOD)),
-            attempt(drift, lambda: _change(data, drift, variant, "mask_drift")),
+            *_changes(data, {"drift of the masks": variant}, "mask_drift"),
         ),
         measures={"fvu_rise": measure(rise), "lost_update_share": measure(lost_share)},
         null=0.0,

@@ -21,18 +21,9 @@ from lens.measure.stats import (
     seed_component,
     shift_p_value,
 )
+from paper.evidence.compare import for_controls, mean_over_layers
 from paper.evidence.measured import INPUT, METHOD, Measured, Missing
-from paper.evidence.readings import (
-    Evidence,
-    Measures,
-    Reading,
-    attempt,
-    exact,
-    for_controls,
-    mean_over_layers,
-    measure,
-    over_seeds,
-)
+from paper.evidence.readings import Evidence, Measures, Reading, attempt, exact, measure, over_seeds
 
 DRAWS = 2_000  # bootstrap samples of positions
 BOOTSTRAP_SEED = 0  # fixed: the same tables always give the same intervals

@@ -6,9 +6,10 @@ import dataclasses
 
 import pandas as pd
 
+from paper.evidence.compare import beyond, truth
 from paper.evidence.early_late import against, early_against_late
 from paper.evidence.measured import Measured, Missing
-from paper.evidence.readings import Evidence, beyond, exact, measure, truth
+from paper.evidence.readings import Evidence, exact, measure
 from paper.verdicts import ALPHA
 
 EARLY_LATE = "early against late"  # as the table `tests` names it; the other comparison is with the standard dictionary

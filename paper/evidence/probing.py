@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from paper.evidence.measured import INPUT_SEED, METHOD, Measured, Missing, complete
-from paper.evidence.readings import Evidence, Reading, attempt, differences, exact, measure, over_seeds, relative_change
+from paper.evidence.compare import beside_controls, relative_change
+from paper.evidence.measured import BASELINE, INPUT_SEED, METHOD, NULL, Measured, Missing, complete
+from paper.evidence.readings import Evidence, Reading, attempt, exact, measure, over_seeds
 
 KS = (1, 2, 5, 10, 20, 50)  # the paper's list
 LANGUAGE_MODEL, ZERO, RANDOM = "language_model", "zero_dictionary", "random_dictionary"
-SHUFFLED = "shuffled_positions"
-NAMES = {"standard": "the standard dictionary", SHUFFLED: "the control on shuffled positions"}
+NAMES = {BASELINE: "the standard dictionary", NULL: "the control on shuffled positions"}
 METRICS = {"fvu": "FVU", "l0": "L0", "delta_ce": "added cross-entropy"}
 
 
@@ -47,25 +47,20 @@ def method_against_standard(data: Measured) -> Evidence:
     """
 
     def values_S(variant: str, k: int | None = None) -> np.ndarray:
-        difference = _accuracies(data, variant, k) - _accuracies(data, "standard", k)  # [L, S, tasks, ks]
+        difference = _accuracies(data, variant, k) - _accuracies(data, BASELINE, k)  # [L, S, tasks, ks]
         return difference.mean(axis=(0, 2, 3))
-
-    def gain(name: str, variant: str, k: int | None = None) -> Reading:
-        return over_seeds(name, values_S(variant, k), "plain")
-
-    by_k = (attempt(f"top-{k}", lambda k=k: gain(f"top-{k}", METHOD, k)) for k in KS)
-    control = f"probing accuracy, {SHUFFLED}"
 
     def change(metric: str, base: str) -> Reading:
         name = f"{METRICS[metric]} of the method over that of {NAMES[base]} - 1"
         return attempt(name, lambda: relative_change(name, data.value(METHOD, metric), data.value(base, metric)))
 
-    return Evidence(
-        (gain("probing accuracy", METHOD), *by_k),
-        controls={SHUFFLED: attempt(control, lambda: gain(control, SHUFFLED))},
-        differences=differences((SHUFFLED,), values_S),
+    return beside_controls(
+        "probing accuracy",
+        values_S,
+        *(attempt(f"top-{k}", lambda k=k: over_seeds(f"top-{k}", values_S(METHOD, k), "plain")) for k in KS),
+        controls=(NULL,),
         context=tuple(change(metric, base) for base in NAMES for metric in METRICS),
-    )  # fmt: skip
+    )
 
 
 def _accuracies(data: Measured, variant: str, k: int | None = None) -> np.ndarray:

@@ -6,15 +6,14 @@ claim's own scale.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 
 from lens.measure.stats import Component, Interval, interval, seed_component
-from paper.evidence.measured import METHOD, Measured, Missing
+from paper.evidence.measured import Missing
 from paper.verdicts import Measure
 
 
@@ -100,14 +99,6 @@ def attempt(name: str, measure: Callable[[], Reading]) -> Reading:
         return Reading(name, detail=str(error))
 
 
-def by_layer(data: Measured, name: str, values_LS: np.ndarray, scale: str) -> list[Reading]:
-    """A quantity with one value per run, `[L, S]`: the mean over layers, then each layer, over seeds."""
-    named = {name: values_LS.mean(axis=0)}
-    if len(data.layers) > 1:
-        named |= {f"{name}, layer {layer}": values for layer, values in zip(data.layers, values_LS, strict=True)}
-    return [over_seeds(label, values, scale) for label, values in named.items()]
-
-
 def over_seeds(name: str, values_S: np.ndarray, scale: str, detail: str = "") -> Reading:
     """Mean over seeds with its t interval."""
     n = len(values_S)
@@ -129,66 +120,3 @@ def measure(reading: Reading) -> Measure:
     if reading.interval is None:
         raise Missing(reading.detail)
     return Measure(*reading.shown)
-
-
-UNKNOWN = Measure(np.nan, np.nan, np.nan)  # every condition on it stays open
-
-
-def truth(value: bool | None) -> Measure:
-    """Yes or no, as a rule's conditions read it; None: unknown."""
-    return UNKNOWN if value is None else Measure(*[float(value)] * 3)
-
-
-def largest(measures: Sequence[Measure]) -> Measure:
-    """The largest of several: above a threshold once any of them is, below it only if all are."""
-    return Measure(*(max(values) if np.isfinite(values).all() else np.nan for values in zip(*measures, strict=True)))
-
-
-def smallest(measures: Sequence[Measure]) -> Measure:
-    """The smallest of several: below a threshold once any of them is, above it only if all are."""
-    return Measure(*(min(values) if np.isfinite(values).all() else np.nan for values in zip(*measures, strict=True)))
-
-
-def beyond(reading: Reading, margin: float) -> bool | None:
-    """Whether a reading is farther from 0 than `margin`, on either side: yes and no need the whole interval there; None
-    where it reaches both, or is unknown."""
-    _, low, high = reading.shown
-    if low > margin or high < -margin:
-        return True
-    return False if -margin <= low and high <= margin else None
-
-
-def differences(controls: Iterable[str], values_S: Callable[[str], np.ndarray]) -> dict[str, Reading]:
-    """Of the first reading's value, one per seed: the method's minus each control's, paired by seed, under the names
-    by which attribution finds them."""
-
-    def difference(name: str, control: str) -> Reading:
-        return over_seeds(name, values_S(METHOD) - values_S(control), "plain")
-
-    named = {f"{METHOD} - {control}": control for control in controls}
-    return {name: attempt(name, lambda n=name, c=control: difference(n, c)) for name, control in named.items()}
-
-
-def for_controls(controls: Iterable[str], measures: Callable[[str], Measures]) -> dict[str, Measures]:
-    """The measures of each control that the study holds."""
-    found = {}
-    for variant in controls:
-        with contextlib.suppress(Missing):
-            found[variant] = measures(variant)
-    return found
-
-
-def mean_over_layers(data: Measured, name: str, variant: str, metric: str, scale: str = "plain") -> Reading:
-    """A summary metric of a variant: layers averaged per seed, interval over seeds."""
-    return over_seeds(name, data.value(variant, metric).mean(axis=0), scale)
-
-
-def relative_change(name: str, values_LS: np.ndarray, base_LS: np.ndarray) -> Reading:
-    """value / base - 1, paired by seed: the mean of log ratios over layers, interval over seeds.
-
-    Raises:
-        Missing: a value is not positive, so that there is no ratio.
-    """
-    if not (values_LS > 0).all() or not (base_LS > 0).all():
-        raise Missing(f"{name}: a value is not positive, so there is no ratio")
-    return over_seeds(name, np.log(values_LS / base_LS).mean(axis=0), "growth")

@@ -6,19 +6,9 @@ import dataclasses
 
 import numpy as np
 
+from paper.evidence.compare import largest, relative_change, smallest, truth
 from paper.evidence.measured import METHOD, Measured, Missing
-from paper.evidence.readings import (
-    SCALES,
-    Evidence,
-    Reading,
-    attempt,
-    largest,
-    measure,
-    over_seeds,
-    relative_change,
-    smallest,
-    truth,
-)
+from paper.evidence.readings import SCALES, Evidence, Reading, attempt, measure, over_seeds
 from paper.verdicts import Measure
 
 SCHEDULES = {"0.05": "end_tau_0.05", "0.1": METHOD, "0.3": "end_tau_0.3", "1": "end_tau_1"}

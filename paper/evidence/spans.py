@@ -9,22 +9,10 @@ from scipy.stats import page_trend_test, rankdata
 
 from lens.measure.spans import DENSITY_EDGES
 from lens.measure.stats import correlation
+from paper.evidence.compare import beside_controls, beyond, mean_over_layers, of_metrics, truth
 from paper.evidence.measured import METHOD, Measured, Missing
-from paper.evidence.readings import (
-    Evidence,
-    Measures,
-    Reading,
-    attempt,
-    beyond,
-    differences,
-    exact,
-    for_controls,
-    measure,
-    over_seeds,
-    truth,
-)
+from paper.evidence.readings import Evidence, Measures, Reading, attempt, exact, measure, over_seeds
 
-CONTROLS = ("standard", "shuffled_positions")
 WIDTH = "span_fwhm"
 BINS = tuple(f"span_fwhm_bin_{i}" for i in range(1, len(DENSITY_EDGES)))  # the same of features of one half-decade
 NULLS = {"labels shifted": "span_fwhm_permuted", "equal frequency": "span_fwhm_frequency"}
@@ -68,26 +56,21 @@ def _spans_at(data: Measured, index: int, margin: float) -> Evidence:
     """`margin`: positions by which spans have to differ from those of every null, a quarter of the claimed value."""
     if len(data.layers) != 3:
         raise Missing(f"the claim names three depths, the study has {len(data.layers)} main layer(s)")
-    data = data.at(data.layers[index])
+    data, over = data.at(data.layers[index]), "median over features"
     first, *others = READINGS
-    untrained = attempt("null: untrained", lambda: _median(data, "null: untrained", UNTRAINED, WIDTH))
-    return Evidence(
-        (
-            _median(data, first, METHOD, WIDTH),
-            *(attempt(name, lambda n=name: _median(data, n, METHOD, READINGS[n])) for name in others),
-        ),
-        controls={v: attempt(v, lambda v=v: _median(data, f"{first}, {v}", v, WIDTH)) for v in CONTROLS},
-        differences={
-            **{r.name: r for r in _against_nulls(data, METHOD)},
-            **differences(CONTROLS, lambda v: data.value(v, WIDTH).mean(axis=0)),
-        },
+    found = beside_controls(
+        first,
+        lambda v: data.value(v, WIDTH).mean(axis=0),
+        *of_metrics(data, {name: READINGS[name] for name in others}, detail=over),
         context=(
-            *(attempt(n, lambda n=n, m=metric: _median(data, n, METHOD, m)) for n, metric in CONTEXT.items()),
-            untrained,
+            *of_metrics(data, CONTEXT, detail=over),
+            *of_metrics(data, {"null: untrained": WIDTH}, variant=UNTRAINED, detail=over),
         ),
-        measures=_span_measures(data, METHOD, margin),
-        control_measures=for_controls(CONTROLS, lambda v: _span_measures(data, v, margin)),
+        measures=lambda v: _span_measures(data, v, margin),
+        detail=over,
     )
+    against = {r.name: r for r in _against_nulls(data, METHOD)}
+    return dataclasses.replace(found, differences=against | found.differences)
 
 
 def _span_measures(data: Measured, variant: str, margin: float) -> Measures:
@@ -95,13 +78,9 @@ def _span_measures(data: Measured, variant: str, margin: float) -> Measures:
     unless another one is as near as that."""
     answers = [beyond(reading, margin) for reading in _against_nulls(data, variant)]
     return {
-        "median_span": measure(_median(data, variant, variant, WIDTH)),
+        "median_span": measure(mean_over_layers(data, variant, variant, WIDTH)),
         "differs_from_nulls": truth(False if False in answers else None if None in answers else True),
     }
-
-
-def _median(data: Measured, name: str, variant: str, metric: str) -> Reading:
-    return over_seeds(name, data.value(variant, metric).mean(axis=0), "plain", "median over features")
 
 
 def _against_nulls(data: Measured, variant: str) -> list[Reading]:
@@ -127,15 +106,12 @@ def trend(data: Measured) -> Evidence:
     if len(deep_data.seeds) < 2:
         raise Missing("a trend test needs at least 2 seeds as blocks")
     others = {name: lambda m=metric: deep_data.value(METHOD, m) for name, metric in READINGS.items()}
-    return Evidence(
-        (
-            _trend(MATCHED, _matched(deep_data, METHOD)),
-            *(attempt(name, lambda n=name, widths=widths: _trend(n, widths())) for name, widths in others.items()),
-        ),
-        controls={v: attempt(v, lambda v=v: _trend(f"{MATCHED}, {v}", _matched(deep_data, v))) for v in CONTROLS},
-        differences=differences(CONTROLS, lambda v: _slopes(_matched(deep_data, v))),
-        measures=_trend_measures(data, deep_data, METHOD),
-        control_measures=for_controls(CONTROLS, lambda v: _trend_measures(data, deep_data, v)),
+    return beside_controls(
+        MATCHED,
+        lambda v: _slopes(_matched(deep_data, v)),
+        *(attempt(name, lambda n=name, widths=widths: _trend(n, widths())) for name, widths in others.items()),
+        read=lambda name, v: _trend(name, _matched(deep_data, v)),
+        measures=lambda v: _trend_measures(data, deep_data, v),
         null=0.0,
     )
 

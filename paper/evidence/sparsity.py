@@ -5,92 +5,69 @@ from __future__ import annotations
 import numpy as np
 
 from lens.measure.reconstruction import buckets
-from paper.evidence.measured import METHOD, Measured, Missing
-from paper.evidence.readings import (
-    Evidence,
-    Measures,
-    Reading,
-    attempt,
-    by_layer,
-    differences,
-    exact,
-    for_controls,
-    measure,
-    over_seeds,
-)
-
-CONTROLS = ("standard", "shuffled_positions")
+from paper.evidence.compare import beside_controls, by_layer, of_metrics, paired
+from paper.evidence.measured import BASELINE, METHOD, NULL, Measured, Missing
+from paper.evidence.readings import Evidence, Measures, attempt, exact, measure, over_seeds
 
 
 def sparsity(data: Measured) -> Evidence:
     """C03: the share of zeros, and three other definitions of sparsity."""
-    zero, *by_layers = by_layer(data, "zero fraction", data.value(METHOD, "zero_fraction"), "fraction")
-    others = {"Hoyer": "hoyer", "Gini": "gini", "Treves-Rolls": "treves_rolls"}
-    return Evidence(
-        (
-            zero,
-            *(attempt(n, lambda n=n, m=m: _summary(data, n, METHOD, m)) for n, m in others.items()),
-            *by_layers,
-        ),
-        controls={
-            v: attempt(f"zero fraction, {v}", lambda v=v: _summary(data, f"zero fraction, {v}", v, "zero_fraction"))
-            for v in CONTROLS
-        },
-        differences=differences(CONTROLS, lambda v: data.value(v, "zero_fraction").mean(axis=0)),
+    others = of_metrics(data, {"Hoyer": "hoyer", "Gini": "gini", "Treves-Rolls": "treves_rolls"}, "fraction")
+    _, *layers = by_layer(data, "zero fraction", data.value(METHOD, "zero_fraction"), "fraction")
+    return beside_controls(
+        "zero fraction", lambda v: data.value(v, "zero_fraction").mean(axis=0), *others, *layers, scale="fraction"
     )
-
-
-def _summary(data: Measured, name: str, variant: str, metric: str) -> Reading:
-    return over_seeds(name, data.value(variant, metric).mean(axis=0), "fraction")
 
 
 def sparsity_range(data: Measured) -> Evidence:
     """C04: how far the share of zeros moves over positions and over the second half of training."""
-    positions, training = _ranges(data, METHOD)
-    larger, *by_layers = by_layer(data, "larger of the two ranges", np.maximum(positions, training), "fraction")
 
-    def control(variant: str) -> Reading:
-        return over_seeds(f"larger range, {variant}", np.maximum(*_ranges(data, variant)).mean(axis=0), "fraction")
+    def ranges(variant: str) -> tuple[np.ndarray, np.ndarray]:
+        over_positions = np.ptp(data.curve(variant, "zero_fraction", data.text), axis=-1)
+        return over_positions, np.ptp(data.late_history(variant, "zero_fraction"), axis=-1)
 
-    return Evidence(
-        (
-            larger,
-            over_seeds("range over positions", positions.mean(axis=0), "fraction"),
-            over_seeds("range over training", training.mean(axis=0), "fraction"),
-            *by_layers,
-        ),
-        controls={v: attempt(v, lambda v=v: control(v)) for v in CONTROLS},
-        differences=differences(CONTROLS, lambda v: np.maximum(*_ranges(data, v)).mean(axis=0)),
+    positions, training = ranges(METHOD)
+    first, *layers = by_layer(data, "larger of the two ranges", np.maximum(positions, training), "fraction")
+    return beside_controls(
+        first.name,
+        lambda v: np.maximum(*ranges(v)).mean(axis=0),
+        over_seeds("range over positions", positions.mean(axis=0), "fraction"),
+        over_seeds("range over training", training.mean(axis=0), "fraction"),
+        *layers,
+        scale="fraction",
+        control="larger range, {}",
     )
-
-
-def _ranges(data: Measured, variant: str) -> tuple[np.ndarray, np.ndarray]:
-    over_positions = np.ptp(data.curve(variant, "zero_fraction", data.text), axis=-1)
-    return over_positions, np.ptp(data.late_history(variant, "zero_fraction"), axis=-1)
 
 
 def usage(data: Measured) -> Evidence:
     """C29: how much the number of active features varies over text positions, against the standard dictionary."""
 
-    def control(variant: str) -> Measures:
-        own = variant == "standard"
-        beyond_it = exact("by definition", 0.0) if own else _usage_difference(data, variant, "standard")
-        return {"range": measure(_usage_reading(data, variant, variant)), "range_beyond_standard": measure(beyond_it)}
+    def values_S(variant: str, where: Measured = data) -> np.ndarray:
+        return _usage_range(where, variant).mean(axis=0)
 
-    first, *by_layers = by_layer(data, "L0 range", _usage_range(data, METHOD), "plain")
-    beyond = _usage_difference(data, METHOD, "standard")
-    others = ((METHOD, "shuffled_positions"), ("shuffled_positions", "standard"))
-    on_error = f"{METHOD} - recon_only_weights"
-    return Evidence(
-        (first, *by_layers),
-        controls={v: attempt(v, lambda v=v: _usage_reading(data, f"L0 range, {v}", v)) for v in CONTROLS},
-        differences={
-            beyond.name: beyond,
-            **{f"{a} - {b}": attempt(f"{a} - {b}", lambda a=a, b=b: _usage_difference(data, a, b)) for a, b in others},
-        },
-        context=(attempt(on_error, lambda: _usage_difference(data.ablated(), METHOD, "recon_only_weights")),),
-        measures={"range": measure(first), "range_beyond_standard": measure(beyond)},
-        control_measures=for_controls(CONTROLS, control),
+    def measures(variant: str) -> Measures:
+        beyond = over_seeds("beyond", values_S(variant) - values_S(BASELINE), "plain")
+        own = over_seeds("range", values_S(variant), "plain")
+        return {
+            "range": measure(own),
+            "range_beyond_standard": measure(exact("by definition", 0.0) if variant == BASELINE else beyond),
+        }
+
+    first, *layers = by_layer(data, "L0 range", _usage_range(data, METHOD), "plain")
+    pairs = ((METHOD, BASELINE), (METHOD, NULL), (NULL, BASELINE))
+    on_error = "recon_only_weights"
+    return beside_controls(
+        first.name,
+        values_S,
+        *layers,
+        measures=measures,
+        differences={f"{a} - {b}": paired(f"{a} - {b}", values_S, a, b) for a, b in pairs},
+        context=(
+            attempt(
+                f"{METHOD} - {on_error}",
+                lambda: paired(f"{METHOD} - {on_error}", lambda v: values_S(v, data.ablated()), METHOD, on_error),
+            ),
+        ),
         null=0.0,
     )
 
@@ -105,11 +82,3 @@ def _usage_range(data: Measured, variant: str) -> np.ndarray:
     if not (l0 > 0).all():
         raise Missing(f"{variant}: no feature fires in some position bucket, so there is no ratio of L0")
     return l0.max(axis=0) / l0.min(axis=0) - 1
-
-
-def _usage_reading(data: Measured, name: str, variant: str) -> Reading:
-    return over_seeds(name, _usage_range(data, variant).mean(axis=0), "plain")
-
-
-def _usage_difference(data: Measured, a: str, b: str) -> Reading:
-    return over_seeds(f"{a} - {b}", (_usage_range(data, a) - _usage_range(data, b)).mean(axis=0), "plain")
