@@ -6,7 +6,7 @@ import numpy as np
 from scipy.stats import linregress
 
 from lens.measure.stats import interval, seed_component
-from paper.evidence.measured import Measured, Missing
+from paper.evidence.measured import BASELINE, METHOD, Measured, Missing
 from paper.evidence.readings import Evidence, Reading, attempt, exact
 
 PAPER_LENGTH = 128
@@ -14,22 +14,24 @@ PAPER_LENGTH = 128
 
 def linear_in_length(data: Measured) -> Evidence:
     """C21: slope of log seconds per training step on log T, one per repetition; the masks' parameters beside it."""
-    times, beyond = _times(data), "temporallens - standard"
+    times, beyond = _times(data), f"{METHOD} - {BASELINE}"
 
-    def difference() -> Reading:
-        return _over_repetitions(times, beyond, _slopes(times, "temporallens") - _slopes(times, "standard"))
+    def slope(name: str, *variants: str) -> Reading:
+        own, *other = (_slopes(times, variant) for variant in variants)
+        return _over_repetitions(times, name, own - sum(other))
 
+    share = (
+        exact(f"masks' share of all parameters, T = {T}", n["masks"] / n["all"], f"{n['masks']:,} of {n['all']:,}")
+        for T, n in times["parameters"].items()
+    )
     return Evidence(
         (
-            _slope(times, "wall time", "temporallens"),
+            slope("wall time", METHOD),
             exact("mask parameters", 1.0, "T x k parameters: linear in T by construction"),
         ),
-        controls={"standard": attempt("standard", lambda: _slope(times, "wall time, standard", "standard"))},
-        differences={beyond: attempt(beyond, difference)},
-        context=tuple(
-            exact(f"masks' share of all parameters, T = {T}", n["masks"] / n["all"], f"{n['masks']:,} of {n['all']:,}")
-            for T, n in times["parameters"].items()
-        ),
+        controls={BASELINE: attempt(BASELINE, lambda: slope(f"wall time, {BASELINE}", BASELINE))},
+        differences={beyond: attempt(beyond, lambda: slope(beyond, METHOD, BASELINE))},
+        context=tuple(share),
     )
 
 
@@ -47,12 +49,9 @@ def cited_efficiency(data: Measured) -> Evidence:
     )
 
 
-def _slope(times: dict, name: str, variant: str) -> Reading:
-    return _over_repetitions(times, name, _slopes(times, variant))
-
-
-def _over_repetitions(times: dict, name: str, values: np.ndarray) -> Reading:
-    return Reading(name, interval(values.mean(), seed_component(values)), detail=_where(times, len(values)))
+def _over_repetitions(times: dict, name: str, values: np.ndarray, scale: str = "plain") -> Reading:
+    detail = f"interval over {len(values)} repetitions on {times['machine']}"
+    return Reading(name, interval(values.mean(), seed_component(values)), scale, detail=detail)
 
 
 def _slopes(times: dict, variant: str) -> np.ndarray:
@@ -63,10 +62,8 @@ def _slopes(times: dict, variant: str) -> np.ndarray:
 
 
 def _overhead(times: dict) -> Reading:
-    masked, plain = (_seconds(times, variant, PAPER_LENGTH) for variant in ("temporallens", "standard"))
-    logs = np.log(masked / plain)
-    found = interval(logs.mean(), seed_component(logs))
-    return Reading("wall time", found, "growth", detail=_where(times, len(logs)))
+    masked, plain = (_seconds(times, variant, PAPER_LENGTH) for variant in (METHOD, BASELINE))
+    return _over_repetitions(times, "wall time", np.log(masked / plain), "growth")
 
 
 def _times(data: Measured) -> dict:
@@ -78,7 +75,3 @@ def _seconds(times: dict, variant: str, T: int) -> np.ndarray:
     if not found:
         raise Missing(f"no timings of {variant!r} at {T} positions: run `make bench`")
     return np.array(found)
-
-
-def _where(times: dict, n: int) -> str:
-    return f"interval over {n} repetitions on {times['machine']}"

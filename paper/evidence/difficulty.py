@@ -7,93 +7,71 @@ from collections.abc import Callable
 import numpy as np
 from scipy.stats import hypergeom, rankdata
 
-from lens.measure.stats import (
-    Component,
-    Interval,
-    autocorrelation_length,
-    circular_shifts,
-    correlation,
-    draws_component,
-    fisher_z,
-    interval,
-    moving_blocks,
-    pseudovalues,
-    seed_component,
-    shift_p_value,
-)
-from paper.evidence.compare import for_controls, mean_over_layers
-from paper.evidence.measured import INPUT, METHOD, Measured, Missing
+from lens.measure import stats
+from lens.measure.stats import Component, Interval, correlation, draws_component, fisher_z, interval, seed_component
+from paper.evidence.compare import for_controls, of_metrics
+from paper.evidence.measured import BASELINE, INPUT, METHOD, NULL, Measured, Missing
 from paper.evidence.readings import Evidence, Measures, Reading, attempt, exact, measure, over_seeds
 
 DRAWS = 2_000  # bootstrap samples of positions
 BOOTSTRAP_SEED = 0  # fixed: the same tables always give the same intervals
 TOP = 16  # positions that count as challenging
-SHUFFLED = "shuffled_positions"
 SETTLED = 8  # first text position after the steep start of a window
 
 Pairing = Callable[[np.ndarray], np.ndarray]
 """From z `[S, S']` (weights of seed S, error of seed S') to its mean over the pairs that count."""
+Curve = Callable[[range], np.ndarray]  # of text positions: values [L, S, n]
 
 
 def own_error(data: Measured) -> Evidence:
     """C09a: position weights against the held-out error of the same run."""
-
-    def curves(positions: range) -> tuple[np.ndarray, np.ndarray]:
-        return _weights(data, METHOD, positions), data.curve(METHOD, "mse", positions)
-
-    return Evidence(_readings(data, curves, _same_seed))
+    return Evidence(_readings(data, _weights(data), _error(data, METHOD), _same_seed))
 
 
 def other_error(data: Measured) -> Evidence:
     """C09b: position weights against the held-out error of plain dictionaries trained with other seeds."""
     if len(data.seeds) < 2:
         raise Missing("one training seed: there is no other seed's error")
-
-    def curves(positions: range, variant: str = METHOD) -> tuple[np.ndarray, np.ndarray]:
-        return _weights(data, variant, positions), data.curve("standard", "mse", positions)
-
-    beyond = f"{METHOD} - {SHUFFLED}"
-
-    def control() -> Reading:
-        return _reading(f"Pearson, {SHUFFLED}", *curves(data.text, SHUFFLED), _other_seeds)
+    weights, error, beyond = _weights(data), _error(data, BASELINE), f"{METHOD} - {NULL}"
 
     def difference() -> Reading:
-        (own, error), (shuffled, _) = curves(data.text), curves(data.text, SHUFFLED)
-        found, detail = _resampled((own, shuffled, error), lambda a, b, e: _z(a, e) - _z(b, e), _other_seeds)
+        curves = (weights(data.text), _weights(data, NULL)(data.text), error(data.text))
+        found, detail = _resampled(curves, lambda a, b, e: _z(a, e) - _z(b, e), _other_seeds)
         return Reading(beyond, found, n_seeds=len(data.seeds), detail=f"difference of Fisher z; {detail}")
 
     def input_deviation() -> Reading:
-        error = data.curve("standard", "mse", data.text)
-        deviation = np.broadcast_to(data.curve(INPUT, "sq_deviation", data.text), error.shape)
-        return _reading("Pearson of the input's squared deviation and the same error", deviation, error, _same_seed)
+        deviation = data.curve(INPUT, "sq_deviation", data.text)
+        return _reading(of_input, np.broadcast_to(deviation, error(data.text).shape), error(data.text), _same_seed)
 
-    def shared(name: str, x: Callable[[range], np.ndarray], y: Callable[[range], np.ndarray], at: range) -> Reading:
+    def shared(name: str, x: Curve, y: Curve, at: range) -> Reading:
         return attempt(name, lambda: _reading(name, x(at), y(at), _other_seeds))
 
-    def error(variant: str) -> Callable[[range], np.ndarray]:
-        return lambda at: data.curve(variant, "mse", at)
-
-    def weights(at: range) -> np.ndarray:
-        return _weights(data, METHOD, at)
-
+    control, of_input = f"Pearson, {NULL}", "Pearson of the input's squared deviation and the same error"
     return Evidence(
-        _readings(data, curves, _other_seeds),
-        controls={SHUFFLED: attempt(f"Pearson, {SHUFFLED}", control)},
+        _readings(data, weights, error, _other_seeds),
+        controls={NULL: shared(control, _weights(data, NULL), error, data.text)},
         differences={beyond: attempt(beyond, difference)},
         context=(
-            attempt("Pearson of the input's squared deviation and the same error", input_deviation),
-            shared("Pearson of the method's error and the same error", error(METHOD), error("standard"), data.text),
-            shared("Pearson, late positions", weights, error("standard"), data.late),
+            attempt(of_input, input_deviation),
+            shared("Pearson of the method's error and the same error", _error(data, METHOD), error, data.text),
+            shared("Pearson, late positions", weights, error, data.late),
             shared("Pearson of the weights of two seeds, late positions", weights, weights, data.late),
         ),
     )
 
 
-def _weights(data: Measured, variant: str, positions: range) -> np.ndarray:
-    weights = data.curve(variant, "position_weight", positions)
-    if (np.ptp(weights, axis=-1) == 0).any():
-        raise Missing(f"the position weights of variant {variant!r} do not vary")
-    return weights
+def _error(data: Measured, variant: str) -> Curve:
+    return lambda at: data.curve(variant, "mse", at)
+
+
+def _weights(data: Measured, variant: str = METHOD) -> Curve:
+    def at(positions: range) -> np.ndarray:
+        weights = data.curve(variant, "position_weight", positions)
+        if (np.ptp(weights, axis=-1) == 0).any():
+            raise Missing(f"the position weights of variant {variant!r} do not vary")
+        return weights
+
+    return at
 
 
 def _same_seed(z: np.ndarray) -> np.ndarray:
@@ -107,17 +85,19 @@ def _other_seeds(z: np.ndarray) -> np.ndarray:
     return (z.sum(axis=(-2, -1)) - np.trace(z, axis1=-2, axis2=-1)) / (n * (n - 1))
 
 
-def _readings(data: Measured, curves: Callable, pairing: Pairing) -> tuple[Reading, ...]:
-    x, y = curves(data.text)
-    readings = [_reading("Pearson", x, y, pairing), _reading("Spearman", x, y, pairing, ranks=True)]
-    name = f"Pearson from position {SETTLED}"
-    readings.append(attempt(name, lambda: _reading(name, *curves(range(SETTLED, data.length)), pairing)))
-    if len(data.layers) > 1:
-        readings += [
-            _reading(f"Pearson, layer {layer}", x[i : i + 1], y[i : i + 1], pairing)
-            for i, layer in enumerate(data.layers)
-        ]
-    return tuple(readings)
+def _readings(data: Measured, weights: Curve, error: Curve, pairing: Pairing) -> tuple[Reading, ...]:
+    x, y = weights(data.text), error(data.text)
+    name, settled = f"Pearson from position {SETTLED}", range(SETTLED, data.length)
+    by_layer = (
+        _reading(f"Pearson, layer {layer}", x[i : i + 1], y[i : i + 1], pairing)
+        for i, layer in enumerate(data.layers if len(data.layers) > 1 else ())
+    )
+    return (
+        _reading("Pearson", x, y, pairing),
+        _reading("Spearman", x, y, pairing, ranks=True),
+        attempt(name, lambda: _reading(name, weights(settled), error(settled), pairing)),
+        *by_layer,
+    )
 
 
 def _reading(name: str, x_LSn: np.ndarray, y_LSn: np.ndarray, pairing: Pairing, ranks: bool = False) -> Reading:
@@ -127,8 +107,8 @@ def _reading(name: str, x_LSn: np.ndarray, y_LSn: np.ndarray, pairing: Pairing, 
     """
     z = _rank_z if ranks else _z
     found, detail = _resampled((x_LSn, y_LSn), z, pairing)
-    shifted = np.array([pairing(z(x_LSn, y)) for y in circular_shifts(y_LSn)])
-    return Reading(name, found, "correlation", x_LSn.shape[1], p=shift_p_value(shifted), detail=detail)
+    shifted = np.array([pairing(z(x_LSn, y)) for y in stats.circular_shifts(y_LSn)])
+    return Reading(name, found, "correlation", x_LSn.shape[1], p=stats.shift_p_value(shifted), detail=detail)
 
 
 def _z(x_LSn: np.ndarray, y_LSn: np.ndarray) -> np.ndarray:
@@ -149,8 +129,8 @@ def _resampled(
     as long as the curves' autocorrelation.
     """
     n_seeds, n = curves[0].shape[1:]
-    block = max(autocorrelation_length(curve) for each in curves for curve in each.mean(axis=1))
-    samples = moving_blocks(n, block, DRAWS, np.random.default_rng(BOOTSTRAP_SEED))
+    block = max(stats.autocorrelation_length(curve) for each in curves for curve in each.mean(axis=1))
+    samples = stats.moving_blocks(n, block, DRAWS, np.random.default_rng(BOOTSTRAP_SEED))
     draws = np.array([pairing(statistic(*(curve[..., s] for curve in curves))) for s in samples])
     estimate, seeds = _jackknife(statistic(*curves), pairing)
     found = interval(estimate, seeds, draws_component(draws, n // block))
@@ -162,7 +142,7 @@ def _jackknife(pairs_SS: np.ndarray, pairing: Pairing) -> tuple[float, Component
     """Mean over pairs of seeds and its variance over seeds."""
     n_seeds, estimate = len(pairs_SS), float(pairing(pairs_SS))
     left_out = [pairing(np.delete(np.delete(pairs_SS, s, 0), s, 1)) for s in range(n_seeds) if n_seeds > 1]
-    return estimate, seed_component(pseudovalues(estimate, left_out))
+    return estimate, seed_component(stats.pseudovalues(estimate, left_out))
 
 
 def over_emphasis(data: Measured) -> Evidence:
@@ -170,7 +150,7 @@ def over_emphasis(data: Measured) -> Evidence:
 
     Early weights are those of an average that has hardly begun; late ones are means over the last tenth of training.
     """
-    ablated, effective, bos = data.ablated(), "effective number of positions", "bos_included"
+    ablated, effective, bos = data.ablated(), "weight_effective_positions", "bos_included"
 
     def largest(name: str, where: Measured, variant: str, positions: range) -> Reading:
         weights = where.curve(variant, "position_weight", positions)
@@ -178,17 +158,13 @@ def over_emphasis(data: Measured) -> Evidence:
 
     without = largest("BOS left out", data, METHOD, data.text)
     with_bos = largest("BOS trained on", ablated, bos, range(data.length))
-    control = f"{without.name}, {SHUFFLED}"
-
-    def effective_number(name: str, where: Measured, variant: str) -> Reading:
-        return attempt(name, lambda: mean_over_layers(where, name, variant, "weight_effective_positions"))
-
+    control = f"{without.name}, {NULL}"
     return Evidence(
         (with_bos, without),
         context=(
-            attempt(control, lambda: largest(control, data, SHUFFLED, data.text)),
-            effective_number(f"{effective}, {without.name}", data, METHOD),
-            effective_number(f"{effective}, {with_bos.name}", ablated, bos),
+            attempt(control, lambda: largest(control, data, NULL, data.text)),
+            *of_metrics(data, {f"effective number of positions, {without.name}": effective}),
+            *of_metrics(ablated, {f"effective number of positions, {with_bos.name}": effective}, variant=bos),
         ),
         measures={"largest_weight_with_bos": measure(with_bos), "largest_weight_without_bos": measure(without)},
     )
@@ -205,38 +181,39 @@ def challenging_positions(data: Measured) -> Evidence:
         raise Missing("one training seed: there is no other seed's error")
     if len(data.text) < 2 * TOP:
         raise Missing(f"windows of {data.length} hold fewer than {2 * TOP} text positions")
-    name, control, beyond = f"overlap of {TOP}", SHUFFLED, f"{METHOD} - {SHUFFLED}"
 
     def difference() -> Reading:
-        found = interval(*_jackknife(_pairs(data, METHOD) - _pairs(data, SHUFFLED), _other_seeds))
+        found = interval(*_jackknife(_pairs(data, METHOD) - _pairs(data, NULL), _other_seeds))
         return Reading(beyond, found, n_seeds=len(data.seeds), detail="interval over seeds")
 
     def measures(variant: str) -> Measures:
         found = _overlap(data, name, variant)
         return {"overlap": measure(found), "overlap_p": measure(exact("p", found.p))}
 
+    name, beyond = f"overlap of {TOP}", f"{METHOD} - {NULL}"
     return Evidence(
         (_overlap(data, name, METHOD),),
-        controls={control: attempt(control, lambda: _overlap(data, f"{name}, {control}", control))},
+        controls={NULL: attempt(NULL, lambda: _overlap(data, f"{name}, {NULL}", NULL))},
         differences={beyond: attempt(beyond, difference)},
         measures=measures(METHOD),
-        control_measures=for_controls([control], measures),
+        control_measures=for_controls([NULL], measures),
         null=TOP * TOP / len(data.text),
     )
 
 
 def _overlap(data: Measured, name: str, variant: str) -> Reading:
     estimate, seeds = _jackknife(_pairs(data, variant), _other_seeds)
-    error, n = data.curve("standard", "mse", data.text), len(data.text)
-    weights = _weights(data, variant, data.text)
-    shifted = np.array([_other_seeds(_common(weights, e)) for e in circular_shifts(error)])
+    weights, error, n = _weights(data, variant)(data.text), _error(data, BASELINE)(data.text), len(data.text)
+    shifted = np.array([_other_seeds(_common(weights, e)) for e in stats.circular_shifts(error)])
     too_liberal = float(hypergeom.sf(np.floor(estimate) - 1, n, TOP, TOP))
     detail = f"chance {TOP * TOP / n:.1f}; p of circular shifts; the hypergeometric p, too liberal: {too_liberal:.2g}"
-    return Reading(name, interval(estimate, seeds), n_seeds=len(data.seeds), p=shift_p_value(shifted), detail=detail)
+    return Reading(
+        name, interval(estimate, seeds), n_seeds=len(data.seeds), p=stats.shift_p_value(shifted), detail=detail
+    )
 
 
 def _pairs(data: Measured, variant: str) -> np.ndarray:
-    return _common(_weights(data, variant, data.text), data.curve("standard", "mse", data.text))
+    return _common(_weights(data, variant)(data.text), _error(data, BASELINE)(data.text))
 
 
 def _common(weights_LSn: np.ndarray, error_LSn: np.ndarray) -> np.ndarray:
