@@ -79,13 +79,9 @@ class Dictionary(nn.Module):
 
     def __init__(self, info: Info, weights: Mapping[str, Tensor]):
         super().__init__()
-        _check(info)
-        architecture, position_term = parts.architecture(info.architecture), parts.position_term(info.position)
-        position_term.check(architecture)
-        own = split(info.settings, architecture.Settings, position_term.Settings)
-        self.architecture = architecture(info.d_in, info.d_sae, own[0])
-        self.position_term = position_term(info.n_positions, info.d_sae, own[1])
-        self.info = dataclasses.replace(info, settings=asdict(own[0]) | asdict(own[1]))
+        self.architecture, self.position_term = _parts(info)
+        settings = asdict(self.architecture.settings) | asdict(self.position_term.settings)
+        self.info = dataclasses.replace(info, settings=settings)
         self.W_enc = nn.Parameter(torch.empty(info.d_in, info.d_sae, device="meta"))
         self.W_dec = nn.Parameter(torch.empty(info.d_sae, info.d_in, device="meta"))
         self.b_dec = nn.Parameter(torch.empty(info.d_in, device="meta"))
@@ -118,11 +114,8 @@ class Dictionary(nn.Module):
         generator = torch.Generator().manual_seed(seed)
         W_dec = torch.randn(info.d_sae, info.d_in, generator=generator)
         W_dec /= torch.linalg.vector_norm(W_dec, dim=-1, keepdim=True)
-        architecture, position_term = parts.architecture(info.architecture), parts.position_term(info.position)
-        own = split(info.settings, architecture.Settings, position_term.Settings)
-        drawn = [architecture(info.d_in, info.d_sae, own[0]), position_term(info.n_positions, info.d_sae, own[1])]
         weights = {"W_enc": W_dec.T.contiguous(), "W_dec": W_dec, "b_dec": mean.float().clone()}
-        for part in drawn:
+        for part in _parts(info):
             part.initialise(generator)
             weights |= {name: p.detach() for name, p in part.named_parameters()}
         return cls(info, weights)
@@ -153,9 +146,16 @@ class Dictionary(nn.Module):
         """
         if x.shape[-1] != self.info.d_in:
             raise DictionaryError(f"activations of width {x.shape[-1]}, this dictionary reads {self.info.d_in}")
-        if self.info.n_positions is None:
+        if (T := self.info.n_positions) is None:
             return self.encode_with(x, None)
-        return self.encode_with(x, self.position_term.values(self._positions(x, positions, clamp)))
+        if positions is None:
+            if x.ndim != 3:
+                raise PositionError(
+                    f"input of shape {tuple(x.shape)} has no positions: pass windows [B, T, {self.info.d_in}], "
+                    "or pass positions= with one index per vector"
+                )
+            positions = torch.arange(x.shape[1], device=x.device)
+        return self.encode_with(x, self.position_term.values(_within(positions, T, clamp)))
 
     def encode_with(self, x: Tensor, values: Tensor | None) -> Codes:
         """`encode`, with these values of the position term [..., d] at the positions of x; None: without it."""
@@ -167,7 +167,8 @@ class Dictionary(nn.Module):
         if self.info.input_scale != 1:
             x = x * self.info.input_scale
         if self.info.normalisation != "none":
-            x, *self._undo = _NORMALISE[self.info.normalisation](x)
+            x, scale, shift = _NORMALISE[self.info.normalisation](x)
+            self._undo = scale, shift
         return x
 
     def scores(self, x: Tensor, values: Tensor | None) -> Tensor:
@@ -192,24 +193,6 @@ class Dictionary(nn.Module):
             return target
         return self.position_term.apply(target, values)
 
-    def _positions(self, x: Tensor, positions: Tensor | None, clamp: bool) -> Tensor:
-        T = self.info.n_positions
-        if positions is None:
-            if x.ndim != 3:
-                raise PositionError(
-                    f"input of shape {tuple(x.shape)} has no positions: pass windows [B, T, {self.info.d_in}], "
-                    "or pass positions= with one index per vector"
-                )
-            positions = torch.arange(x.shape[1], device=x.device)
-        if positions.numel() and (int(positions.max()) >= T or int(positions.min()) < 0):
-            if not clamp or int(positions.min()) < 0:
-                raise PositionError(
-                    f"positions {int(positions.min())}..{int(positions.max())} asked, this dictionary has "
-                    f"positions 0..{T - 1}; shorten the context, or pass clamp=True to reuse position {T - 1}"
-                )
-            positions = positions.clamp(max=T - 1)
-        return positions
-
     def decode(self, codes: Codes | Tensor) -> Tensor:
         """x_hat = (f W_dec + b_dec) / input_scale, [..., d_sae] -> [..., d_in], in the units of the activations.
 
@@ -225,7 +208,7 @@ class Dictionary(nn.Module):
 
     def _denormalise(self, x_hat: Tensor) -> Tensor:
         shape, encoded = tuple(x_hat.shape[:-1]), None if self._undo is None else tuple(self._undo[0].shape[:-1])
-        if encoded != shape:
+        if self._undo is None or encoded != shape:
             raise DictionaryError(
                 f"{shape} vectors to decode, {encoded or 'none'} encoded last: this dictionary "
                 f"({self.info.normalisation}) needs the statistics of its inputs; encode the same batch first"
@@ -288,6 +271,18 @@ class Dictionary(nn.Module):
         return cls(info, load_file(path))
 
 
+def _within(positions: Tensor, T: int, clamp: bool) -> Tensor:
+    """Positions in 0..T-1; beyond, the last one if they may be clamped."""
+    if positions.numel() and (int(positions.max()) >= T or int(positions.min()) < 0):
+        if not clamp or int(positions.min()) < 0:
+            raise PositionError(
+                f"positions {int(positions.min())}..{int(positions.max())} asked, this dictionary has "
+                f"positions 0..{T - 1}; shorten the context, or pass clamp=True to reuse position {T - 1}"
+            )
+        positions = positions.clamp(max=T - 1)
+    return positions
+
+
 def split(settings: Mapping[str, object], *kinds: type) -> list:
     """An instance of each settings dataclass from one flat mapping.
 
@@ -314,10 +309,15 @@ def _newer(config: dict) -> dict:
     return config | ({"position": "mask", "settings": {"tau_end": tau}} if masked else {})
 
 
-def _check(info: Info) -> None:
+def _parts(info: Info) -> tuple[parts.Architecture, parts.PositionTerm]:
+    """The parts that `info` names, not yet with their weights."""
     if info.normalisation not in get_args(Normalisation):
         known = ", ".join(get_args(Normalisation))
         raise DictionaryError(f"normalisation {info.normalisation!r} is not known; known are {known}")
+    architecture, position_term = parts.architecture(info.architecture), parts.position_term(info.position)
+    position_term.check(architecture)
+    own = split(info.settings, architecture.Settings, position_term.Settings)
+    return architecture(info.d_in, info.d_sae, own[0]), position_term(info.n_positions, info.d_sae, own[1])
 
 
 def _constant_norm(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -88,7 +88,7 @@ def _folded(info: Info, weights: dict[str, Tensor], position: int | str | None) 
     m = 1.0
     if (masks := Dictionary(info, weights).position_term.values()) is not None:
         masks = masks.detach()
-        m = masks[1:].mean(0) if position == "mean" else masks[position]
+        m = masks[position] if isinstance(position, int) else masks[1:].mean(0)
         weights = {name: value for name, value in weights.items() if name != "pos_logits"}
     in_units = {n: v * m for n, v in weights.items() if n in ("b_enc", "threshold", "b_gate", "b_mag")}
     return {

@@ -169,11 +169,13 @@ def is_own(name: str) -> bool:
 
 
 def identity(name: str) -> str:
-    """A name that changes with the code behind it, for a part of your own; the library's are versioned."""
+    """What stands for a part in the keys of finished work: for one of your own, the content of its file.
+
+    The library's own are versioned."""
     if not is_own(name):
         return name
     kind = _own(name)
-    return f"{name} {hashlib.sha256(Path(inspect.getfile(kind)).read_bytes()).hexdigest()}"
+    return f"{kind.__qualname__} {hashlib.sha256(Path(inspect.getfile(kind)).read_bytes()).hexdigest()}"
 
 
 def names(package: str) -> list[str]:

@@ -24,7 +24,7 @@ class SAEBenchConfig:
     hook_layer: int
     """the block to stop at"""
     hook_name: str
-    context_size: int
+    context_size: int | None
     """T; longer contexts are refused by `encode`"""
     dtype: str = "float32"
     device: str = "cpu"

@@ -13,6 +13,9 @@ from torch import Tensor
 from lens.dictionaries.codes import Codes
 from lens.dictionaries.dictionary import Dictionary
 
+Gradients = dict[str, Tensor]
+"""by the name of the weight"""
+
 
 class Losses(NamedTuple):
     """Sums that one optimiser step leaves behind; all fp32, means over the windows of the batch."""
@@ -35,8 +38,7 @@ def losses(dictionary: Dictionary, x: Tensor, positions: Tensor) -> tuple[Losses
 
     Differentiable. Features are counted before a position term acts on the code: a mask never quite reaches 0.
     """
-    architecture = dictionary.architecture
-    values = dictionary.position_term.values(positions)
+    architecture, values = dictionary.architecture, dictionary.position_term.values(positions)
     x = dictionary.scaled(x)
     u = dictionary.scores(x, values)
     selected = architecture.select(u)
@@ -49,3 +51,29 @@ def losses(dictionary: Dictionary, x: Tensor, positions: Tensor) -> tuple[Losses
         selected.fired().sum(-1).to(wide).mean(0),
     )
     return found, architecture.auxiliary(u, -residual.detach(), dictionary.W_dec), selected
+
+
+def gradients(
+    dictionary: Dictionary,
+    x: Tensor,
+    positions: Tensor,
+    position_weights: Tensor,
+    *,
+    weight_penalty: bool,
+    autocast: torch.autocast,
+) -> tuple[Losses, Gradients, Tensor | float, Codes]:
+    """Losses, the gradient of eq. 8 by weight (0 for those that are frozen), the auxiliary loss, and the codes."""
+    with autocast:
+        found, auxiliary, codes = losses(dictionary, x, positions)
+    total = found.total(position_weights, dictionary.architecture.coefficient, weight_penalty)
+    weights = dictionary.weights()
+    learned = [p for p in weights.values() if p.requires_grad]
+    loss = total if auxiliary is None else total + auxiliary
+    grads = iter(torch.autograd.grad(loss, learned, allow_unused=True))
+    by_name = {n: next(grads) if p.requires_grad else None for n, p in weights.items()}
+    return (
+        Losses(*(v.detach() for v in found)),
+        {n: torch.zeros_like(weights[n]) if g is None else g for n, g in by_name.items()},
+        0.0 if auxiliary is None else auxiliary.detach(),
+        Codes(codes.values.detach(), codes.index, codes.d_sae),
+    )

@@ -65,7 +65,7 @@ class ConstrainedAdamW(torch.optim.AdamW):
     @torch.no_grad()
     def step(self) -> None:
         for weight in self.constrained:
-            remove_parallel_(weight.grad, weight)
+            remove_parallel_(weight.grad, weight)  # type: ignore[arg-type]
         super().step()
         for weight in self.constrained:
             unit_rows_(weight)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -15,8 +16,9 @@ from torch import Tensor
 from lens.activations.store import digest
 from lens.dictionaries.codes import Codes
 from lens.dictionaries.dictionary import Dictionary
+from lens.dictionaries.positions.mask import Mask
 from lens.training.gradients import Workspace, applies_to, loss_and_gradients
-from lens.training.objective import Losses, losses
+from lens.training.objective import Gradients, Losses, gradients
 from lens.training.optim import ConstrainedAdamW
 from lens.training.recipe import Recipe
 from lens.training.schedule import PositionWeights
@@ -46,7 +48,7 @@ class Run:
                 p.data = p.data.to(torch.bfloat16)
         self.compute_dtype = torch.float32 if recipe.precision == "fp32" else torch.bfloat16
         self.first_position = 0 if recipe.include_bos else 1
-        n_positions = dictionary.info.n_positions - self.first_position
+        n_positions = (dictionary.info.n_positions or 0) - self.first_position
         device = dictionary.b_dec.device
         self.position_weights = PositionWeights(
             n_positions, recipe.ema_beta, in_place=recipe.weight_normalisation == "in_place", device=device
@@ -76,12 +78,12 @@ class Run:
         """One optimiser step on raw windows x [B, T, d_in]; `shuffled` [B, P, d_in] replaces them where asked."""
         recipe, step, term = self.recipe, self.steps_done, self.dictionary.position_term
         term.before_step(step, recipe.steps)
-        x = shuffled if recipe.positions == "shuffled" else x[:, self.first_position :]
+        x = x[:, self.first_position :] if shuffled is None or recipe.positions == "true" else shuffled
         w = self._weights_in_use()
         found, auxiliary = self._gradients(x, w, log)
         loss = found.total(w, self.dictionary.architecture.coefficient, recipe.weight_l1) + auxiliary
         self.curves[0, step] = loss / w.numel()
-        self.curves[1, step] = torch.stack([p.grad.float().norm() for p in self.learned]).norm()
+        self.curves[1, step] = torch.stack([_gradient(p).float().norm() for p in self.learned]).norm()
         learned = [p for p in term.parameters() if p.requires_grad] if log else []
         before = [p.detach().clone() for p in learned]
         self.optimizer.step()
@@ -110,63 +112,53 @@ class Run:
 
     def _gradients(self, x: Tensor, w: Tensor, log: bool) -> tuple[Losses, Tensor | float]:
         """Set `.grad` of every weight, over micro-batches where asked; the batch's losses and auxiliary loss."""
-        size = self.recipe.micro_batch_windows or len(x)
         one = self._written_out if self.fast else self._differentiated
-        sums, grads, auxiliary = None, None, 0.0
-        for part in x.split(size):
-            found, new, extra = one(part, w, log)
+        parts = x.split(self.recipe.micro_batch_windows or len(x))
+        found, grads, auxiliary = one(parts[0], w, log)
+        if len(parts) > 1:
+            share = len(parts[0]) / len(x)
+            found, auxiliary = Losses(*(share * v for v in found)), share * auxiliary
+            grads = {n: g.float() * share for n, g in grads.items()}
+        for part in parts[1:]:
             share = len(part) / len(x)
-            auxiliary = auxiliary + share * extra
-            if share == 1:
-                sums, grads = found, new
-            elif grads is None:
-                sums, grads = Losses(*(share * v for v in found)), {n: g.float() * share for n, g in new.items()}
-            else:
-                sums = Losses(*(s + share * v for s, v in zip(sums, found, strict=True)))
-                for n, g in new.items():
-                    grads[n] += share * g
+            more, new, extra = one(part, w, log)
+            found, auxiliary = (
+                Losses(*(a + share * b for a, b in zip(found, more, strict=True))),
+                auxiliary + share * extra,
+            )
+            for n, g in new.items():
+                grads[n] += share * g
         for name, parameter in self.dictionary.weights().items():
             grad = grads[name].to(parameter.dtype)
             if len(grad) < len(parameter):  # positions that are not trained on get no gradient
-                parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-                parameter.grad[self.first_position :] = grad
-            else:
-                parameter.grad = grad
-        return sums, auxiliary
+                whole = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+                whole[self.first_position :] = grad
+                grad = whole
+            parameter.grad = grad
+        return found, auxiliary
 
-    def _written_out(self, x: Tensor, w: Tensor, log: bool) -> tuple[Losses, dict[str, Tensor], float]:
-        """Losses and gradients of ReLU, the fast path; those of a position term have no rows of untrained positions."""
-        weights = {n: p.detach() for n, p in self.dictionary.weights().items()}
-        masked = "pos_logits" in weights
-        if masked:
+    def _written_out(self, x: Tensor, w: Tensor, log: bool) -> tuple[Losses, Gradients, float]:
+        """Losses and gradients of ReLU, the fast path; those of a mask have no rows of untrained positions."""
+        weights, term = {n: p.detach() for n, p in self.dictionary.weights().items()}, self.dictionary.position_term
+        tau = term.tau if isinstance(term, Mask) else None
+        if tau is not None:
             weights["pos_logits"] = weights["pos_logits"][self.first_position :]
         found, grads = loss_and_gradients(
-            weights,
-            x,
-            self.dictionary.position_term.tau if masked else None,
-            w,
-            self.dictionary.architecture.coefficient,
-            self.workspace,
-            input_scale=self.dictionary.info.input_scale,
-            weight_l1=self.recipe.weight_l1,
-            compute_dtype=self.compute_dtype,
-            count_active=log,
-        )
+            weights, x, tau, w, self.dictionary.architecture.coefficient, self.workspace,
+            input_scale=self.dictionary.info.input_scale, weight_l1=self.recipe.weight_l1,
+            compute_dtype=self.compute_dtype, count_active=log,
+        )  # fmt: skip
         return found, grads, 0.0
 
-    def _differentiated(self, x: Tensor, w: Tensor, log: bool) -> tuple[Losses, dict[str, Tensor], Tensor | float]:
+    def _differentiated(self, x: Tensor, w: Tensor, log: bool) -> tuple[Losses, Gradients, Tensor | float]:
         """Losses and gradients of any architecture, by autograd."""
-        dictionary = self.dictionary
-        weights = {n: p for n, p in dictionary.weights().items() if p.requires_grad}
-        positions = torch.arange(self.first_position, dictionary.info.n_positions, device=x.device)
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16_autocast"):
-            found, auxiliary, codes = losses(dictionary, x, positions)
-        total = found.total(w, dictionary.architecture.coefficient, self.recipe.weight_l1)
-        total = total if auxiliary is None else total + auxiliary
-        grads = dict(zip(weights, torch.autograd.grad(total, list(weights.values()), allow_unused=True), strict=True))
-        self.codes.append(Codes(codes.values.detach(), codes.index, codes.d_sae))
-        grads = {n: torch.zeros_like(p) if (g := grads.get(n)) is None else g for n, p in dictionary.weights().items()}
-        return Losses(*(v.detach() for v in found)), grads, 0.0 if auxiliary is None else auxiliary.detach()
+        positions = torch.arange(self.first_position, self.first_position + x.shape[1], device=x.device)
+        autocast = torch.autocast(x.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16_autocast")
+        found, grads, auxiliary, codes = gradients(
+            self.dictionary, x, positions, w, weight_penalty=self.recipe.weight_l1, autocast=autocast
+        )
+        self.codes.append(codes)
+        return found, grads, auxiliary
 
     def _log(self, step: int, w: Tensor, found: Losses) -> None:
         if (bad := int(self.first_bad)) >= 0:
@@ -193,29 +185,24 @@ class Run:
         """Raise TrainingError unless all steps were taken and some feature is alive."""
         if self.steps_done != self.recipe.steps:
             raise TrainingError(f"{self.name}: {self.steps_done} of {self.recipe.steps} steps taken")
-        if self._last("l0") == 0:
-            raise TrainingError(f"{self.name}: every feature is silent at step {self.steps_done - 1}; lower l1_coef")
+        if next(value for _, name, value in reversed(self.history) if name == "l0") == 0:
+            raise TrainingError(
+                f"{self.name}: every feature is silent at step {self.steps_done - 1}; lower its penalty (l1_coef)"
+            )
 
-    def _last(self, metric: str) -> float:
-        return next(value for _, name, value in reversed(self.history) if name == metric)
-
-    def _labelled(self, frame: pd.DataFrame) -> pd.DataFrame:
-        frame.insert(0, "variant", self.dictionary.info.name)
-        frame.insert(1, "seed", self.dictionary.info.seed)
-        return frame
-
-    def table(self, name: str) -> pd.DataFrame:
-        """`history`, `position_weights`, `late_weights` or `summary`, labelled with variant and seed."""
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """`history`, `position_weights`, `late_weights` and `summary`, labelled with variant and seed."""
+        info, history = self.dictionary.info, pd.DataFrame(self.history, columns=["step", "metric", "value"])
         tables = {
-            "history": self._history,
-            "position_weights": self._position_weights,
-            "late_weights": self._late_weights,
-            "summary": self._summary,
+            "history": history,
+            "position_weights": self._position_weights(),
+            "late_weights": self._late_weights(),
+            "summary": self._summary(history.pivot(index="step", columns="metric", values="value")),
         }
-        return self._labelled(tables[name]())
-
-    def _history(self) -> pd.DataFrame:
-        return pd.DataFrame(self.history, columns=["step", "metric", "value"])
+        for table in tables.values():
+            table.insert(0, "variant", info.name)
+            table.insert(1, "seed", info.seed)
+        return tables
 
     def _position_weights(self) -> pd.DataFrame:
         rows = [
@@ -227,17 +214,13 @@ class Run:
 
     def _late_weights(self) -> pd.DataFrame:
         """Mean of w_t over the last tenth of the steps; empty for uniform weights."""
-        late = (self.late_weight_sum / max(self.late_weight_steps, 1)).tolist()
-        rows = [(self.first_position + p, value) for p, value in enumerate(late)]
-        if self.recipe.position_weights == "uniform":
-            rows = []
+        late = self.late_weight_sum / max(self.late_weight_steps, 1)
+        uniform = self.recipe.position_weights == "uniform"
+        rows = [] if uniform else [(self.first_position + p, value) for p, value in enumerate(late.tolist())]
         return pd.DataFrame(rows, columns=["position", "value"])
 
-    def _summary(self) -> pd.DataFrame:
-        """Invariants over all logged steps (eqs. 5-7), how smooth training was, and the masks at the end."""
-        history = pd.DataFrame(self.history, columns=["step", "metric", "value"]).pivot(
-            index="step", columns="metric", values="value"
-        )
+    def _summary(self, history: pd.DataFrame) -> pd.DataFrame:
+        """Invariants over all logged steps (eqs. 5-7), how smooth training was, and the position term at the end."""
         second_half = history[history.index >= self.recipe.steps // 2]
         loss, gradient = self.curves.double().cpu().numpy()
         values = {
@@ -290,10 +273,15 @@ class Run:
         self.weight_history = [tuple(row) for row in values["weight_history"]]
 
 
-def _lost_updates(learned: list[Tensor], before: list[Tensor]) -> float:
+def _gradient(parameter: Tensor) -> Tensor:
+    assert parameter.grad is not None
+    return parameter.grad
+
+
+def _lost_updates(learned: Sequence[Tensor], before: Sequence[Tensor]) -> float:
     """Share of a position term's parameters with a gradient that the step left as they were: updates below half a unit
     in the last place, which pure bfloat16 rounds away."""
-    had_gradient = torch.cat([(p.grad != 0).flatten() for p in learned])
+    had_gradient = torch.cat([(_gradient(p) != 0).flatten() for p in learned])
     lost = had_gradient & torch.cat([(p.detach() == old).flatten() for p, old in zip(learned, before, strict=True)])
     return (lost.sum() / had_gradient.sum().clamp_min(1)).item()
 

@@ -194,8 +194,8 @@ def _finish(runs: dict[Path, Run], state: Path) -> None:
         temporary = folder.with_name(f".{folder.name}")
         shutil.rmtree(temporary, ignore_errors=True)
         run.dictionary.save(temporary / run.name)
-        for name in FRAMES:
-            run.table(name).to_csv(temporary / f"{name}.csv", index=False)
+        for name, table in run.tables().items():
+            table.to_csv(temporary / f"{name}.csv", index=False)
         temporary.rename(folder)
     shutil.rmtree(state, ignore_errors=True)
 

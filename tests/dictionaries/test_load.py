@@ -260,7 +260,7 @@ def test_half_precision_is_read_as_fp32(tmp_path):
         ({"reshape_activations": "hook_z"}, "hook_z.*heads of an attention layer"),
         ({"apply_b_dec_to_input": "no"}, "apply_b_dec_to_input = 'no', of type str: bool needed"),
         ({"metadata": None}, "metadata = None"),
-        ({"architecture": "temporallens"}, "cfg.json has no 'n_positions'"),
+        ({"architecture": "temporallens"}, "metadata of cfg.json has no 'origin'"),
     ],
 )
 def test_saelens_settings_that_do_not_fit(tmp_path, changes, message):

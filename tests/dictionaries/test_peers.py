@@ -125,8 +125,8 @@ def test_export_at_one_position_is_exact_there(saelens):
 
 def test_export_of_the_mean_mask_is_that(saelens):
     sae, theirs = own(masked=True), load_file(saelens / "exported" / "mean.safetensors")
-    u = torch.relu(theirs["x"] * 0.3 @ sae.W_enc + sae.b_enc)
-    assert error(u * sae.mask()[1:].mean(0), theirs["f"]) < TOLERANCE
+    u = torch.relu(theirs["x"] * 0.3 @ sae.W_enc + sae.architecture.b_enc)
+    assert error(u * sae.position_term.values()[1:].mean(0), theirs["f"]) < TOLERANCE
 
 
 def test_export_with_all_masks_is_exact_everywhere(saelens):

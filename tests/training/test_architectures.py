@@ -56,7 +56,9 @@ def trained(planted, tmp_path_factory) -> dict[str, Dictionary]:
 def test_it_learns_what_is_planted(row, trained, planted):
     directions = planted.directions.numpy()
     start = Dictionary.initialise(trained[row].info, torch.zeros(D), 0)
-    found, before = (synthetic.recover(sae, directions).cosine.mean() for sae in (trained[row], start))
+    found, before = (
+        synthetic.recover(sae.W_dec.detach().numpy(), directions).cosine.mean() for sae in (trained[row], start)
+    )
     assert found > before + 0.15, (found, before)
 
 

@@ -39,6 +39,8 @@ class BatchTopK(Architecture):
 
     Settings = Settings
     separable = False
+    threshold: Tensor
+    silent: Tensor
 
     def __init__(self, d_in: int, d_sae: int, settings: Settings):
         super().__init__(d_in, d_sae, settings)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lens.errors import DictionaryError
 
+T = TypeVar("T")
 TEMPORALLENS = "temporallens"  # the architecture's name in SAELens, where `temporal` means something else
 
 
@@ -45,9 +46,6 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
         raise DictionaryError(f"{path.name} is missing") from None
     except SafetensorError as error:
         raise DictionaryError(f"{path.name} is truncated or not a safetensors file: {error}; get it again") from None
-
-
-T = TypeVar("T")
 
 
 def setting(config: Mapping, key: str, kind: type[T], name: str) -> T:

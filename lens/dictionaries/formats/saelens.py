@@ -10,14 +10,12 @@ from torch import Tensor
 
 from lens.activations.hooks import layer_name
 from lens.dictionaries.dictionary import Dictionary, Info
-from lens.dictionaries.formats.files import TEMPORALLENS, pick, read_json, read_safetensors, setting
+from lens.dictionaries.formats.files import TEMPORALLENS, T, pick, read_json, read_safetensors, setting
 from lens.errors import DictionaryError
 
 CONFIG, WEIGHTS, SCALER = "cfg.json", "sae_weights.safetensors", "activation_scaler.json"
 RULES = {"standard": "relu", "topk": "topk", "jumprelu": "jumprelu", "gated": "gated"}
 _VECTORS = {"jumprelu": ("b_enc", "threshold"), "gated": ("b_gate", "r_mag", "b_mag")}
-_SETTINGS = {"d_in": int, "d_sae": int, "n_positions": int, "tau": float, "input_scale": float}
-_ORIGIN = {"model": str, "layer": str, "variant": str, "seed": int}
 _NORMALISATIONS = ("none", "expected_average_only_in", "constant_norm_rescale", "layer_norm")
 _DEFAULTS = {  # of a setting that a folder leaves out
     "apply_b_dec_to_input": True,
@@ -155,12 +153,16 @@ def _fold_decoder_norm(dictionary: Dictionary) -> None:
 
 def _temporallens(config: dict, weights: dict[str, Tensor]) -> Dictionary:
     """The dictionary with masks that `lens.dictionaries.export` wrote, bit for bit."""
-    metadata = config["metadata"]
-    settings = {key: setting(config, key, kind, CONFIG) for key, kind in _SETTINGS.items()}
-    tau = settings.pop("tau")
-    origin = setting(metadata, "origin", dict, f"metadata of {CONFIG}")
-    origin = {key: setting(origin, key, kind, f"origin of {CONFIG}") for key, kind in _ORIGIN.items()}
+
+    def of(key: str, kind: type[T]) -> T:
+        return setting(config, key, kind, CONFIG)
+
+    origin = setting(config["metadata"], "origin", dict, f"metadata of {CONFIG}")
+    model, layer, name = (setting(origin, key, str, f"origin of {CONFIG}") for key in ("model", "layer", "variant"))
+    info = Info(
+        of("d_in", int), of("d_sae", int), of("n_positions", int), position="mask",
+        settings={"tau_end": of("tau", float)}, input_scale=of("input_scale", float),
+        model=model, layer=layer, name=name, seed=setting(origin, "seed", int, f"origin of {CONFIG}"),
+    )  # fmt: skip
     names = ("W_enc", "b_enc", "W_dec", "b_dec", "pos_logits")
-    weights = pick(weights, {name: name for name in names}, (), WEIGHTS)
-    origin["name"] = origin.pop("variant")
-    return Dictionary(Info(**settings, position="mask", settings={"tau_end": tau}, **origin), weights)
+    return Dictionary(info, pick(weights, {name: name for name in names}, (), WEIGHTS))

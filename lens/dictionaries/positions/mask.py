@@ -123,11 +123,12 @@ class Mask(PositionTerm):
         super().__init__(n_positions, d_sae, settings)
         if n_positions is None:
             raise DictionaryError("masks need a number of positions: set n_positions")
+        self.T = n_positions
         self.pos_logits = nn.Parameter(torch.zeros(n_positions, d_sae), requires_grad=not settings.frozen)
         self.tau = settings.tau_end
 
     def initialise(self, generator: torch.Generator) -> None:
-        start = init_pos_logits(self.n_positions, self.d_sae, generator, self.settings.mask_start)
+        start = init_pos_logits(self.T, self.d_sae, generator, self.settings.mask_start)
         self.pos_logits.data.copy_(start)
 
     @classmethod
@@ -149,11 +150,11 @@ class Mask(PositionTerm):
     def statistics(self, first_position: int, start: Mapping[str, Tensor]) -> dict[str, float]:
         """Drift of the logits from their start, relative to it, and shares of open and of sharp mask values."""
         now = self.pos_logits.detach()[first_position:].float()
-        start = start["pos_logits"][first_position:].float()
+        first = start["pos_logits"][first_position:].float()
         m = position_mask(now, self.tau)
         return {
             "tau": self.tau,
-            "mask_drift": ((now - start).norm() / start.norm()).item(),  # 1 = as far as the start is from zero
+            "mask_drift": ((now - first).norm() / first.norm()).item(),  # 1 = as far as the start is from zero
             "mask_open_share": (m > 0.5).float().mean().item(),
             "mask_sharp_share": ((m < SHARP) | (m > 1 - SHARP)).float().mean().item(),
         }
