@@ -1,5 +1,7 @@
 # make repro               install, run the default study, say how long each stage took and where the paper is
 # make study STUDY=smoke   another study (studies/<name>/params.yaml)
+# make pages STUDY=full    claims, figures, overview and paper of a study again, from its tables
+# make remote DIR=...      where `dvc push` and `dvc pull` keep activations and dictionaries: a folder, s3://..., ssh://...
 # make test | bench        the tests; speed against other libraries
 # make peers               the environment with other libraries, for `make bench` and for the tests that read their files
 # make docs                the pages under docs/
@@ -10,7 +12,7 @@ VENV := .venv
 INSTALLED := $(VENV)/.installed
 ACTIVE := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
-.PHONY: repro study full test bench peers docs check lock
+.PHONY: repro study full pages remote test bench peers docs check lock
 .DELETE_ON_ERROR:
 
 repro: $(INSTALLED) scm
@@ -24,6 +26,15 @@ study: $(INSTALLED) scm
 
 full: STUDY := full
 full: study
+
+pages: PIPELINE := $(if $(filter quick,$(STUDY)),,studies/$(STUDY)/)dvc.yaml
+pages: $(INSTALLED) scm
+	@test -n "$(STUDY)" -a -f "$(PIPELINE)" || { echo "usage: make pages STUDY=<name>, one of:" quick $(notdir $(wildcard studies/*)); exit 2; }
+	$(ACTIVE) dvc repro --force --single-item $(addprefix $(PIPELINE):,claims figures overview paper)
+
+remote: $(INSTALLED) scm
+	@test -n "$(DIR)" || { echo "usage: make remote DIR=<folder, s3://bucket/folder or ssh://host/folder>"; exit 2; }
+	$(ACTIVE) dvc remote add --default --force store "$(DIR)"
 
 test: $(INSTALLED)
 	$(ACTIVE) python -m pytest

@@ -104,7 +104,7 @@ def markdown(table: pd.DataFrame) -> str:
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for name, own in table.groupby("study", sort=False):
         values, first = own.set_index("quantity"), own.iloc[0]
-        cells = [f"[`{name}`](results/{name}/paper.pdf)", f"{first['model']}: {first['layers']}"]
+        cells = [f"[`{name}`](results/{name}/claims.json)", f"{first['model']}: {first['layers']}"]
         cells += [f"{first['steps']} × {first['seeds']}", _percent(values.loc["positional"])]
         cells += [_percent(values.loc["positional_standard"]), _percent(values.loc["mask_shuffled"])]
         cells += [_interval(values.loc["weights_difficulty"], 1, 2), _percent(values.loc["early_advantage"])]

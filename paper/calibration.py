@@ -26,6 +26,7 @@ from lens.measure.profiles import PERMUTATIONS, Profile, position_labelling, pro
 from lens.measure.stats import correlation
 from lens.measure.synthetic import DENSITIES, WIDTHS, Planted
 from lens.profiling.controls import identity_dictionary
+from lens.study import table_files
 from lens.study.params import Study
 from lens.training import recipe_file
 from lens.training.recipe import recipe
@@ -329,13 +330,10 @@ def _recovery(sae: Dictionary, found: Profile, planted: Planted, directions_KD: 
 
 
 def save_tables(study: Study, tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    """Write tables as `results/<study>/tables/calibration/<name>.csv`, labelled with the study; what was written."""
-    folder = study.results / "tables" / "calibration"
-    folder.mkdir(parents=True, exist_ok=True)
-    written = {}
-    for name, table in tables.items():
-        written[name] = table.assign(study=study.name)[["study", *table.columns]]
-        written[name].to_csv(folder / f"{name}.csv", index=False, float_format="%.6g", lineterminator="\n")
+    """Write tables to `results/<study>/tables/calibration.parquet`, labelled with the study; what was written."""
+    labelled = {name: table.assign(study=study.name)[["study", *table.columns]] for name, table in tables.items()}
+    written = {name: table_files.rounded(table) for name, table in labelled.items()}
+    table_files.write(_path(study), written)
     return written
 
 
@@ -345,13 +343,17 @@ def read_table(study: Study, name: str) -> pd.DataFrame:
     Raises:
         ConfigError: it is missing, or another study's.
     """
-    path = study.results / "tables" / "calibration" / f"{name}.csv"
-    if not path.is_file():
-        raise ConfigError(f"no table {path}; run 07_calibration of study {study.name!r} first")
-    table = pd.read_csv(path, dtype={"n_seeds": "Int64", "n_documents": "Int64", "width": str})
+    path = _path(study)
+    table = table_files.read(path, name) if path.is_file() else None
+    if table is None:
+        raise ConfigError(f"no table {name!r} in {path}; run 07_calibration of study {study.name!r} first")
     if strays := sorted(set(table["study"]) - {study.name}):
         raise ConfigError(f"{path} holds study {strays}, expected {study.name!r}; run 07_calibration again")
     return table
+
+
+def _path(study: Study) -> Path:
+    return study.results / "tables" / "calibration.parquet"
 
 
 def wide(table: pd.DataFrame, rows: list[str], columns: list[str], value: str) -> pd.DataFrame:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from lens.study.params import Study
 from paper import in_short
-from paper.readme import estimate_text
+from paper.readme import FIGURES, estimate_text
 
 
 def setting_table(study: Study) -> pd.DataFrame:
@@ -44,7 +44,7 @@ def claims_table(study: Study) -> str:
             "": _link(c["id"], Path(c["evidence"]["notebook_file"] or "").name),
             "the paper": html.escape(plain(c["quote"])),
             "ours [95 % interval]": html.escape(estimate_text(c)),
-            "verdict": _link(c["verdict"], c["evidence"]["figure_file"] and f"../{c['evidence']['figure_file']}"),
+            "verdict": _link(c["verdict"], c["evidence"]["figure_file"] and Path(FIGURES).name),
             "due to the method?": html.escape(c["attributable"]),
             "why": f"<small>{html.escape(c['reason'] or '')}</small>",
         }

@@ -12,6 +12,7 @@ from paper import in_short
 from paper.verdicts import WORDS
 
 START, END = "<!-- claims:start -->", "<!-- claims:end -->"
+FIGURES = "notebooks/05_figures.ipynb"  # the figures of a study that are in git
 
 
 def refresh(study: str = "quick") -> None:
@@ -76,7 +77,7 @@ def estimate_text(claim: dict, reading: dict | None = None) -> str:
 
 def _row(claim: dict, study: str) -> str:
     cells = (claim["title"], _value(claim["paper_value"]), estimate_text(claim))
-    verdict = _linked(f"**{claim['verdict']}**", claim["evidence"]["figure_file"], study)
+    verdict = _linked(f"**{claim['verdict']}**", claim["evidence"]["figure_file"] and FIGURES, study)
     name = _linked(claim["id"], claim["evidence"]["notebook_file"], study)
     title, paper, ours = map(_cell, cells)
     measured = _cell(claim["quantity"])
@@ -85,7 +86,7 @@ def _row(claim: dict, study: str) -> str:
 
 def _unmeasured(claim: dict, study: str) -> str:
     name = _linked(claim["id"], claim["evidence"]["notebook_file"], study)
-    verdict = _linked(claim["verdict"], claim["evidence"]["figure_file"], study)
+    verdict = _linked(claim["verdict"], claim["evidence"]["figure_file"] and FIGURES, study)
     return (
         f"| {name} | {_cell(claim['title'])} | {_value(claim['paper_value'])} | {verdict} | {_cell(claim['reason'])} |"
     )

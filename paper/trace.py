@@ -14,11 +14,12 @@ from pathlib import Path
 
 from lens import checkout
 from lens.errors import ConfigError, suggest
+from lens.study import tables
 from lens.study.params import Study
 from paper.claims import evidence_files
 from paper.evidence.measured import Measured, Missing, Read
 from paper.evidence.measures import MEASURES
-from paper.readme import estimate_text
+from paper.readme import FIGURES, estimate_text
 from paper.registry import load_registry
 
 ROOMS = ("lens/training", "lens/measure", "lens/profiling", "lens/study")
@@ -58,10 +59,12 @@ def _chain(study: Study, claim: dict) -> Iterator[str]:
     yield from _part("numbers", *(f"{r['name']}: {estimate_text(judged, r)}" for r in readings))
     function = MEASURES[claim["id"]]
     yield from _part("evidence", _place(function))
-    yield from _part("read", *_rows(study, reads(study, claim["id"])))
+    tables_here = (study.results / "tables").is_dir()
+    yield from _part("read", *(_rows(study, reads(study, claim["id"])) if tables_here else _at_hand(study, "tables")))
     files = evidence_files(study, judged["evidence"])
     yield from _part("notebook", *_at_hand(study, files["notebook_file"]))
-    yield from _part("figure", *_at_hand(study, files["figure_file"]))
+    figure = files["figure_file"]
+    yield from _part("figure", f"{Path(figure).stem} in {_at_hand(study, FIGURES)[0]}" if figure else "none")
     readme = (checkout.root() / "README.md").read_text(encoding="utf-8").splitlines()
     told = [f"README.md:{i}  {_around(readme[i - 1], claim['id'])}" for i in _lines("README.md", claim["id"])]
     yield from _part("told in", *told, f"paper/paper.typ:{_lines('paper/paper.typ', claim['id'])}")
@@ -98,10 +101,10 @@ def _rows(study: Study, found: list[Read]) -> Iterator[str]:
         written = "; ".join(writers(metric or table))
         yield f"{table}: {metric or 'every row'} of {variants}, layers {layers}; written by {written}".rstrip()
     layers = dict.fromkeys((read.table, layer) for read in found for layer in read.layers)
-    root = study.results
     for table, layer in layers:
-        for path in sorted(root.glob(f"tables/*/layer_{layer}/{table}.csv")):
-            yield from _at_hand(study, str(path.relative_to(root)))
+        for path in tables.holds(study, table):
+            if path.stem == f"layer_{layer}":
+                yield f"{path.relative_to(checkout.root())}: {table}"
 
 
 def _at_hand(study: Study, path: str | None) -> list[str]:

@@ -65,7 +65,7 @@ class Measured:
         Raises:
             ConfigError: see `lens.study.tables.read`; only tables of `OPTIONAL` may be missing.
         """
-        there = [name for name in OPTIONAL if any(study.results.glob(f"tables/*/layer_*/{name}.csv"))]
+        there = [name for name in OPTIONAL if tables.holds(study, name)]
         words = {getattr(study.roles, role): word for word, role in ROLES.items()}
         others = {word: f"{word}, without a role" for word in ROLES if word not in words}
         found = {name: tables.read(study, name).replace({"variant": others | words}) for name in (*TABLES, *there)}

@@ -21,6 +21,7 @@ from ruamel.yaml import YAML
 from safetensors.numpy import load_file
 
 from benchmarks.machine import processor
+from lens.study import table_files
 
 GOLDEN = Path(__file__).parent
 GROUPS = ("variant", "metric")
@@ -83,11 +84,13 @@ def _tensors(path: Path) -> dict[str, bytes]:
 def read(name: str, root: Path) -> dict:
     """The golden document of a study that was run in the checkout `root`."""
     tables: dict[str, dict] = {}
-    for path in sorted((root / "results" / name / "tables").rglob("*.csv")):
-        kind, *layer, _ = path.relative_to(root / "results" / name / "tables").parts
-        table = pd.read_csv(path)
+    folder = root / "results" / name / "tables"
+    for path in sorted(folder.rglob("*.parquet")):
+        kind, *layer = path.relative_to(folder).with_suffix("").parts
         stage = tables.setdefault(STAGES[kind], {})
-        stage |= {"/".join([*layer, path.stem, k]): v for k, v in of_table(table).items()}
+        for table in table_files.names(path):
+            found = of_table(table_files.read(path, table))
+            stage |= {"/".join([*layer, table, k]): v for k, v in found.items()}
     artifacts = root / "artifacts" / name
     kinds = ("dictionaries", "ablations")
     dictionaries = {f"{k}/{name}": digest for k in kinds for name, digest in of_dictionaries(artifacts / k).items()}

@@ -52,7 +52,7 @@ def test_readme_shows_the_table_and_what_was_not_measured(project):
     across.refresh()
     text = (project / "README.md").read_text()
     minilm, random = [row.split(" | ") for row in text.splitlines() if row.startswith("| [`")]
-    assert minilm[0] == "| [`minilm`](results/minilm/paper.pdf)" and minilm[2:4] == ["600 × 3", "25.0 % [12.5, 50.0]"]
+    assert minilm[0] == "| [`minilm`](results/minilm/claims.json)" and minilm[2:4] == ["600 × 3", "25.0 % [12.5, 50.0]"]
     assert minilm[6:8] == ["0.25 [0.12, 0.50]", "−8.0 % [−9.0, −7.0]"]
     assert random[1] == "random:gemma-3-270m: 3, 8, 13" and random[5] == "n/a"
     assert text.startswith("# Title\n") and text.endswith("\nThe rest.\n")

@@ -9,7 +9,7 @@ import pytest
 
 from lens import checkout
 from lens.errors import ConfigError
-from lens.study import tables
+from lens.study import table_files, tables
 from lens.study.params import Study
 from paper import claims
 from paper.evidence import difficulty, early_late
@@ -149,6 +149,7 @@ def test_build_is_deterministic_and_leaves_nothing_half_written(study):
 
 def test_tables_of_later_stages_may_be_missing_and_others_may_not(study):
     assert set(Measured.load(study).tables) == {"positions", "summary", "blocks", "history"}
-    (study.results / "tables" / "measures" / "layer_3" / "blocks.csv").unlink()
+    path = study.results / "tables" / "measures" / "layer_3.parquet"
+    table_files.write(path, {name: table_files.read(path, name) for name in ("positions", "summary", "history")})
     with pytest.raises(ConfigError, match="no table 'blocks'"):
         claims.build(study)

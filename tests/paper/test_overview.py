@@ -36,7 +36,7 @@ def page(tmp_path, monkeypatch) -> str:
 
 def test_a_claim_leads_to_its_notebook_and_its_figure(page):
     assert '<a href="04_analysis_layer_8.ipynb">C02</a>' in page
-    assert '<a href="../figures/forest.png">partly</a>' in page
+    assert '<a href="05_figures.ipynb">partly</a>' in page
     assert "0.3 [0.2, 0.4]" in page
 
 

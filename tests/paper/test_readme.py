@@ -57,7 +57,7 @@ def test_the_table_has_one_row_per_claim_and_counts_them():
     rows = text.splitlines()
     assert (
         "| [C01](results/quick/notebooks/n.ipynb) | Title of C01<br><sub>what C01 is</sub> | 0.15 | 0.0847 [0.0826, 0.0867] "  # noqa: E501
-        "| [**partly**](results/quick/figures/f.png) | no |"
+        "| [**partly**](results/quick/notebooks/05_figures.ipynb) | no |"
     ) in rows
     assert "| C03 | Title of C03<br><sub>what C03 is</sub> | 32 to 48 | 0.7 | **inconclusive** | no |" in rows
     assert "| C30 | Title of C30 | 64 | not measured in this study | the reason |" in rows

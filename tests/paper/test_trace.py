@@ -47,7 +47,8 @@ def test_the_chain_of_a_claim_names_table_row_function_notebook_and_figure(study
         "mask shuffled: 0.0305 [0.0265, 0.0346]",
         "summary: fvu_rise_shuffled of temporallens, shuffled_positions, layers 3, 8, 13; written by lens/profiling/",
         "results/full/notebooks/04_analysis_layer_8.ipynb",
-        "results/full/figures/mask_agreement.png",
+        "results/full/tables/measures/layer_8.parquet: summary",
+        "mask_agreement in results/full/notebooks/05_figures.ipynb",
         "paper/evidence/features.py:",
     ):
         assert part in said

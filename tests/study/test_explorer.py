@@ -83,9 +83,9 @@ def test_one_variant_of_any_architecture_and_one_seed_are_enough(tmp_path, measu
     study = dataclasses.replace(measured, out=tmp_path, **alone)
     (tmp_path / "dictionaries").symlink_to(measured.results / "dictionaries")
     (tmp_path / "activations").symlink_to(measured.results / "activations")
-    for name in ("features", "summary"):
-        table = tables.read(measured, name)
-        tables.save(study, "measures", 1, {name: table[(table["variant"] == variant) & (table["seed"] == 0)]})
+    found = {name: tables.read(measured, name) for name in ("features", "summary")}
+    one = {name: t[(t["variant"] == variant) & (t["seed"] == 0)] for name, t in found.items()}
+    tables.save(study, "measures", 1, one)
     found = collect(study)
     assert found.study.header["variant"] == variant and "mask" not in found.layers["1"].arrays
     assert found.layers["1"].header["twins"] == []

@@ -1,46 +1,114 @@
 import dataclasses
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from lens.errors import ConfigError
-from lens.study import tables
-from lens.study.params import Study
+from lens.study import table_files, tables
+from lens.study.params import Roles, Study
 
 
 @pytest.fixture
 def study(tmp_path):
-    return dataclasses.replace(Study.load("quick"), out=tmp_path, layers=(3, "embedding"), seeds=(0, 1))
+    return dataclasses.replace(
+        Study.load("quick"), out=tmp_path, layers=(3, 8, "embedding"), main_layers=(3,), seeds=(0, 1)
+    )
 
 
-def frame(variant="standard", seed=0, value=1 / 3):
-    rows = [(variant, seed, t, "mse", value * t, 10, "x") for t in (2, 1)]
+def frame(variant="standard", seed=0, value=1 / 3, metric="mse"):
+    rows = [(variant, seed, t, metric, value * t, 10, "x") for t in (2, 1)]
     return pd.DataFrame(rows, columns=["variant", "seed", "position", "metric", "value", "n", "unit"])
 
 
-def test_written_tables_are_labelled_sorted_and_read_back(study):
-    tables.save(study, "measures", 3, {"positions": pd.concat([frame(seed=1), frame()])})
-    tables.save(study, "training", "embedding", {"positions": frame("temporallens")})
+def test_written_tables_are_labelled_sorted_rounded_and_read_back(study):
+    written = tables.save(study, "measures", 3, {"positions": pd.concat([frame(seed=1), frame()])})
+    tables.save(study, "measures", "embedding", {"positions": frame("temporallens")})
     read = tables.read(study, "positions")
     assert read.columns.tolist()[:3] == ["study", "model", "layer"]
     assert set(read["layer"]) == {"3", "embedding"}
-    assert read[read["layer"] == "3"][["seed", "position"]].values.tolist() == [[0, 1], [0, 2], [1, 1], [1, 2]]
-    text = (study.results / "tables" / "measures" / "layer_3" / "positions.csv").read_text()
-    assert "0.333333," in text
+    three = read[read["layer"] == "3"]
+    assert three[["seed", "position"]].values.tolist() == [[0, 1], [0, 2], [1, 1], [1, 2]]
+    assert three["value"].tolist() == [0.333333, 0.666667] * 2
+    pd.testing.assert_frame_equal(three, written["positions"])
+    assert [path.parent.name for path in tables.holds(study, "positions")] == ["measures", "measures"]
+    assert tables.holds(study, "summary") == []
+
+
+def test_weights_and_what_is_compared_with_them_keep_all_digits(study):
+    tables.save(study, "training", 3, {"positions": frame(), "summary": frame()})
+    assert tables.read(study, "positions")["value"].tolist() == [1 / 3, 2 / 3]
+    assert tables.read(study, "summary")["value"].tolist() == [0.333333, 0.666667]
+
+
+def test_files_hold_of_large_tables_what_is_read_and_the_notebook_sees_all(study):
+    study = dataclasses.replace(study, roles=Roles(method="temporallens"))
+    made = {
+        "history": pd.concat([frame(metric="loss"), frame(metric="l1")]),
+        "position_weights": pd.concat([frame("temporallens"), frame()]),
+        "summary": frame(),
+    }
+    for layer in (3, 8):
+        written = tables.save(study, "training", layer, made)
+        assert {name: len(table) for name, table in written.items()} == {name: len(made[name]) for name in made}
+    assert set(tables.read(study, "history")["metric"]) == {"loss"}
+    assert set(tables.read(study, "position_weights")["variant"]) == {"temporallens"}
+    layers = {name: set(tables.read(study, name)["layer"]) for name in made}
+    assert layers == {"history": {"3"}, "position_weights": {"3"}, "summary": {"3", "8"}}
 
 
 def test_stray_layers_variants_and_seeds_are_refused_by_name(study):
     tables.save(study, "measures", 3, {"positions": frame()})
     tables.save(study, "measures", 8, {"positions": frame()})
     with pytest.raises(ConfigError, match="measures/layer_8.*not among the study's layers"):
-        tables.read(study, "positions")
-    fewer = dataclasses.replace(study, layers=(3, 8), seeds=(1,))
+        tables.read(dataclasses.replace(study, layers=(3,)), "positions")
     with pytest.raises(ConfigError, match=r"seed \[0\]"):
-        tables.read(fewer, "positions")
+        tables.read(dataclasses.replace(study, seeds=(1,)), "positions")
     with pytest.raises(ConfigError, match=r"variant \['standard'\]"):
-        tables.read(dataclasses.replace(study, layers=(3, 8), variants=("temporallens",)), "positions")
+        tables.read(dataclasses.replace(study, variants=("temporallens",)), "positions")
 
 
 def test_missing_table_says_what_to_do(study):
     with pytest.raises(ConfigError, match="no table 'positions'.*run the pipeline of study 'quick'"):
         tables.read(study, "positions")
+
+
+HARD = [0.0, -0.0, 1.0, 1e-5, 0.1, 123456.0, 1.23457e8, -9.99999e-4, 3.2e-41, 1e-300, 1e300, np.nan, np.inf, -np.inf]
+
+
+@pytest.mark.parametrize("values", [HARD[:8], HARD, HARD[11:], []])
+def test_six_digits_come_back_as_the_same_double(tmp_path, values):
+    rng = np.random.default_rng(0)
+    drawn = rng.normal(size=2000) * 10.0 ** rng.integers(-12, 12, size=2000)
+    table = pd.DataFrame({"value": np.concatenate([values, drawn])})
+    expected = [float(f"{x:.6g}") for x in table["value"]]
+    table_files.write(tmp_path / "x.parquet", {"a": table})
+    found = table_files.read(tmp_path / "x.parquet", "a")["value"]
+    assert np.array_equal(found, expected, equal_nan=True)
+
+
+def test_tables_of_many_kinds_share_a_file_and_come_back_as_they_were(tmp_path):
+    many = {
+        "wide": pd.DataFrame({"feature": [0, 1], "p000": [0.5, 0.125], "p001": [0.001, np.nan]}),
+        "texts": pd.DataFrame({"bucket": ["1-3", None], "value": [1.5, 2.5], "feature": ["a", "b"]}),
+        "counts": pd.DataFrame({"bucket": [1, 2], "n": pd.array([3, None], dtype="Int64"), "found": [True, False]}),
+        "tiny": pd.DataFrame({"value": [1e-300, 1.0], "p": [0.05, 1e-45]}),
+        "mixed": pd.DataFrame({"value": np.array([np.float32(0.5), 0.25, 1], dtype=object)}),
+        "empty": pd.DataFrame({"variant": pd.Series(dtype="str"), "value": pd.Series(dtype=float)}),
+    }
+    path, again = tmp_path / "x.parquet", tmp_path / "y.parquet"
+    table_files.write(path, many)
+    assert table_files.names(path) == list(many)
+    for name, table in many.items():
+        pd.testing.assert_frame_equal(table_files.read(path, name), table.infer_objects(), check_dtype=name != "mixed")
+    assert table_files.read(path, "other") is None
+    table_files.write(again, {name: table_files.read(path, name) for name in many})
+    assert path.read_bytes() == again.read_bytes()
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_any_reader_of_parquet_sees_the_tables_by_name(tmp_path):
+    path = tmp_path / "x.parquet"
+    table_files.write(path, {"a": pd.DataFrame({"value": [0.5]}), "b": pd.DataFrame({"value": [1.5], "n": [2]})})
+    found = pd.read_parquet(path, filters=[("table", "==", "b")])
+    assert found.to_dict("records") == [{"table": "b", "value": 1.5, "n": 2}]
