@@ -87,7 +87,8 @@ def position_moments(
     represent: Represent, activations: Tensor, block: Tensor, fold_B: np.ndarray, first: int = 1
 ) -> Moments:
     """Moments of each fold; `fold_B` [n_blocks] is the fold of each document."""
-    F, moments = int(fold_B.max()) + 1, None
+    F = int(fold_B.max()) + 1
+    moments: Moments | None = None
     for r, y, blocks in _chunks(represent, activations, block, first):
         if moments is None:
             W = r.shape[-1]

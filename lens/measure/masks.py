@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -18,26 +17,6 @@ LEARNED = "learned"
 TEXT = slice(1, None)  # BOS is not trained on: it is counted nowhere
 
 
-@dataclass(frozen=True)
-class MaskEffects:
-    """Reconstruction of held-out windows with the learned values of a position term and with others in their place."""
-
-    sq_error: dict[str, np.ndarray]
-    """[T] sum over windows of ||x - x_hat||^2 of scaled inputs, for `learned` and each kind of intervention"""
-    rise: dict[str, float]
-    """relative rise of FVU on text positions, FVU_kind / FVU_learned - 1, by kind (the variance cancels)"""
-
-
-@dataclass(frozen=True)
-class ProfileCorrelation:
-    """Agreement of masks with the positions at which features fire."""
-
-    median: float
-    """median over features of Pearson r, nan without features"""
-    n: int
-    """features counted: eligible, and neither mask nor firing rate the same at all text positions"""
-
-
 def mask_of(sae: Dictionary) -> np.ndarray | None:
     """Values [T, d_sae] of a position term that has one for each position and feature; None for any other."""
     values = sae.position_term.values()
@@ -47,8 +26,9 @@ def mask_of(sae: Dictionary) -> np.ndarray | None:
 
 
 @torch.no_grad()
-def fvu_rise(sae: Dictionary, activations: Tensor, generator: torch.Generator) -> MaskEffects:
-    """How much worse held-out activations [n, T, d_in] are reconstructed after each intervention on the position term.
+def fvu_rise(sae: Dictionary, activations: Tensor, generator: torch.Generator) -> dict[str, float]:
+    """How much worse held-out activations [n, T, d_in] are reconstructed after each intervention on the position term:
+    relative rise of FVU on text positions, FVU_kind / FVU_learned - 1 (the variance cancels).
 
     Encodes once and decodes once per kind, in fp32, a few windows at a time.
 
@@ -72,8 +52,7 @@ def fvu_rise(sae: Dictionary, activations: Tensor, generator: torch.Generator) -
             error = (sae.decode(codes) - x) * scale
             sq_error[name] += error.square().sum(-1).sum(0, dtype=torch.float64)
     total = {name: float(values[TEXT].sum()) for name, values in sq_error.items()}
-    rise = {kind: total[kind] / total[LEARNED] - 1 for kind in kinds}
-    return MaskEffects({name: values.numpy() for name, values in sq_error.items()}, rise)
+    return {kind: total[kind] / total[LEARNED] - 1 for kind in kinds}
 
 
 def _codes(sae: Dictionary, x: Tensor, values: Mapping[str, Tensor]) -> dict[str, Codes]:
@@ -85,8 +64,8 @@ def _codes(sae: Dictionary, x: Tensor, values: Mapping[str, Tensor]) -> dict[str
     return {name: sae.encode_with(x, m[:T]) for name, m in values.items()}
 
 
-def mask_profile_correlation(mask_TK: np.ndarray, rate_TK: np.ndarray, eligible_K: np.ndarray) -> ProfileCorrelation:
-    """Median over features of Pearson r between mask and firing rate over text positions.
+def mask_profile_correlation(mask_TK: np.ndarray, rate_TK: np.ndarray, eligible_K: np.ndarray) -> float:
+    """Median over features of Pearson r between mask and firing rate over text positions; nan without features.
 
     A feature can prefer positions through its encoder alone; r says whether its mask shares that preference. It does
     not depend on the level of the mask.
@@ -104,7 +83,7 @@ def mask_profile_correlation(mask_TK: np.ndarray, rate_TK: np.ndarray, eligible_
     m, r = mask_TK[TEXT].astype(np.float64), rate_TK[TEXT].astype(np.float64)
     counted = eligible_K & (np.ptp(m, axis=0) > 0) & (np.ptp(r, axis=0) > 0)
     if not counted.any():
-        return ProfileCorrelation(np.nan, 0)
+        return np.nan
     m, r = (values[:, counted] - values[:, counted].mean(0) for values in (m, r))
     correlation = (m * r).sum(0) / np.sqrt((m**2).sum(0) * (r**2).sum(0))
-    return ProfileCorrelation(float(np.median(correlation)), int(counted.sum()))
+    return float(np.median(correlation))

@@ -1,6 +1,6 @@
 """Where in a window, how densely and for how long each feature fires, and what permuted positions would give instead.
 
-One pass over held-out activations serves all dictionaries of a layer. Everything but the two token measures is a sum
+One pass over held-out activations serves all dictionaries of a layer. Everything but the token measure is a sum
 over windows that can be added over shards. Permutations shuffle labels within a window, so that a window's own rate of
 firing (its topic, its play) never counts as an effect of position.
 """
@@ -72,8 +72,6 @@ class Profile:
     """[n, d_sae] mean of f over each window's text positions"""
     token_share_K: np.ndarray | None
     """[d_sae] share of the feature's firings that are on its most frequent token; nan if silent"""
-    token_information_K: np.ndarray | None
-    """[d_sae] how well the token at hand predicts firing: 0 by chance, 1 fully (see `_token_measures`)"""
 
     @property
     def firings_TK(self) -> np.ndarray:
@@ -131,15 +129,15 @@ def profile(
         permutations: R, of the labels. The smallest p they can give is 1 / (R + 1).
         profile_permutations: R', of whole profiles.
         lags: longest lag of the lag products.
-        tokens: [n, T] token ids, for the token measures; needs two tables [distinct tokens, d_sae] per dictionary
-            while it runs.
+        tokens: [n, T] token ids, for the share of the most frequent one; needs a table [distinct tokens, d_sae] per
+            dictionary while it runs.
 
     Raises:
         ValueError: labels or tokens do not fit the activations, or the lags do not fit the window.
     """
     n, T, _ = activations.shape
     _check(n, T, lags, labellings, tokens)
-    classes = None if tokens is None else _token_classes(tokens, seed)
+    classes = None if tokens is None else tokens[:, 1:].unique(return_inverse=True)[1]
     width = sum(len(labelling.names) for labelling in labellings.values())
     sums = {
         key: _Sums(n, n_blocks, T, sae.info.d_sae, permutations + 1, width, profile_permutations, lags, classes)
@@ -227,13 +225,6 @@ def _firing_tokens(on_mTK: Tensor) -> tuple[Tensor, Tensor]:
     return on.T.nonzero()[:, 1], firings.cumsum(0) - firings
 
 
-def _token_classes(tokens: Tensor, seed: int) -> Tensor:
-    """[2, n, T-1] index of each text token among the distinct ones, and the same shuffled over the whole text."""
-    _, classes = tokens[:, 1:].unique(return_inverse=True)
-    shuffled = torch.randperm(classes.numel(), generator=torch.Generator().manual_seed(seed))
-    return torch.stack([classes, classes.flatten()[shuffled].view_as(classes)])
-
-
 class _Sums:
     """Running sums of one dictionary."""
 
@@ -247,7 +238,7 @@ class _Sums:
         self.runs, self.expected_runs = torch.zeros(d_sae, dtype=double), torch.zeros(d_sae, dtype=double)
         self.power = torch.zeros(self.padded // 2 + 1, d_sae, dtype=double)
         if classes is not None:
-            self.tables = torch.zeros(2, int(classes.max()) + 1, d_sae)
+            self.by_token = torch.zeros(int(classes.max()) + 1, d_sae)
 
     def add(self, f: Tensor, on: Tensor, rows: slice, block: Tensor, order_RmP: Tensor) -> None:
         """Add a chunk of features f [m, T, d_sae], with firings `on` as 0 and 1."""
@@ -265,13 +256,11 @@ class _Sums:
         self.power += spectrum.square().sum((0, 3))  # of all windows: its inverse transform is the lag products
         self.window_means[rows] = text.mean(1)
         if self.classes is not None:
-            for table, classes in zip(self.tables, self.classes[:, rows], strict=True):
-                table.index_add_(0, classes.flatten(), text_on.flatten(0, 1))
+            self.by_token.index_add_(0, self.classes[rows].flatten(), text_on.flatten(0, 1))
 
     def profile(self, n: int, labellings: Mapping[str, Labelling]) -> Profile:
         widths = [len(labelling.names) for labelling in labellings.values()]
         counts = dict(zip(labellings, self.counts.permute(1, 2, 0).split(widths, dim=1), strict=True))
-        share, information = (None, None) if self.classes is None else _token_measures(self.tables, self.classes)
         return Profile(
             windows=n,
             firings_BTK=self.firings.numpy().astype(np.uint32),
@@ -286,29 +275,8 @@ class _Sums:
             expected_runs_K=self.expected_runs.numpy(),
             lag_products_LK=torch.fft.irfft(self.power, n=self.padded, dim=0)[: self.lags + 1].numpy(),
             window_means_NK=self.window_means.numpy(),
-            token_share_K=share,
-            token_information_K=information,
+            token_share_K=None if self.classes is None else self._token_share(),
         )
 
-
-def _token_measures(tables_2VK: Tensor, classes: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Share of firings on the most frequent token, and adjusted mutual information of firing and token.
-
-    The plug-in information I is far above 0 by chance when many tokens are rare; so (I - I*) / (H - I*), with I* of the
-    same tokens shuffled over the text and H the entropy of firing (the adjustment of Vinh et al. 2010, normalised by
-    the firing entropy). nan for a feature that never or always fires.
-    """
-    size_V = classes[0].flatten().bincount().double()
-    firings_K = tables_2VK[0].sum(0, dtype=torch.float64)
-    share = tables_2VK[0].amax(0) / firings_K
-    entropy = _binary_entropy(firings_K / size_V.sum())
-    observed, chance = (
-        entropy - (size_V @ _binary_entropy(table.double() / size_V[:, None])) / size_V.sum() for table in tables_2VK
-    )
-    information = torch.where(entropy > 0, (observed - chance) / (entropy - chance), torch.nan)
-    return share.numpy(), information.numpy()
-
-
-def _binary_entropy(p: Tensor) -> Tensor:
-    """Entropy of a yes with probability p, in nats."""
-    return torch.special.entr(p) + torch.special.entr(1 - p)
+    def _token_share(self) -> np.ndarray:
+        return (self.by_token.amax(0) / self.by_token.sum(0, dtype=torch.float64)).numpy()

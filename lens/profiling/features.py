@@ -99,7 +99,7 @@ def measure_untrained(
     if not start:
         return {}
     x, block = test.activations[few], test.document[few]
-    first = {FIRST: position_labelling(*x.shape[:2])}
+    first = {FIRST: position_labelling(len(x), x.shape[1])}
     return measure_features(start, x, block, len(test.documents), first, permutations=permutations, seed=seed)
 
 
@@ -176,7 +176,8 @@ def _span_measures(m: Measured) -> dict[str, tuple[float, str]]:
     }
     if m.mask_TK is not None:
         values["span_mask_run"] = _median(s.mask_run_K)
-        values["span_mask_run_start"] = _median(spans.longest_run(spans.above_half(_mask_at_start(m)[1:])))
+        start = _mask_at_start(m.sae, len(m.mask_TK))
+        values["span_mask_run_start"] = _median(spans.longest_run(spans.above_half(start[1:])))
     ratios = {
         "span_effective_ratio": _median(s.effective_positions_ratio_K),
         "span_participation_ratio": _median(s.participation_ratio_K),
@@ -186,12 +187,14 @@ def _span_measures(m: Measured) -> dict[str, tuple[float, str]]:
     return {k: (v, "positions") for k, v in values.items()} | {k: (v, "ratio to null") for k, v in ratios.items()}
 
 
-def _mask_at_start(m: Measured) -> np.ndarray:
+def _mask_at_start(sae: Dictionary, T: int) -> np.ndarray:
     """Masks as a run might have drawn them at its start, at the temperature of its end."""
-    sae = m.sae
-    term = type(sae.position_term)(len(m.mask_TK), sae.info.d_sae, sae.position_term.settings)
+    learned = sae.position_term
+    term = type(learned)(T, sae.info.d_sae, learned.settings)
     term.initialise(torch.Generator().manual_seed(sae.info.seed))
-    return term.values().detach().numpy()
+    values = term.values()
+    assert values is not None  # a learned mask is there
+    return values.detach().numpy()
 
 
 def _token_measures(m: Measured) -> dict[str, tuple[float, str]]:
@@ -265,8 +268,8 @@ def _mask_measures(m: Measured, activations: Tensor, seed: int) -> dict[str, tup
     effects = fvu_rise(m.sae, activations[::MASK_STRIDE], torch.Generator().manual_seed(seed))
     rate = m.profile.firings_BTK.sum(0) / m.profile.windows
     correlation = mask_profile_correlation(m.mask_TK, rate, m.position[FIRST].eligible_K)
-    values = {f"fvu_rise_{kind}": (rise, "relative") for kind, rise in effects.rise.items()}
-    return values | {"mask_profile_correlation": (correlation.median, "correlation")}
+    values = {f"fvu_rise_{kind}": (rise, "relative") for kind, rise in effects.items()}
+    return values | {"mask_profile_correlation": (correlation, "correlation")}
 
 
 def _pair_measures(
@@ -291,7 +294,7 @@ def _pair_measures(
 
 
 def _agreement(a: Measured, b: Measured, pair, clusters_a, clusters_b) -> dict[str, float]:
-    masks = None if a.mask_TK is None else (a.mask_TK[1:], b.mask_TK[1:])
+    masks = None if a.mask_TK is None or b.mask_TK is None else (a.mask_TK[1:], b.mask_TK[1:])
     eligible = (a.position[FIRST].eligible_K, b.position[FIRST].eligible_K)
     found = matching.agreement(pair, (_profiles(a), _profiles(b)), eligible, masks)
     values = {

@@ -63,7 +63,9 @@ def measure_dictionaries(
         if labellings:
             _next(step, f"position test, {permutations} permutations")
             n = len(test.activations)
-            block, n_blocks = (test.document, len(test.documents)) if by_document else (torch.zeros(n, dtype=int), 1)
+            block, n_blocks = (
+                (test.document, len(test.documents)) if by_document else (torch.zeros(n, dtype=torch.long), 1)
+            )
             features = measure_features(
                 dictionaries, test.activations, block, n_blocks, labellings, test.tokens,
                 permutations=permutations, seed=seed,

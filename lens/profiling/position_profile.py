@@ -228,11 +228,11 @@ def profile(
     if permutations < 2 * NULL_DRAWS:
         raise ProfileError(f"{permutations} permutations are too few for a test: pass at least {2 * NULL_DRAWS}")
     text = as_dataset(text)
-    source = str(sae) if isinstance(sae, str | Path) else None
-    sae = copy.deepcopy(sae) if source is None else load(source)
+    opened = load(sae) if isinstance(sae, str | Path) else copy.deepcopy(sae)
     model = language_model.load(model) if isinstance(model, str) else model
-    sae = sae if isinstance(sae, Dictionary) else Wrapped(sae, model.d_model)
-    name = (sae.info.name or type(sae).__name__) if source is None else source
+    name = str(sae) if isinstance(sae, str | Path) else ""
+    sae = opened if isinstance(opened, Dictionary) else Wrapped(opened, model.d_model)
+    name = name or sae.info.name or type(sae).__name__
     layer = _layer_of(sae) if layer is None else layer
     check_fits(sae, model, layer)
     _warn_of_another_model(sae.info.model, model.name)

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from lens.activations.language_model import LanguageModel
 from lens.activations.layers import Layer
 from lens.dictionaries.dictionary import Dictionary
-from lens.measure.decoding import decode_position
+from lens.measure.decoding import Represent, decode_position
 from lens.measure.fidelity import dictionary, splice_matrix
 from lens.measure.probing import Tasks, pooled, probe
 from lens.measure.reconstruction import buckets
@@ -88,8 +88,8 @@ def decoding_tables(
     present, block = block.unique(return_inverse=True)  # documents that hold a window, numbered without gaps
     if len(present) < 2:
         return {}  # one document: nothing is held out
-    blocks = [blocks[b] for b in present]
-    sources = {(*INPUT, "activation"): lambda x: x}
+    names = [blocks[b] for b in present]
+    sources: dict[tuple[str, int, str], Represent] = {(*INPUT, "activation"): lambda x: x}
     for (variant, seed), sae in dictionaries.items():
         if seed == first_seed and variant in variants:
             sources[variant, seed, "features"] = lambda x, sae=sae: sae.encode(x).dense()
@@ -99,9 +99,9 @@ def decoding_tables(
         for first in (1, 8):
             if activations.shape[1] <= 2 * first:
                 continue
-            folds = min(FOLDS, len(blocks))
-            found = decode_position(torch.no_grad()(represent), activations, block, len(blocks), first, folds)
-            for b, name in enumerate(blocks):
+            folds = min(FOLDS, len(names))
+            found = decode_position(torch.no_grad()(represent), activations, block, len(names), first, folds)
+            for b, name in enumerate(names):
                 for metric, value in (("sse", found.sse_B[b]), ("sst", found.sst_B[b])):
                     n = found.count_B[b]
                     rows.append((variant, seed, source, first, name, metric, value, n, "squared log2 positions"))

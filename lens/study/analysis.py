@@ -43,7 +43,8 @@ def _main_parts(
     study: Study, data: LayerData, model: LanguageModel, dictionaries: Dictionaries, spliced: list[int]
 ) -> list[Tables]:
     test, method = data.test, study.roles.method
-    labels = labellings(*test.tokens.shape, clocks(test.tokens.numpy(), model.tokenizer))
+    n, T = test.tokens.shape
+    labels = labellings(n, T, clocks(test.tokens.numpy(), model.tokenizer))
     tables, measured = measure_dictionaries(
         dictionaries, data, model, spliced=spliced, labellings=labels, baseline=study.roles.baseline
     )

@@ -69,12 +69,15 @@ def test_permuted_counts_keep_totals_and_have_the_expected_mean():
     np.testing.assert_allclose(p.permuted_firings_RTK.mean(0), np.tile(p.firings_TK.mean(0), (8, 1)), rtol=0.05)
 
 
-def test_a_window_keeps_its_own_firings():
+def test_a_window_keeps_its_own_firings_and_each_chunk_has_its_own_permutations():
     x = -torch.ones(2, 9, 1)
     x[0] = 1  # always on in window 1, silent in window 2: nothing can change within a window
     p = measured(x)
     assert (p.null["position"] == p.observed["position"]).all()
     assert (p.permuted_firings_RTK == p.firings_TK).all()
+    x = random_activations(n=CHUNK)
+    once, twice = measured(x), measured(torch.cat([x, x]))
+    assert (twice.null["position"] != 2 * once.null["position"]).any()
 
 
 def test_labels_are_permuted_within_strata_only():
@@ -132,12 +135,6 @@ def test_permutations_are_shared_by_dictionaries_and_labellings():
     assert (other.null["y"] != alone.null["y"]).any()
 
 
-def test_each_chunk_has_its_own_permutations():
-    x = random_activations(n=CHUNK)
-    once, twice = measured(x), measured(torch.cat([x, x]))
-    assert (twice.null["position"] != 2 * once.null["position"]).any()
-
-
 def test_sums_add_over_shards():
     x = random_activations(n=70)
     whole, *parts = (measured(v) for v in (x, x[:33], x[33:]))
@@ -161,17 +158,6 @@ def test_runs_and_lag_products_match_their_permutation_expectations():
         on = np.stack([w[rng.permutation(19)] for w in f > 0])
         runs.append(on[:, 0].sum(0) + (on[:, 1:] & ~on[:, :-1]).sum((0, 1)))
     np.testing.assert_allclose(np.mean(runs, 0), p.expected_runs_K, rtol=0.02)
-
-
-def test_token_information_is_one_for_a_token_feature_and_zero_for_chance():
-    generator = torch.Generator().manual_seed(0)
-    tokens = torch.randint(0, 300, (200, 33), generator=generator)
-    x = torch.stack([tokens == 7, torch.rand(200, 33, generator=generator) < 0.05, tokens < 0, tokens >= 0], -1).float()
-    p = measured(x, tokens=tokens)
-    assert p.token_share_K[0] == 1 and p.token_share_K[1] < 0.05 and np.isnan(p.token_share_K[2])
-    assert p.token_information_K[0] == pytest.approx(1)
-    assert abs(p.token_information_K[1]) < 0.05  # without the adjustment it would be about .1
-    assert np.isnan(p.token_information_K[2:]).all()
 
 
 def test_what_does_not_fit_is_refused():
