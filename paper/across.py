@@ -15,7 +15,6 @@ import pandas as pd
 from lens import checkout
 from lens.errors import ConfigError
 from lens.study.params import Study
-from paper.readme import spliced
 
 READINGS = {
     "positional": ("C19", "from position 8"),
@@ -30,7 +29,6 @@ READINGS = {
 """quantity -> claim and the name of one of its readings or controls."""
 NOT_A_MODEL = "smoke"  # a tiny random model, for tests
 COLUMNS = ("study", "model", "layers", "steps", "seeds", "quantity", "estimate", "low", "high")
-START, END = "<!-- models:start -->", "<!-- models:end -->"
 
 
 def path() -> Path:
@@ -72,26 +70,6 @@ def rows(study: Study) -> pd.DataFrame:
 def read() -> pd.DataFrame:
     """The table as it was last written; empty where there is none."""
     return pd.read_csv(path()) if path().is_file() else pd.DataFrame(columns=list(COLUMNS))
-
-
-def refresh() -> None:
-    """Write the table anew, and the block between its markers in README.md.
-
-    Raises:
-        ConfigError: the README has no place for it.
-    """
-    table = collect()
-    path().write_text(table.to_csv(index=False, lineterminator="\n"), encoding="utf-8")
-    readme = checkout.root() / "README.md"
-    readme.write_text(spliced(readme.read_text(encoding="utf-8"), START, END, markdown(table)), encoding="utf-8")
-
-
-def is_fresh() -> bool:
-    """Whether the table and README show what the studies' `claims.json` say."""
-    table = collect()
-    text = (checkout.root() / "README.md").read_text(encoding="utf-8")
-    written = path().is_file() and path().read_text(encoding="utf-8") == table.to_csv(index=False, lineterminator="\n")
-    return written and spliced(text, START, END, markdown(table)) == text
 
 
 def markdown(table: pd.DataFrame) -> str:

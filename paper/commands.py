@@ -39,10 +39,9 @@ def _trace(arguments: argparse.Namespace) -> None:
 
 
 def _readme(arguments: argparse.Namespace) -> None:
-    from paper import across, readme
+    from paper import readme
 
     readme.refresh(Study.load(arguments.study).name)
-    across.refresh()
 
 
 def _docs(arguments: argparse.Namespace) -> None:

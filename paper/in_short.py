@@ -1,130 +1,78 @@
-"""The answer in a few sentences: what was found beside what the paper says and what the controls show."""
+"""How claims are told: numbers of a `claims.json` as text, and the answer in a few sentences.
+
+`answer.md` holds a sentence per line, with what is filled in in braces: `{C01 %}` is the reading that decides C01 in
+per cent, with its interval; `{C20 .2 name}` the reading, control or context of that name to two decimals, `{C05 .}` to
+one or three figures; `{C05 C06 verdict}` the computed verdicts. A part in double brackets is left out where a number in
+it was not measured, a sentence where one of its claims was not.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Mapping
+from pathlib import Path
 
-Claims = Mapping[str, dict]  # by id
-NOTHING = {"estimate": None}
-AGREEMENT = "correlation of matched masks between seeds"
+FIGURES = "notebooks/05_figures.ipynb"  # the figures of a study that are in git
+ANSWER = Path(__file__).with_name("answer.md")
+_FIELD = re.compile(r"\{((?:C\d\d[ab]? )+)(%|\.2|\.|verdict)(?: ([^}]+))?\}")
 
 
 def sentences(document: dict) -> list[str]:
-    """One sentence for each of a few claims of a `claims.json` that were measured, in Markdown; no word is a verdict
-    but the computed ones."""
-    claims = {claim["id"]: claim for claim in document["claims"]}
+    """The lines of `answer.md` with the numbers of a `claims.json`, in Markdown; those whose claims were measured."""
+    claims = {claim["id"]: claim for claim in document["claims"] if claim["readings"]}
     said = []
-    for write, needs in WRITERS:
-        if all(name in claims and claims[name]["readings"] for name in needs):
-            said.append(write(claims))
+    for line in ANSWER.read_text(encoding="utf-8").splitlines():
+        if all(name in claims for found in _FIELD.finditer(line) for name in found[1].split()):
+            kept = re.sub(r"\[\[(.*?)\]\]", lambda part: part[1] if _measured(part[1], claims) else "", line)
+            said.append(_FIELD.sub(lambda found: _filled(claims, *found.groups()), kept))
     return said
 
 
-def _early(claims: Claims) -> str:
-    c = claims["C01"]
-    return (
-        "**Early positions**: the advantage, one minus the ratio of their error to that of late ones, is "
-        f"{_percent(c)}; the paper says 15 %. In the standard dictionary it is {_percent(c, 'standard')}, trained on "
-        f"shuffled positions {_percent(c, 'shuffled_positions')}. {_verdict(c)}"
-    )
+def _measured(text: str, claims: Mapping[str, dict]) -> bool:
+    return all(_reading(claims[f[1].strip()], f[3])["estimate"] is not None for f in _FIELD.finditer(text))
 
 
-def _weights(claims: Claims) -> str:
-    c = claims["C13"]
-    return (
-        f"**Uniform instead of adaptive weights** change the error by {_percent(c)}; the paper says they raise it by "
-        f"18 %. {_verdict(c)}"
-    )
-
-
-def _gain(claims: Claims) -> str:
-    standard, shuffled = (
-        next(
-            (c for c in claims["C16"]["context"] if c["name"] == f"FVU of the method over that of {name} - 1"), NOTHING
-        )
-        for name in ("the standard dictionary", "the control on shuffled positions")
-    )
-    return (
-        f"**Reconstruction**: against the standard dictionary the unexplained variance differs by {_shown(standard)}, "
-        f"against the control trained on shuffled positions, which lacks position alone, by {_shown(shuffled)}."
-    )
-
-
-def _masks(claims: Claims) -> str:
-    moved, static = claims["C20"], claims["C12"]
-    recur, names = "", (AGREEMENT, f"{AGREEMENT}, shuffled_positions")
-    agree, control = (_named(moved, name) for name in names)
-    if agree and control:
-        recur = f", and masks of one feature correlate at {agree} between seeds, there at {control}"
-        own, other = (_named(moved, name.replace(AGREEMENT, f"{AGREEMENT}, own windows")) for name in names)
-        if own and other:
-            recur += f" (at {own} and {other} between seeds that share no training windows)"
-    return (
-        f"**Masks**: moving them to other positions raises the unexplained variance by {_percent(moved)}, in a "
-        f"dictionary trained on shuffled positions by {_percent(moved, 'shuffled_positions')}{recur} "
-        f"{_verdict(moved)} Static windows lose {_percent(static)} of the explained variance. {_verdict(static)}"
-    )
-
-
-def _spans(claims: Claims) -> str:
-    widths = [claims[name] for name in ("C05", "C06", "C07")]
-    own = ", ".join(_number(c["readings"][0]["estimate"]) for c in widths)
-    standard = ", ".join(_number(_control(c, "standard")["estimate"]) for c in widths)
-    return (
-        f"**Spans** of the features that depend on position are {own} positions wide in the shallow, middle and deep "
-        f"layer, in the standard dictionary {standard}; the paper says 16, 32 to 48, 64. {_verdict(*widths)}"
-    )
-
-
-def _position(claims: Claims) -> str:
-    c = claims["C19"]
-    return (
-        f"**Features that depend on position** beyond chance, from position 8 on: {_percent(c)} of those that can be "
-        f"tested; in the standard dictionary {_percent(c, 'standard')}. {_verdict(c)}"
-    )
-
-
-WRITERS: tuple[tuple[Callable[[Claims], str], tuple[str, ...]], ...] = (
-    (_early, ("C01",)),
-    (_weights, ("C13",)),
-    (_gain, ("C16",)),
-    (_masks, ("C20", "C12")),
-    (_spans, ("C05", "C06", "C07")),
-    (_position, ("C19",)),
-)
-
-
-def _verdict(*claims: dict) -> str:
-    due = {"yes": ", due to the method: yes", "no": ", due to the method: no"}
-    return "(" + "; ".join(f"{c['id']}: {c['verdict']}{due.get(c['attributable'], '')}" for c in claims) + ".)"
-
-
-def _named(claim: dict, name: str) -> str | None:
-    """A reading by its name, to two decimals; None where it was not measured."""
-    found = next((r for r in claim["readings"] + claim["context"] if r["name"] == name), NOTHING)
-    x = found["estimate"]
-    return None if x is None else f"{x:.2f}".replace("-", "−") if round(x, 2) else "0.00"
-
-
-def _control(claim: dict, variant: str) -> dict:
-    """The control of the deciding reading in a variant."""
-    return next((c for c in claim["controls"] if c["name"].endswith(f", {variant}")), NOTHING)
-
-
-def _percent(claim: dict, variant: str | None = None) -> str:
-    """The deciding reading, or its control in a variant, in per cent, with its interval if it has one."""
-    return _shown(_control(claim, variant) if variant else claim["readings"][0])
-
-
-def _shown(r: dict) -> str:
+def _filled(claims: Mapping[str, dict], ids: str, how: str, name: str | None) -> str:
+    found = [claims[id] for id in ids.split()]
+    if how == "verdict":
+        due = {"yes": ", due to the method: yes", "no": ", due to the method: no"}
+        return "(" + "; ".join(f"{c['id']}: {c['verdict']}{due.get(c['attributable'], '')}" for c in found) + ".)"
+    r = _reading(found[0], name)
     if r["estimate"] is None:
         return "n/a"
-    text = f"{_number(100 * r['estimate'])} %"
-    return text if r.get("low") is None else f"{text} [{_number(100 * r['low'])}, {_number(100 * r['high'])}]"
+    if how == "%":
+        interval = f" [{_short(100 * r['low'])}, {_short(100 * r['high'])}]" if r["low"] is not None else ""
+        return f"{_short(100 * r['estimate'])} %{interval}"
+    return _signed(f"{r['estimate']:.2f}") if how == ".2" else _short(r["estimate"])
 
 
-def _number(x: float | None) -> str:
-    if x is None:
-        return "n/a"
+def _reading(claim: dict, name: str | None) -> dict:
+    """A reading, control or number beside them by its name; without one, the reading that decides."""
+    everything = claim["readings"] + claim["controls"] + claim["context"]
+    return everything[0] if name is None else next((r for r in everything if r["name"] == name), {"estimate": None})
+
+
+def _short(x: float) -> str:
     text = f"{x:.3g}" if abs(x) >= 10 else f"{x:.1f}"
-    return text.replace("-", "−") if float(text) else "0"
+    return _signed(text) if float(text) else "0"
+
+
+def _signed(text: str) -> str:
+    """A minus sign that is one, and none before zero."""
+    return text.replace("-", "−" if float(text) else "")
+
+
+def number(x: float | None) -> str:
+    """To three figures."""
+    return "n/a" if x is None else re.sub("^-", "−", f"{x:.3g}")
+
+
+def estimate_text(claim: dict, reading: dict | None = None) -> str:
+    """A reading of a claim, by default the one that decides, as `estimate [low, high]`; empty where there is none."""
+    if not (reading or claim["readings"]):
+        return ""
+    r = reading or claim["readings"][0]
+    if claim["rule"]["kind"] == "tolerance":
+        return f"off by {number(r['estimate'])}"
+    sampled = r["low"] is not None and r["low"] != r["high"]  # a count has an interval of no width
+    return number(r["estimate"]) + (f" [{number(r['low'])}, {number(r['high'])}]" if sampled else "")

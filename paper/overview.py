@@ -10,7 +10,7 @@ import pandas as pd
 
 from lens.study.params import Study
 from paper import in_short
-from paper.readme import FIGURES, estimate_text
+from paper.in_short import FIGURES, estimate_text
 
 
 def setting_table(study: Study) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""The README's claims table, written from a study's `claims.json` between two markers."""
+"""The two generated blocks of README.md: the claims of a study, and a few readings of all studies side by side."""
 
 from __future__ import annotations
 
@@ -8,103 +8,96 @@ from collections import Counter
 
 from lens import checkout
 from lens.errors import ConfigError
-from paper import in_short
+from paper import across, in_short
+from paper.in_short import FIGURES, estimate_text, number
 from paper.verdicts import WORDS
 
-START, END = "<!-- claims:start -->", "<!-- claims:end -->"
-FIGURES = "notebooks/05_figures.ipynb"  # the figures of a study that are in git
+CLAIMS, MODELS = "claims", "models"
+"""the blocks, each between two markers that bear its name"""
 
 
-def refresh(study: str = "quick") -> None:
-    """Rewrite the block between the markers of README.md from `results/<study>/claims.json`.
+def refresh(study: str) -> None:
+    """Write `results/across_models.csv` and the blocks of README.md anew, that of the claims from one study's.
 
     Raises:
-        ConfigError: the README has no markers, or the study has no claims yet.
+        ConfigError: README has no markers, or the study has no claims yet.
     """
+    table = across.collect()
+    across.path().write_text(table.to_csv(index=False, lineterminator="\n"), encoding="utf-8")
     path = checkout.root() / "README.md"
-    text = path.read_text(encoding="utf-8")
-    fresh = spliced(text, START, END, render(_document(study)))
-    if fresh != text:
-        path.write_text(fresh, encoding="utf-8")
+    text = spliced(path.read_text(encoding="utf-8"), CLAIMS, claims_block(_document(study)))
+    path.write_text(spliced(text, MODELS, across.markdown(table)), encoding="utf-8")
 
 
-def is_fresh() -> bool:
-    """Whether the README shows what the `claims.json` of the study that it names says."""
-    text = (checkout.root() / "README.md").read_text(encoding="utf-8")
-    named = re.search(rf"{START}\s*Study `([\w-]+)`", text)
-    return named is not None and spliced(text, START, END, render(_document(named[1]))) == text
+def stale() -> list[str]:
+    """What does not show what the `claims.json` of the studies say: blocks of README, or the table across models."""
+    text, table = (checkout.root() / "README.md").read_text(encoding="utf-8"), across.collect()
+    named = re.search(r"<!-- claims:start -->\s*Study `([\w-]+)`", text)
+    blocks = {MODELS: across.markdown(table), CLAIMS: claims_block(_document(named[1])) if named else ""}
+    found = [f"README.md, {name}" for name, block in blocks.items() if spliced(text, name, block) != text]
+    written = across.path().read_text(encoding="utf-8") if across.path().is_file() else ""
+    return found + [across.path().name] * (written != table.to_csv(index=False, lineterminator="\n"))
 
 
-def render(document: dict) -> str:
+def claims_block(document: dict) -> str:
     """Markdown of a `claims.json`: scope, the answer in short, count of verdicts, a row per measured claim, the rest
     folded away."""
-    claims = document["claims"]
+    claims, study = document["claims"], document["study"]
     counts = Counter(claim["verdict"] for claim in claims)
     tally = ", ".join(f"{counts[word]} {word}" for word in WORDS if counts[word])
     by_method = [claim["id"] for claim in claims if claim["attributable"] == "yes"]
-    due = f"Due to the method by their controls: {', '.join(by_method) or 'none'}."
+    rest = [claim for claim in claims if claim["status"] != "measured"]
     lines = [
-        f"Study `{document['study']}`. {_cell(document['scope'])}",
+        f"Study `{study}`. {_cell(document['scope'])}",
         "",
         *(f"- {sentence}" for sentence in in_short.sentences(document)),
         "",
-        f"Of {len(claims)} claims: {tally}. {due}",
+        f"Of {len(claims)} claims: {tally}. Due to the method by their controls: {', '.join(by_method) or 'none'}.",
         "",
         "| | claim | paper | ours [95 % interval] | verdict | due to the method? |",
         "|---|---|---|---|---|---|",
+        *(_row(claim, study) for claim in claims if claim["status"] == "measured"),
     ]
-    lines += [_row(claim, document["study"]) for claim in claims if claim["status"] == "measured"]
-    rest = [claim for claim in claims if claim["status"] != "measured"]
     if rest:
         lines += ["", f"<details><summary>The other {len(rest)} claims</summary>", ""]
         lines += ["| | claim | paper | verdict | reason |", "|---|---|---|---|---|"]
-        lines += [_unmeasured(claim, document["study"]) for claim in rest]
+        lines += [_unmeasured(claim, study) for claim in rest]
         lines += ["", "</details>"]
     return "\n".join(lines)
 
 
-def estimate_text(claim: dict, reading: dict | None = None) -> str:
-    """A reading of a claim, by default the one that decides, as `estimate [low, high]`; empty where there is none."""
-    if not (reading or claim["readings"]):
-        return ""
-    first = reading or claim["readings"][0]
-    text = _number(first["estimate"])
-    if claim["rule"]["kind"] == "tolerance":
-        return f"off by {text}"
-    sampled = first["low"] is not None and first["low"] != first["high"]  # a count has an interval of no width
-    return f"{text} [{_number(first['low'])}, {_number(first['high'])}]" if sampled else text
-
-
 def _row(claim: dict, study: str) -> str:
-    cells = (claim["title"], _value(claim["paper_value"]), estimate_text(claim))
-    verdict = _linked(f"**{claim['verdict']}**", claim["evidence"]["figure_file"] and FIGURES, study)
-    name = _linked(claim["id"], claim["evidence"]["notebook_file"], study)
-    title, paper, ours = map(_cell, cells)
-    measured = _cell(claim["quantity"])
-    return f"| {name} | {title}<br><sub>{measured}</sub> | {paper} | {ours} | {verdict} | {claim['attributable']} |"
-
-
-def _unmeasured(claim: dict, study: str) -> str:
-    name = _linked(claim["id"], claim["evidence"]["notebook_file"], study)
-    verdict = _linked(claim["verdict"], claim["evidence"]["figure_file"] and FIGURES, study)
+    measured = f"{_cell(claim['title'])}<br><sub>{_cell(claim['quantity'])}</sub>"
+    ours = _cell(estimate_text(claim))
+    verdict = _verdict(claim, study, "**")
     return (
-        f"| {name} | {_cell(claim['title'])} | {_value(claim['paper_value'])} | {verdict} | {_cell(claim['reason'])} |"
+        f"| {_id(claim, study)} | {measured} | {_value(claim['paper_value'])} | {ours} | {verdict} | "
+        f"{claim['attributable']} |"
     )
 
 
-def _linked(text: str, path: str | None, study: str) -> str:
-    """Text that leads to a file of the study's results, if there is one."""
-    return f"[{text}](results/{study}/{path})" if path else text
+def _unmeasured(claim: dict, study: str) -> str:
+    title, reason = _cell(claim["title"]), _cell(claim["reason"])
+    verdict = _verdict(claim, study)
+    return f"| {_id(claim, study)} | {title} | {_value(claim['paper_value'])} | {verdict} | {reason} |"
+
+
+def _id(claim: dict, study: str) -> str:
+    """The id, which leads to the executed notebook behind the claim, if there is one."""
+    notebook = claim["evidence"]["notebook_file"]
+    return f"[{claim['id']}](results/{study}/{notebook})" if notebook else claim["id"]
+
+
+def _verdict(claim: dict, study: str, mark: str = "") -> str:
+    """The verdict, which leads to the notebook with all figures, if one of them is about the claim."""
+    text = f"{mark}{claim['verdict']}{mark}"
+    return f"[{text}](results/{study}/{FIGURES})" if claim["evidence"]["figure"] else text
 
 
 def _value(value: float | list | str | None) -> str:
     if isinstance(value, list):
         return " to ".join(map(_value, value))
-    return "" if value is None else value if isinstance(value, str) else _number(value)
-
-
-def _number(x: float | None) -> str:
-    return "n/a" if x is None else re.sub("^-", "−", f"{x:.3g}")
+    return "" if value is None else value if isinstance(value, str) else number(value)
 
 
 def _cell(text: str) -> str:
@@ -119,12 +112,13 @@ def _document(study: str) -> dict:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def spliced(text: str, start: str, end: str, block: str) -> str:
-    """README's text with the block between two markers replaced.
+def spliced(text: str, name: str, block: str) -> str:
+    """README's text with the block of that name replaced.
 
     Raises:
-        ConfigError: the text lacks the markers, or has them more than once or in the wrong order.
+        ConfigError: the text lacks its markers, or has them more than once or in the wrong order.
     """
+    start, end = f"<!-- {name}:start -->", f"<!-- {name}:end -->"
     if text.count(start) != 1 or text.count(end) != 1 or text.index(start) > text.index(end):
         raise ConfigError(f"README.md needs exactly one {start} and, after it, one {end}")
     before, _, rest = text.partition(start)

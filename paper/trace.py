@@ -19,7 +19,7 @@ from lens.study.params import Study
 from paper.claims import evidence_files
 from paper.evidence.measured import Measured, Missing, Read
 from paper.evidence.measures import MEASURES
-from paper.readme import FIGURES, estimate_text
+from paper.in_short import FIGURES, estimate_text
 from paper.registry import load_registry
 
 ROOMS = ("lens/training", "lens/measure", "lens/profiling", "lens/study")
@@ -63,8 +63,8 @@ def _chain(study: Study, claim: dict) -> Iterator[str]:
     yield from _part("read", *(_rows(study, reads(study, claim["id"])) if tables_here else _at_hand(study, "tables")))
     files = evidence_files(study, judged["evidence"])
     yield from _part("notebook", *_at_hand(study, files["notebook_file"]))
-    figure = files["figure_file"]
-    yield from _part("figure", f"{Path(figure).stem} in {_at_hand(study, FIGURES)[0]}" if figure else "none")
+    figure = judged["evidence"]["figure"]
+    yield from _part("figure", f"{figure} in {_at_hand(study, FIGURES)[0]}" if figure else "none")
     readme = (checkout.root() / "README.md").read_text(encoding="utf-8").splitlines()
     told = [f"README.md:{i}  {_around(readme[i - 1], claim['id'])}" for i in _lines("README.md", claim["id"])]
     yield from _part("told in", *told, f"paper/paper.typ:{_lines('paper/paper.typ', claim['id'])}")
@@ -100,11 +100,10 @@ def _rows(study: Study, found: list[Read]) -> Iterator[str]:
             continue
         written = "; ".join(writers(metric or table))
         yield f"{table}: {metric or 'every row'} of {variants}, layers {layers}; written by {written}".rstrip()
-    layers = dict.fromkeys((read.table, layer) for read in found for layer in read.layers)
-    for table, layer in layers:
-        for path in tables.holds(study, table):
-            if path.stem == f"layer_{layer}":
-                yield f"{path.relative_to(checkout.root())}: {table}"
+    for table in dict.fromkeys(read.table for read in found if read.layers):
+        wanted = {f"layer_{layer}" for read in found if read.table == table for layer in read.layers}
+        held = [path for path in tables.holds(study, table) if path.stem in wanted]
+        yield f"table {table} in {', '.join(path.relative_to(checkout.root()).as_posix() for path in held)}"
 
 
 def _at_hand(study: Study, path: str | None) -> list[str]:

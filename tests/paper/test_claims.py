@@ -14,6 +14,7 @@ from lens.study.params import Study
 from paper import claims
 from paper.evidence import difficulty, early_late
 from paper.evidence.measured import Measured
+from paper.registry import REGISTRY as REGISTRY_FILE
 from paper.verdicts import WORDS
 from tests.paper.planted import MAIN, REGISTRY, judged, plant, reading, without
 
@@ -131,7 +132,7 @@ def test_build_writes_every_claim_and_the_digest_of_the_registry(study):
     path = claims.build(study)
     assert path == study.results / "claims.json"
     document = json.loads(path.read_text(encoding="utf-8"))
-    assert document["claims_sha256"] == hashlib.sha256((checkout.root() / "claims.yaml").read_bytes()).hexdigest()
+    assert document["claims_sha256"] == hashlib.sha256(REGISTRY_FILE.read_bytes()).hexdigest()
     assert (document["study"], document["model"], len(document["claims"])) == ("planted", "stand-in", 38)
     assert {c["verdict"] for c in document["claims"]} <= set(WORDS)
     entry = next(c for c in document["claims"] if c["id"] == "C01")
