@@ -85,7 +85,7 @@ def _widths(ax: Axes, rows: pd.DataFrame, bins: list[tuple[float, float]], plant
         bars = here["sd"].fillna(0)
         ax.errorbar(x, here["mean"], yerr=bars, color=look.color, marker=look.marker, linewidth=1, elinewidth=0.9)
         if width != FLAT:
-            ax.axhline(float(width), **(style.STATED | {"color": look.color}), zorder=1)
+            ax.axhline(float(width), **style.STATED, zorder=1).set_color(look.color)
     ax.set_xticks(range(len(bins)), [_bin(*pair) for pair in bins])
     ax.set_xlim(-0.5, len(bins) - 0.5)
     ax.set_ylim(bottom=0)

@@ -82,9 +82,7 @@ def test_opens_on_the_middle_layer_in_time(opened):
     assert page.evaluate("performance.getEntriesByName('listed')[0].startTime") < 2000
     assert page.locator("#layer-1").is_checked()
     assert len(rows(page)) == synthetic.D
-    assert (
-        "tiny-model, a stand-in · temporallens dictionary (relu + mask), seed 0" in page.locator("#what").inner_text()
-    )
+    assert "tiny-model, a stand-in · temporallens dictionary (relu + mask)" in page.locator("#what").inner_text()
     assert page.locator(".count").inner_text() == "24 features"
 
 
@@ -126,14 +124,11 @@ def test_search_tells_strong_matches_from_the_rest(opened):
 
 def test_search_without_a_match_says_so_and_is_cleared(opened):
     page = opened()
-    clear = page.get_by_role("button", name="Clear search")
-    assert clear.count() == 0
     page.fill("#search", "nothing of the kind")
     assert rows(page) == []
-    assert page.locator(".count[role=status]").inner_text() == "nothing matches “nothing of the kind”"
-    clear.click()
-    assert len(rows(page)) == synthetic.D and clear.count() == 0
-    assert page.evaluate("document.activeElement.id") == "search"
+    assert "nothing matches" in page.locator(".count[role=status]").inner_text()
+    page.get_by_role("button", name="Clear search").click()
+    assert len(rows(page)) == synthetic.D and page.evaluate("document.activeElement.id") == "search"
 
 
 def test_search_is_in_the_address(opened):
@@ -208,53 +203,45 @@ def test_hostile_text_is_text(opened):
     assert "second <b>play</b>" in page.locator("#passage").inner_text()
 
 
-def test_layers_by_mouse_and_key(opened):
+def test_keyboard_alone(opened):
+    page = opened()
+    order = rows(page)
+
+    def pressed(key: str, focused: str = "document.activeElement.id") -> str:
+        page.keyboard.press(key)
+        return page.evaluate(focused)
+
+    feature = "document.activeElement.dataset.feature"
+    pressed("j")
+    assert pressed("ArrowDown", feature) == str(order[2])
+    assert pressed("k", feature) == str(order[1])
+    assert page.locator("tr.current").get_attribute("data-row") == str(order[1])
+    assert page.locator("#card-title").inner_text().startswith(f"Feature {order[1]}")
+    assert pressed("Enter") == "card-title"
+    assert pressed("Escape", feature) == str(order[1])
+    assert pressed("/") == "search"
+    page.keyboard.type("5")
+    assert pressed("Enter", feature) == "5"
+    pressed("]")
+    page.locator("h2 span", has_text="layer 2").wait_for()
+    pressed("[")
+    page.locator("h2 span", has_text="layer 1").wait_for()
+    pressed("3")
+    page.locator("#clusters-title").wait_for()
+    assert page.evaluate("document.activeElement.id") == "clusters-title"
+    pressed("?")
+    page.get_by_label("Single keys are shortcuts").uncheck()
+    page.get_by_role("button", name="Close").click()
+    pressed("2")
+    assert page.locator("body").get_attribute("data-view") == "clusters"
+
+
+def test_layers_and_features_by_mouse_and_the_way_back(opened):
     page = opened()
     page.get_by_text("2", exact=True).first.click()
     page.locator("h2 span", has_text="layer 2").wait_for()
-    page.keyboard.press("[")
-    page.locator("h2 span", has_text="layer 1").wait_for()
-    assert page.locator("#layer-1").is_checked()
-    assert page.evaluate("location.hash").startswith("#/tiny/1/features")
-
-
-def test_keyboard_alone(opened):
-    page = opened()
-    page.keyboard.press("j")
-    page.keyboard.press("ArrowDown")
-    order = rows(page)
-    assert page.evaluate("document.activeElement.dataset.feature") == str(order[2])
-    page.keyboard.press("k")
-    assert page.locator("tr.current").get_attribute("data-row") == str(order[1])
-    assert page.locator("#card-title").inner_text().startswith(f"Feature {order[1]}")
-    page.keyboard.press("Enter")
-    assert page.evaluate("document.activeElement.id") == "card-title"
-    page.keyboard.press("Escape")
-    assert page.evaluate("document.activeElement.dataset.feature") == str(order[1])
-    page.keyboard.press("/")
-    assert page.evaluate("document.activeElement.id") == "search"
-    page.keyboard.type("5")
-    page.keyboard.press("Enter")
-    assert page.evaluate("document.activeElement.dataset.feature") == "5"
-    page.keyboard.press("?")
-    assert page.locator("#help").is_visible()
-    page.keyboard.press("Escape")
-    page.keyboard.press("3")
-    page.locator("#clusters-title").wait_for()
-    assert page.evaluate("document.activeElement.id") == "clusters-title"
-
-
-def test_single_keys_can_be_switched_off(opened):
-    page = opened()
-    page.keyboard.press("?")
-    page.get_by_label("Single keys are shortcuts").uncheck()
-    page.get_by_role("button", name="Close").click()
-    page.keyboard.press("2")
-    assert page.locator("body").get_attribute("data-view") == "features"
-
-
-def test_back_leads_to_what_was_shown_before(opened):
-    page = opened()
+    assert page.locator("#layer-2").is_checked()
+    assert page.evaluate("location.hash").startswith("#/tiny/2/features")
     page.locator("[data-row='3']").click()
     page.locator("[data-row='4']").click()
     page.go_back()
@@ -285,28 +272,20 @@ def test_clusters_and_their_features(opened):
     page.get_by_role("button", name="List its features").first.click()
     page.locator(".count").wait_for()
     assert 0 < len(rows(page)) < synthetic.D
-
-
-def test_layer_without_clusters_says_so(opened):
-    page = opened("#/tiny/embedding/clusters")
+    follow(page, "#/tiny/embedding/clusters")
     assert "This layer has no clusters" in page.locator(".clusters").inner_text()
 
 
 def test_encoder_with_one_seed_says_what_it_lacks(opened):
-    page = opened("#/encoder/2/features/1")
-    text = page.locator(".card").inner_text()
-    assert "tiny-model is an encoder" in text and "trained with one seed" in text
-    assert page.locator("path.mask").count() == 0
-    page.goto(page.url.replace("features", "about"))
-    page.locator("#about-title").wait_for()
-    assert "“standard”, which has no masks" in page.locator(".about").inner_text()
-
-
-def test_studies_are_switched(opened):
     page = opened()
     page.locator("#study").select_option("encoder")
     page.locator("#what", has_text="standard dictionary").wait_for()
     assert page.locator("[name=layer]").count() == 1
+    text = page.locator(".card").inner_text()
+    assert "tiny-model is an encoder" in text and "trained with one seed" in text
+    assert page.locator("path.mask").count() == 0
+    follow(page, "#/encoder/2/about/1")
+    assert "“standard”, which has no masks" in page.locator(".about").inner_text()
 
 
 def test_phone_scrolls_one_way_only_and_shows_list_or_card(opened):
