@@ -53,13 +53,23 @@ def windowed(model) -> tuple[Dictionary, np.ndarray]:
     return Dictionary(dataclasses.replace(sae.info, position="mask"), weights), first
 
 
+@pytest.fixture(scope="module")
+def found(model, documents) -> PositionProfile:
+    """Of the identity, whose features know nothing of position."""
+    return profile(identity(model), model, documents, **OPTIONS)
+
+
+@pytest.fixture(scope="module")
+def narrow(model, documents) -> PositionProfile:
+    return profile(windowed(model)[0], model, documents, **OPTIONS)
+
+
 def value(found: PositionProfile, metric: str, positions: str = "text") -> float:
     rows = found.summary[(found.summary["metric"] == metric) & (found.summary["positions"] == positions)]
     return float(rows["value"].item())
 
 
-def test_a_dictionary_that_loses_nothing_costs_nothing(model, documents):
-    found = profile(identity(model), model, documents, **OPTIONS)
+def test_a_dictionary_that_loses_nothing_costs_nothing(model, found):
     assert value(found, "fvu") == pytest.approx(0, abs=1e-6)
     assert value(found, "delta_ce") == pytest.approx(0, abs=1e-5)
     assert value(found, "kl") == pytest.approx(0, abs=1e-5)
@@ -71,31 +81,27 @@ def test_a_dictionary_that_loses_nothing_costs_nothing(model, documents):
     assert at["delta_ce"] == at["kl"] == set(range(T - 1))  # nothing follows the last token
 
 
-def test_windows_of_firing_are_found_with_their_places_and_widths(model, documents):
-    sae, first = windowed(model)
-    found = profile(sae, model, documents, **OPTIONS)
-    tested = found.features[found.features["p"].notna()]
+def test_windows_of_firing_are_found_with_their_places_and_widths(model, found, narrow):
+    first = windowed(model)[1]
+    tested = narrow.features[narrow.features["p"].notna()]
     assert len(tested) > 30
     assert tested["positional"].all()
-    assert value(found, "positional_share_null") < 0.05
+    assert value(narrow, "positional_share_null") < 0.05
     centres = tested["centre"] - (first[tested["feature"]] + 3.5)
     assert centres.abs().max() < 1.5
-    outside = found.rates.to_numpy()[(np.arange(1, T)[:, None] < first) | (np.arange(1, T)[:, None] >= first + 8)]
+    outside = narrow.rates.to_numpy()[(np.arange(1, T)[:, None] < first) | (np.arange(1, T)[:, None] >= first + 8)]
     assert not outside.any()
-    flat = profile(identity(model), model, documents, **OPTIONS)
-    assert tested["information"].min() > 4 * flat.features["information"].median()
+    assert tested["information"].min() > 4 * found.features["information"].median()
 
 
-def test_the_null_band_holds_the_rates_of_a_feature_without_position(model, documents):
-    found = profile(identity(model), model, documents, **OPTIONS)
+def test_the_null_band_holds_the_rates_of_a_feature_without_position(found):
     flat = found.features.loc[found.features["p"] > 0.2, "feature"]
     rates, null = found.rates[flat], found.null_rates.loc[flat]
     inside = (rates >= null["low"]) & (rates <= null["high"])
     assert 0.85 < inside.to_numpy().mean() <= 1
 
 
-def test_what_is_saved_is_read_back(model, documents, tmp_path):
-    found = profile(identity(model), model, documents, **OPTIONS)
+def test_what_is_saved_is_read_back(found, tmp_path):
     again = PositionProfile.read(found.save(tmp_path / "made" / "profile"))
     assert again.about == found.about
     for name in ("summary", "positions", "features"):
@@ -105,18 +111,6 @@ def test_what_is_saved_is_read_back(model, documents, tmp_path):
     (tmp_path / "made/profile/rates.csv").unlink()
     with pytest.raises(ProfileError, match="rates.csv is missing"):
         PositionProfile.read(tmp_path / "made/profile")
-
-
-def test_figures_carry_the_numbers_in_words(model, documents):
-    found = profile(windowed(model)[0], model, documents, **OPTIONS)
-    assert "layer 1" in found.plot_positions("l0").alt
-    assert "BOS" in found.plot_positions("mse", bos=True).alt
-    assert "Two scatter plots" in found.plot_features().alt
-    positional = int(found.features.loc[found.features["positional"], "feature"].iloc[0])
-    assert "depends on position" in found.plot_feature(positional).caption
-    with pytest.raises(FigureError, match="features 0..63"):
-        found.plot_feature(64)
-    assert "positional" in repr(found)
 
 
 def test_paths_names_and_files_do_as_well_as_objects(model, documents, tmp_path):
@@ -130,17 +124,25 @@ def test_paths_names_and_files_do_as_well_as_objects(model, documents, tmp_path)
         found.plot_positions("kl")
 
 
-def test_the_headline_counts_tokens_of_massive_activation_and_leaves_them_out(model, documents):
-    found = profile(identity(model), model, documents, **OPTIONS)
+def test_figures_are_those_of_the_numbers(found, narrow):
+    positional = int(narrow.features.loc[narrow.features["positional"], "feature"].iloc[0])
+    assert "depends on position" in narrow.plot_feature(positional).caption
+    other = dataclasses.replace(found, about=dataclasses.replace(found.about, dictionary="models/mine"))
+    plot = found.plot_positions("l0", others=[other])
+    assert "mine" in plot.alt and "seed" not in plot.caption
+    for draw, message in (
+        (lambda: found.plot_positions("l0", others=[found]), "two profiles have one name"),
+        (lambda: found.plot_positions("fvu"), "'fvu': choose one of mse, fvu_global"),
+        (lambda: found.plot_feature(64), "features 0..63"),
+    ):
+        with pytest.raises(FigureError, match=message):
+            draw()
+
+
+def test_the_headline_counts_tokens_of_massive_activation_and_leaves_them_out(found):
     plain = found.headline().set_index("measure")["unit"]
-    assert [name.split(",")[0] for name in plain.index] == [
-        "FVU",
-        "L0",
-        "ΔCE",
-        "KL",
-        "positional",
-        "the same in shifted windows",
-    ]
+    names = ["FVU", "L0", "ΔCE", "KL", "positional", "the same in shifted windows"]
+    assert [name.split(",")[0] for name in plain.index] == names
     rows = found.summary["positions"].eq("text")
     with_outliers = found.summary.assign(
         value=found.summary["value"].mask(rows & found.summary["metric"].eq("outlier_tokens"), 3)
@@ -150,25 +152,10 @@ def test_the_headline_counts_tokens_of_massive_activation_and_leaves_them_out(mo
     assert "massive activations" in repr(told) and "massive activations" in told._repr_html_()
 
 
-def test_profiles_are_drawn_side_by_side_under_their_names(model, documents):
-    a = profile(identity(model), model, documents, **OPTIONS)
-    b = dataclasses.replace(a, about=dataclasses.replace(a.about, dictionary="models/mine"))
-    plot = a.plot_positions("l0", others=[b])
-    assert "mine" in plot.alt and "claim" not in plot.caption and "seed" not in plot.caption
-    with pytest.raises(FigureError, match="two profiles have one name"):
-        a.plot_positions("l0", others=[a])
-
-
-def test_text_in_place_of_a_path_is_told_apart(model):
-    with pytest.raises(ValueError, match=r"text of 12 characters where a path or a name is expected: pass \[text\]"):
-        profile(identity(model), model, "first\nsecond", **OPTIONS)
-
-
-def test_the_same_call_gives_the_same_profile(model, documents):
-    a, b = (profile(identity(model), model, documents, **OPTIONS) for _ in range(2))
-    pd.testing.assert_frame_equal(a.features, b.features)
-    other = profile(identity(model), model, documents, **{**OPTIONS, "seed": 1})
-    assert not a.rates.equals(other.rates)
+def test_the_same_call_gives_the_same_profile(model, documents, found):
+    again, other = (profile(identity(model), model, documents, **{**OPTIONS, "seed": s}) for s in (0, 1))
+    pd.testing.assert_frame_equal(again.features, found.features)
+    assert not other.rates.equals(found.rates)
 
 
 @pytest.mark.parametrize(
@@ -186,10 +173,17 @@ def test_what_does_not_fit_says_so(model, documents, changes, options, message):
         profile(identity(model, **changes), model, documents, **{**OPTIONS, **options})
 
 
-def test_another_width_names_both(model, documents):
-    sae = Dictionary.initialise(info(8, 8, T, False, 1.0, 1.0, layer="1"), torch.zeros(8), 0)
-    with pytest.raises(ValueError, match="(?s)8.*32|32.*8"):
-        profile(sae, model, documents, **OPTIONS)
+def test_what_is_no_dictionary_text_or_test_is_refused(model, documents):
+    small = Dictionary.initialise(info(8, 8, T, False, layer="1"), torch.zeros(8), 0)
+    for sae, text, options, message in (
+        (small, documents, {}, "(?s)8.*32|32.*8"),
+        (torch.nn.Linear(32, 64), documents, {}, "Linear is not a dictionary"),
+        (Halves(16), documents, {}, r"Halves does not encode .* 32\]"),
+        (small, "first\nsecond", {}, r"text of 12 characters where a path or a name is expected: pass \[text\]"),
+        ("no such dictionary", documents, {"permutations": 39}, "pass at least 40"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            profile(sae, model, text, layer=LAYER, **{**OPTIONS, **options})
 
 
 class Halves(torch.nn.Module):
@@ -216,15 +210,6 @@ def test_any_module_that_encodes_and_decodes_will_do(model, documents):
         profile(own, model, documents, **OPTIONS)
 
 
-@pytest.mark.parametrize(
-    ("what", "message"),
-    [(torch.nn.Linear(32, 64), "Linear is not a dictionary"), (Halves(16), r"Halves does not encode .* 32\]")],
-)
-def test_what_is_no_dictionary_is_refused(model, documents, what, message):
-    with pytest.raises(ValueError, match=message):
-        profile(what, model, documents, layer=LAYER, **OPTIONS)
-
-
 def test_another_model_of_the_same_width_is_pointed_out(model, documents):
     options = {**OPTIONS, "fidelity": 0}
     with pytest.warns(UserWarning, match="trained on google/gemma-2-2b, and is profiled on random:gemma-3-tiny"):
@@ -232,14 +217,3 @@ def test_another_model_of_the_same_width_is_pointed_out(model, documents):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         profile(identity(model, model="someone/Random:Gemma-3-tiny"), model, documents, **options)
-
-
-def test_too_few_permutations_are_refused_before_anything_runs(documents):
-    with pytest.raises(ProfileError, match="pass at least 40"):
-        profile("no such dictionary", "no such model", documents, permutations=39)
-
-
-def test_an_unknown_curve_names_those_there_are(model, documents):
-    found = profile(identity(model), model, documents, **OPTIONS)
-    with pytest.raises(FigureError, match="'fvu': choose one of mse, fvu_global"):
-        found.plot_positions("fvu")

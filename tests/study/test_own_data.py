@@ -1,4 +1,4 @@
-"""Masks of seeds that share no order of the data: planted agreement is found, and every seed has its own order."""
+"""Seeds with data of their own: every seed has an order, and then windows, that no other run has."""
 
 from dataclasses import replace
 
@@ -6,70 +6,13 @@ import pytest
 import torch
 
 from lens import checkout
-from lens.dictionaries.dictionary import Dictionary
-from lens.profiling.seeds import MASKS, MIN_PAIRS, mask_agreement
 from lens.study import own_data
 from lens.study.extraction import extract_for_trial
 from lens.study.layer_data import open_layer_data
 from lens.study.params import Study
-from tests.making import info
 
-N, T, D = 64, 24, 40
 SEEDS = (0, 1, 2)
 COMPARED = ("temporallens", "shuffled_positions")
-
-
-def dictionaries(same_masks: bool) -> dict[int, Dictionary]:
-    """One dictionary three times, its features in another order each time, with masks that agree or do not."""
-    config = info(D, D, T, True, 0.1, 1.0, name="temporallens")
-    first = Dictionary.initialise(config, torch.zeros(D), 0)
-    found = {}
-    for seed in SEEDS:
-        generator = torch.Generator().manual_seed(seed)
-        order = torch.randperm(D, generator=generator)
-        logits = first.position_term.pos_logits if same_masks else torch.randn(T, D, generator=generator)
-        weights = {"W_enc": first.W_enc[:, order], "b_enc": first.architecture.b_enc[order],
-                   "W_dec": first.W_dec[order],
-                   "b_dec": first.b_dec, "pos_logits": logits[:, order]}  # fmt: skip
-        found[seed] = Dictionary(config, {name: weight.detach().clone() for name, weight in weights.items()})
-    return found
-
-
-@pytest.mark.parametrize(("same", "expected"), [(True, 1.0), (False, 0.0)])
-def test_masks_agree_if_they_are_the_same_and_not_because_the_features_are(same, expected):
-    activations = torch.randn(N, T, D, generator=torch.Generator().manual_seed(9)).bfloat16()
-    table = mask_agreement("own_order", "temporallens", dictionaries(same), activations)
-    means = table.groupby("metric")["value"].mean()
-    assert table["seed"].tolist() == list(SEEDS) * len(MASKS)
-    assert means["own_order_pairs"] == D
-    assert means["own_order_profile_correlation"] == pytest.approx(1)
-    assert means["own_order_mask_correlation"] == pytest.approx(expected, abs=0.1)
-    for other in ("null", "next"):  # masks of noise: neither another feature nor the next position knows of it
-        assert means[f"own_order_mask_correlation_{other}"] == pytest.approx(0, abs=0.1)
-
-
-def test_masks_that_are_smooth_agree_with_the_next_position_too():
-    smooth = dictionaries(True)
-    for sae in smooth.values():
-        order = sae.position_term.pos_logits[0].argsort()
-        windows = torch.linspace(-3, 3, T)[:, None] * torch.where(torch.arange(D) % 2 == 0, 1.0, -1.0)
-        sae.position_term.pos_logits.data[:, order] = windows
-    activations = torch.randn(N, T, D, generator=torch.Generator().manual_seed(9)).bfloat16()
-    table = mask_agreement("own_windows", "temporallens", smooth, activations)
-    means = table.groupby("metric")["value"].mean()
-    assert means["own_windows_mask_correlation"] == pytest.approx(1)
-    assert means["own_windows_mask_correlation_next"] > 0.8
-
-
-def test_too_few_shared_features_are_counted_and_not_compared():
-    few = torch.zeros(N, T, D)
-    few[..., : MIN_PAIRS - 1] = torch.randn(N, T, MIN_PAIRS - 1, generator=torch.Generator().manual_seed(9))
-    weights = {"W_enc": torch.eye(D), "b_enc": torch.zeros(D), "W_dec": torch.eye(D), "b_dec": torch.zeros(D),
-               "pos_logits": torch.zeros(T, D)}  # fmt: skip
-    sae = Dictionary(info(D, D, T, True, 0.1, 1.0), weights)
-    table = mask_agreement("own_order", "temporallens", dict.fromkeys(SEEDS, sae), few.bfloat16())
-    assert table["metric"].unique().tolist() == ["own_order_pairs"]
-    assert table["value"].tolist() == [MIN_PAIRS - 1] * 3
 
 
 @pytest.fixture
