@@ -26,7 +26,7 @@ from lens.study import table_files
 GOLDEN = Path(__file__).parent
 GROUPS = ("variant", "metric")
 STAGES = {"training": "train", "ablations": "ablate", "measures": "analyse", "calibration": "calibrate"}
-LEFT_OUT = {"study", "model", "layer", "seconds"}
+LEFT_OUT = {"study", "model", "layer", "seconds", "unit"}
 
 
 def of_table(table: pd.DataFrame) -> dict[str, list[float]]:

@@ -46,9 +46,9 @@ def test_stages_made_again_without_git_and_without_a_pool_give_the_same_bytes(ma
     shutil.rmtree(copy.root / ".git")
     shutil.rmtree(copy.root / "artifacts" / "pool")
     copy.run(sys.executable, "-m", "dvc", "config", "--local", "--quiet", "core.no_scm", "true")
-    stages = ["extract", "train@1", "analyse@1", "claims", "figures", "overview", "paper", "explorer"]
-    assert copy.repro("--force", "--single-item", *(f"{SMOKE}:{stage}" for stage in stages)) == sorted(stages)
-    for part in ("tables", "claims.json", "figures", "notebooks", "explorer.html"):
+    stages = ["analyse@1", "explorer", "extract", "train@1"]  # the others: see the clone
+    assert copy.repro("--force", "--single-item", *(f"{SMOKE}:{stage}" for stage in stages)) == stages
+    for part in ("tables", "notebooks", "explorer.html"):
         assert copy.files(part) and copy.files(part) == made.files(part), part
     output = copy.lens("times")
     assert "02_train_layer_2" in output and "results/smoke/paper.pdf" in output and "not made yet" not in output
@@ -122,7 +122,7 @@ def test_a_clone_without_artifacts_rebuilds_the_report_from_committed_tables(mad
     assert clone.repro("--allow-missing") == []
     cheap = ["claims", "figures", "overview", "paper"]
     assert clone.repro("--force", "--single-item", *(f"{SMOKE}:{stage}" for stage in cheap)) == cheap
-    for part in ("claims.json", "figures", "notebooks"):
+    for part in ("claims.json", "figures", "notebooks", "paper.pdf"):
         assert clone.files(part) == made.files(part), part
     assert clone.lens("verify").endswith("large outputs not on this machine\n")
     clone.restore()
@@ -131,7 +131,7 @@ def test_a_clone_without_artifacts_rebuilds_the_report_from_committed_tables(mad
 def test_a_study_without_ablations_is_reported_like_any_other(copy):
     copy.edit(PARAMS, "ablations:\n  layers: [1]", "ablations:\n  layers: []")
     shutil.rmtree(copy.root / "results" / "smoke" / "tables" / "ablations")
-    assert set(REPORT) <= set(copy.repro())
+    assert copy.repro(f"{SMOKE}:figures") == ["claims", "figures"]
     claims = json.loads((copy.root / "results" / "smoke" / "claims.json").read_text())["claims"]
     tuning = next(claim for claim in claims if claim["id"] == "C23")
     assert tuning["status"] == "not measured in this study" and tuning["reason"]
