@@ -21,13 +21,13 @@ class Verification:
     differing: tuple[str, ...]
     """one line per output that is altered, missing, or of a stage that never ran"""
     absent: tuple[str, ...]
-    """large outputs under artifacts/ that are not on this machine"""
+    """outputs that git does not hold and that are not on this machine"""
 
     def text(self) -> str:
         lines = [f"DIFFERS  {line}" for line in self.differing]
         lines.append(
             f"study {self.study}: {len(self.agreeing)} outputs as recorded, {len(self.differing)} differ, "
-            f"{len(self.absent)} large outputs not on this machine"
+            f"{len(self.absent)} outputs that git does not hold are not here"
         )
         return "\n".join(lines)
 
@@ -53,7 +53,7 @@ def compare(study: Study) -> Verification:
                 found = next(iter(out.workspace_status().values()), None)
                 if found is None:
                     agreeing.append(name)
-                elif name.startswith("artifacts/") and found == "deleted":
+                elif found == "deleted" and _git("check-ignore", name):
                     absent.append(name)
                 else:
                     differing.append(f"{name} is {found}, says the record of {stage.addressing}{_changed(name)}")
@@ -62,7 +62,11 @@ def compare(study: Study) -> Verification:
 
 def _changed(name: str) -> str:
     """The files under `name` that git reports as changed; the record of a folder covers all its files at once."""
-    command = ["git", "status", "--porcelain", "--", name]
-    status = subprocess.run(command, cwd=checkout.root(), capture_output=True, text=True, check=False)
-    names = [line[3:] for line in status.stdout.splitlines()]
+    names = [line[3:] for line in _git("status", "--porcelain", "--", name)]
     return f": git reports changes in {', '.join(names)}" if names else ""
+
+
+def _git(*arguments: str) -> list[str]:
+    """Lines that git prints; none where the project is no git checkout."""
+    done = subprocess.run(["git", *arguments], cwd=checkout.root(), capture_output=True, text=True, check=False)
+    return done.stdout.splitlines()

@@ -124,7 +124,7 @@ def test_a_clone_without_artifacts_rebuilds_the_report_from_committed_tables(mad
     assert clone.repro("--force", "--single-item", *(f"{SMOKE}:{stage}" for stage in cheap)) == cheap
     for part in ("claims.json", "figures", "notebooks", "paper.pdf"):
         assert clone.files(part) == made.files(part), part
-    assert clone.lens("verify").endswith("large outputs not on this machine\n")
+    assert clone.lens("verify").endswith("outputs that git does not hold are not here\n")
     clone.restore()
 
 
