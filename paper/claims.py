@@ -17,9 +17,8 @@ from statsmodels.stats.multitest import multipletests
 from lens.study.params import Study
 from paper import verdicts
 from paper.evidence.measured import METHOD, Measured, Missing
-from paper.evidence.measures import MEASURES
 from paper.evidence.readings import SCALES, Evidence, Reading
-from paper.registry import REGISTRY, load_registry
+from paper.registry import REGISTRY, evidence_of, load_registry
 from paper.verdicts import Verdict, attribute_by_contrast, attribute_by_control, judge, judge_conditions
 
 PAPER_MODEL, PAPER_LAYERS = "google/gemma-2-2b", (5, 12, 19)
@@ -93,13 +92,13 @@ def judge_all(registry: list[dict], data: Measured, *, on_paper_model: bool) -> 
 def _entry(claim: dict, data: Measured, on_paper_model: bool) -> dict:
     entry = {
         **{key: _or_null(claim[key]) for key in (*SHOWN, "paper_value", "prediction")},
-        "evidence": {key: _or_null(value) for key, value in claim["evidence"].items()},
+        "evidence": {key: _or_null(claim["evidence"][key]) for key in ("notebook", "figure", "table")},
         "readings": [], "controls": [], "differences": [], "context": [], "measures": {},
         "p": None, "p_holm": None, "minimum_detectable_effect": None,
         "attributable": "not applicable", "attributable_reason": "nothing was measured",
     }  # fmt: skip
     try:
-        evidence = MEASURES[claim["id"]](data)
+        evidence = evidence_of(claim)(data)
         entry |= _judged(claim, evidence)
     except Missing as missing:
         entry |= {"status": verdicts.NOT_IN_STUDY, "verdict": verdicts.NOT_IN_STUDY, "reason": str(missing)}

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import importlib
 import json
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 from ruamel.yaml import YAML, YAMLError
@@ -50,6 +52,19 @@ def load_registry(path: Path = REGISTRY) -> list[dict]:
         raise ConfigError(f"{path.name}: claim ids {twice} stand there twice")
     check(document, path.name)
     return claims
+
+
+def evidence_of(claim: dict) -> Callable:
+    """The function that measures a claim, from a study's tables to its readings.
+
+    Raises:
+        ConfigError: there is none of that name in `paper/evidence`.
+    """
+    module, _, name = claim["evidence"]["function"].partition(".")
+    try:
+        return getattr(importlib.import_module(f"paper.evidence.{module}"), name)
+    except (ModuleNotFoundError, AttributeError):
+        raise ConfigError(f"claim {claim['id']}: paper/evidence has no function {module}.{name}") from None
 
 
 def read(path: Path = REGISTRY) -> dict:

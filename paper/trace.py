@@ -18,9 +18,8 @@ from lens.study import tables
 from lens.study.params import Study
 from paper.claims import evidence_files
 from paper.evidence.measured import Measured, Missing, Read
-from paper.evidence.measures import MEASURES
 from paper.in_short import FIGURES, estimate_text
-from paper.registry import load_registry
+from paper.registry import evidence_of, load_registry
 
 ROOMS = ("lens/training", "lens/measure", "lens/profiling", "lens/study")
 """where tables are written"""
@@ -57,10 +56,9 @@ def _chain(study: Study, claim: dict) -> Iterator[str]:
     yield from _part("verdict", f"{judged['verdict']}{due}, in study {study.name}", judged["reason"] or "")
     readings = judged["readings"] + judged["controls"]
     yield from _part("numbers", *(f"{r['name']}: {estimate_text(judged, r)}" for r in readings))
-    function = MEASURES[claim["id"]]
-    yield from _part("evidence", _place(function))
+    yield from _part("evidence", _place(evidence_of(claim)))
     tables_here = (study.results / "tables").is_dir()
-    yield from _part("read", *(_rows(study, reads(study, claim["id"])) if tables_here else _at_hand(study, "tables")))
+    yield from _part("read", *(_rows(study, reads(study, claim)) if tables_here else _at_hand(study, "tables")))
     files = evidence_files(study, judged["evidence"])
     yield from _part("notebook", *_at_hand(study, files["notebook_file"]))
     figure = judged["evidence"]["figure"]
@@ -75,7 +73,7 @@ def _part(name: str, *lines: str) -> Iterator[str]:
         yield f"  {name if i == 0 else '':<10}{line}"
 
 
-def reads(study: Study, claim: str) -> list[Read]:
+def reads(study: Study, claim: dict) -> list[Read]:
     """What a claim's evidence reads, found by measuring it again.
 
     Raises:
@@ -83,7 +81,7 @@ def reads(study: Study, claim: str) -> list[Read]:
     """
     data = Measured.load(study)
     with contextlib.suppress(Missing):  # what was read until then is what is there
-        MEASURES[claim](data)
+        evidence_of(claim)(data)
     return list(dict.fromkeys(data.reads))
 
 

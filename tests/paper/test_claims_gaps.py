@@ -6,7 +6,7 @@ import pytest
 
 from paper import claims
 from paper.evidence import difficulty, early_late, position
-from paper.evidence.measures import MEASURES
+from paper.registry import evidence_of
 from paper.verdicts import WORDS
 from tests.paper.planted import REGISTRY, without
 from tests.paper.planted_everything import ABLATED, everything, timings
@@ -32,7 +32,7 @@ def data():
 
 def test_registered_readings_controls_and_measures_are_the_measured_ones(data):
     for claim in REGISTRY:
-        evidence = MEASURES[claim["id"]](data)
+        evidence = evidence_of(claim)(data)
         names = [r.name for r in evidence.readings]
         assert names[: len(claim["readings"])] == claim["readings"], claim["id"]
         assert len(set(names)) == len(names), claim["id"]

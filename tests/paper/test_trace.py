@@ -10,7 +10,7 @@ from lens.study.params import Study
 from paper import trace
 from paper.evidence import difficulty, early_late, position
 from paper.evidence.measured import Measured
-from paper.evidence.measures import MEASURES
+from paper.registry import evidence_of, load_registry
 
 
 @pytest.fixture(scope="module")
@@ -31,13 +31,13 @@ def once(loaded, monkeypatch):
         monkeypatch.setattr(module, "DRAWS", 20)
 
 
-@pytest.mark.parametrize("claim", MEASURES)
+@pytest.mark.parametrize("claim", load_registry(), ids=lambda claim: claim["id"])
 def test_every_claim_leads_to_its_rows_and_to_functions_that_write_them(study, claim):
-    said = trace.trace(study, claim)
-    assert f" {MEASURES[claim].__name__}" in said and "  verdict " in said and "README.md:" in said
-    if claim != "C23":  # needs layers that `full` hasn't, and says so before it reads
+    said = trace.trace(study, claim["id"])
+    assert f" {evidence_of(claim).__name__}" in said and "  verdict " in said and "README.md:" in said
+    if claim["id"] != "C23":  # needs layers that `full` hasn't, and says so before it reads
         assert "\n  read " in said
-    assert "written by\n" not in said and (claim == "C32" or "not in this checkout" not in said)
+    assert "written by\n" not in said and (claim["id"] == "C32" or "not in this checkout" not in said)
 
 
 def test_the_chain_of_a_claim_names_table_row_function_notebook_and_figure(study):
@@ -47,7 +47,8 @@ def test_the_chain_of_a_claim_names_table_row_function_notebook_and_figure(study
         "mask shuffled: 0.0305 [0.0265, 0.0346]",
         "summary: fvu_rise_shuffled of temporallens, shuffled_positions, layers 3, 8, 13; written by lens/profiling/",
         "results/full/notebooks/04_analysis_layer_8.ipynb",
-        "results/full/tables/measures/layer_8.parquet: summary",
+        "table summary in results/full/tables/",
+        "results/full/tables/measures/layer_8.parquet",
         "mask_agreement in results/full/notebooks/05_figures.ipynb",
         "paper/evidence/features.py:",
     ):
