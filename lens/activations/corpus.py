@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
-import contextlib
 import functools
 import hashlib
+import os
+import re
+import tempfile
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,9 +16,10 @@ from typing import Any, Literal, cast
 
 import datasets
 import numpy as np
-from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerBase
 
-from lens.activations import packages, plays
+from lens.activations import documents, packages, plays, text_file
+from lens.activations.documents import Corpus
 
 NAMES = ("tiny-shakespeare", "shakespeare-held-out", "pandas-docs")
 _LONG_LINE = 25  # characters; shorter lines ("My lord!", a speaker's name) recur in unrelated texts
@@ -42,7 +45,17 @@ class Windows:
     digest: str
 
 
-def load(name: str) -> datasets.Dataset:
+@dataclass(frozen=True)
+class Tokens:
+    """Token ids of every document."""
+
+    ids: np.ndarray
+    """int32, of all documents end to end; on disk, and read where they are used"""
+    sizes: np.ndarray
+    """int64 `[documents]`, how many are of each"""
+
+
+def load(name: str) -> Corpus:
     """A corpus as rows of `text` and `document` (and `genre` for plays).
 
     Args:
@@ -54,19 +67,25 @@ def load(name: str) -> datasets.Dataset:
             or every document is empty.
         FileNotFoundError: neither a file nor a data set that can be reached.
     """
+    path = Path(name if os.path.exists(name) else os.path.expanduser(name))
     if name == "tiny-shakespeare":
         corpus = datasets.Dataset.from_list(plays.tiny_shakespeare())
     elif name == "shakespeare-held-out":
         corpus = datasets.Dataset.from_list(plays.held_out())
     elif name == "pandas-docs":
         corpus = _pandas_docs()
-    elif Path(name).is_file():
-        corpus = _text_file(Path(name))
+    elif path.is_file():
+        corpus = documents.from_file(path)
     else:
-        corpus = _hub(name)
-    if not any(text.strip() for text in corpus["text"]):
-        raise ValueError(f"corpus {name!r} has no text: all of its {len(corpus)} documents are empty")
+        corpus = _hub(str(path) if path.is_dir() else name)
+    check_not_empty(corpus, name)
     return corpus
+
+
+def check_not_empty(corpus: Corpus, name: str) -> None:
+    """Raise a ValueError if there is nothing but space in all documents."""
+    if not any(text.strip() for _, text in documents.pairs(corpus)):
+        raise ValueError(f"corpus {name!r} has no text: all of its {len(corpus)} documents are empty")
 
 
 def speeches(play: str) -> datasets.Dataset:
@@ -80,7 +99,7 @@ def speeches(play: str) -> datasets.Dataset:
 
 
 def draw_windows(
-    dataset: datasets.Dataset,
+    dataset: Corpus,
     tokenizer: PreTrainedTokenizerBase,
     n: int,
     length: int,
@@ -109,7 +128,7 @@ def draw_windows(
     if n < 1 or n_text < 1:
         raise ValueError(f"expected n >= 1 windows with text in them, found n = {n}, length = {length}")
     tokens = tokenise(dataset, tokenizer)
-    sizes = np.asarray(tokens["size"], np.int64)
+    sizes = tokens.sizes
     available = np.maximum(sizes - n_text + 1, 0) if starts == "random" else sizes // n_text
     if available.sum() < n:
         kind = "distinct" if starts == "random" else "non-overlapping"
@@ -130,7 +149,7 @@ def draw_windows(
         tokens=_cut(tokens, document, start, n_text, bos_id if bos else None),
         document=document.astype(np.int32),
         start=start.astype(np.int64),
-        documents=tuple(dataset["document"]),
+        documents=tuple(name for name, _ in documents.pairs(dataset)),
         digest=digest(dataset),
     )
 
@@ -162,48 +181,44 @@ def _spread(
     return np.repeat(np.arange(len(sizes)), wanted)[order], np.concatenate(starts)[order]
 
 
-def _cut(
-    tokens: datasets.Dataset, document: np.ndarray, start: np.ndarray, n_text: int, bos_id: int | None
-) -> np.ndarray:
+def _cut(tokens: Tokens, document: np.ndarray, start: np.ndarray, n_text: int, bos_id: int | None) -> np.ndarray:
     bos = bos_id is not None
     windows = np.empty((len(document), n_text + bos), np.int32)
     if bos:
         windows[:, 0] = bos_id
-    order = np.argsort(document, kind="stable")
-    for rows in np.split(order, np.flatnonzero(np.diff(document[order])) + 1):  # each document is read once
-        text = tokens[int(document[rows[0]])]["tokens"]
-        windows[rows, int(bos) :] = np.lib.stride_tricks.sliding_window_view(text, n_text)[start[rows]]
+    first = (np.cumsum(tokens.sizes) - tokens.sizes)[document] + start
+    windows[:, int(bos) :] = tokens.ids[first[:, None] + np.arange(n_text)]
     return windows
 
 
-def tokenise(dataset: datasets.Dataset, tokenizer: PreTrainedTokenizerBase) -> datasets.Dataset:
-    """Each document's `tokens` (int32) and their number `size`, without special tokens.
+def tokenise(dataset: Corpus, tokenizer: PreTrainedTokenizerBase) -> Tokens:
+    """The tokens of each document, without special tokens.
 
-    The name of a special token in the text, such as `<bos>`, is read as plain characters.
+    The name of a special token in the text, such as `<bos>`, is read as plain characters. Memory doesn't grow with the
+    text: a few documents are tokenised at a time, and the tokens are kept in a file, which is removed after use.
     """
-    # Named by what goes in: hashing the tokenizer object, as `map` would, takes longer than the tokenisation.
-    source = f"{digest(dataset)} {_identity(tokenizer)}"
-    with _quiet():
-        tokens = dataset.map(
-            _encode,
-            batched=True,
-            remove_columns=dataset.column_names,
-            fn_kwargs={"tokenizer": tokenizer},
-            new_fingerprint=hashlib.sha256(source.encode()).hexdigest()[:16],
-        )
-    return tokens.with_format("numpy", dtype=np.int32)
+    sizes = []
+    with tempfile.TemporaryFile() as file:
+        for texts in _batches(dataset):
+            for ids in cast(list[list[int]], tokenizer(texts, **_PLAIN)["input_ids"]):
+                file.write(np.asarray(ids, np.int32).tobytes())
+                sizes.append(len(ids))
+        file.flush()
+        ids = np.memmap(file, np.int32, "r") if sum(sizes) else np.empty(0, np.int32)
+    return Tokens(ids, np.asarray(sizes, np.int64))
 
 
-@functools.lru_cache(maxsize=1)
-def _identity(tokenizer: PreTrainedTokenizerBase) -> str:
-    """sha256 of the whole tokenizer: a second or two for a vocabulary of 262,144."""
-    backend = cast(PreTrainedTokenizerFast, tokenizer).backend_tokenizer
-    return hashlib.sha256(backend.to_str().encode()).hexdigest()
-
-
-def _encode(rows: dict[str, list], tokenizer: PreTrainedTokenizerBase) -> dict[str, list]:
-    encoded = tokenizer(rows["text"], **_PLAIN)["input_ids"]
-    return {"tokens": [np.asarray(ids, np.int32) for ids in encoded], "size": [len(ids) for ids in encoded]}
+def _batches(dataset: Corpus) -> Iterator[list[str]]:
+    """The texts in order, in lists of `text_file.PART` characters at most: a tokenizer needs 200 times their size."""
+    batch, size = [], 0
+    for _, text in documents.pairs(dataset):
+        if batch and size + len(text) > text_file.PART:
+            yield batch
+            batch, size = [], 0
+        batch.append(text)
+        size += len(text)
+    if batch:
+        yield batch
 
 
 def token_characters(
@@ -218,19 +233,19 @@ def token_characters(
     ]
 
 
-def check_no_leak(train: datasets.Dataset, test: datasets.Dataset, tolerance: float = 0.05) -> None:
+def check_no_leak(train: Corpus, test: Corpus, tolerance: float = 0.05) -> None:
     """Raise if test text was there in training.
 
     Raises:
         ValueError: more than `tolerance` of the test text's long lines (25 characters or more) are lines of
             the training text too; the message gives the share and the document that shares most.
     """
-    seen = {line for text in train["text"] for line in _long_lines(text)}
+    seen = np.unique(np.concatenate([_long_lines(text) for _, text in documents.pairs(train)]))
     shared, total = 0, 0
     worst = (0.0, "")
-    for text, document in zip(test["text"], test["document"], strict=True):
+    for document, text in documents.pairs(test):
         lines = _long_lines(text)
-        again = sum(line in seen for line in lines)
+        again = int((seen[np.searchsorted(seen[:-1], lines)] == lines).sum()) if len(seen) else 0
         shared, total = shared + again, total + len(lines)
         worst = max(worst, (again / max(len(lines), 1), document))
     if total and shared / total > tolerance:
@@ -241,30 +256,19 @@ def check_no_leak(train: datasets.Dataset, test: datasets.Dataset, tolerance: fl
         )
 
 
-def digest(dataset: datasets.Dataset) -> str:
+def digest(dataset: Corpus) -> str:
     """sha256 of the corpus: names and texts of its documents, in order."""
     total = hashlib.sha256()
-    for text, document in zip(dataset["text"], dataset["document"], strict=True):
-        for part in (document, text):
+    for row in documents.pairs(dataset):
+        for part in row:
             data = part.encode()
             total.update(len(data).to_bytes(8, "big") + data)
     return total.hexdigest()
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the progress bars of `datasets`, which would end up in executed notebooks."""
-    shown = not datasets.are_progress_bars_disabled()
-    datasets.disable_progress_bars()
-    try:
-        yield
-    finally:
-        if shown:
-            datasets.enable_progress_bars()
-
-
-def _long_lines(text: str) -> list[str]:
-    return [line for line in map(str.strip, text.splitlines()) if len(line) >= _LONG_LINE]
+def _long_lines(text: str) -> np.ndarray:
+    """A hash of each long line: the lines themselves would take more memory than the corpus."""
+    return np.array([hash(line) for line in map(str.strip, text.splitlines()) if len(line) >= _LONG_LINE], np.int64)
 
 
 @functools.cache
@@ -290,29 +294,18 @@ def _docstrings(path: Path) -> str:
     return "\n\n".join(found)
 
 
-def _text_file(path: Path) -> datasets.Dataset:
-    # Streamed, so that no copy in the cache of `datasets` can go stale.
-    rows = datasets.load_dataset("text", data_files=str(path), sample_by="document", split="train", streaming=True)
-    try:
-        text = "".join(row["text"] for row in rows)
-    except UnicodeDecodeError as error:
-        byte = error.object[error.start]
-        raise ValueError(
-            f"{path} is not UTF-8: byte {byte:#04x} at byte offset {error.start}. "
-            f"Convert it first, for example: iconv -f latin1 -t utf-8 {path.name}"
-        ) from None
-    return datasets.Dataset.from_dict({"text": [text], "document": [path.stem]})
-
-
 def _hub(name: str) -> datasets.Dataset:
+    folder = os.path.isdir(name)
+    if folder and (pattern := re.search(r"[\[\]*?]|::", name)):
+        raise ValueError(f"`datasets` takes the {pattern[0]!r} in {name} for a pattern: rename the folder")
     try:
-        rows = datasets.load_dataset(*name.split(":", 1), split="train")
+        rows = datasets.load_dataset(*([name] if folder else name.split(":", 1)), split="train")
     except (OSError, ValueError) as error:
         raise FileNotFoundError(
             f"corpus {name!r}: no such file, and not loaded from the model hub either ({error}). "
             f"Corpora that need no network: {', '.join(NAMES)}, or the path of a UTF-8 text file"
         ) from error
-    if "text" not in rows.column_names:
-        raise ValueError(f"data set {name!r} has no column 'text'; it has {', '.join(rows.column_names)}")
-    names = [f"{name}#{i}" for i in range(len(rows))]
-    return rows.select_columns("text").add_column("document", names)
+    rows = cast(datasets.Dataset, rows)
+    if "text" in rows.column_names:
+        rows = rows.select_columns("text")
+    return documents.from_rows(rows, name)

@@ -107,7 +107,7 @@ class LanguageModel:
             tokens: integers `[B, T]`.
             first_position: the position index of column 0; a model with rotary positions must not care.
         """
-        check_layers(self, layers)
+        layers = check_layers(self, layers)
         caught: dict[Layer, Tensor] = {}
         last = max(layers, key=_depth)
 
@@ -228,8 +228,10 @@ class LanguageModel:
         return self.model.get_decoder()(input_ids=ids, use_cache=False, **options)
 
 
-def check_layers(model: LanguageModel, layers: Sequence[Layer], d_model: int | None = None) -> None:
-    """Raise a ValueError naming depth and width if the model has no such layers, or not the width expected."""
+def check_layers(model: LanguageModel, layers: Sequence[Layer], d_model: int | None = None) -> list[Layer]:
+    """The layers, integers of NumPy as plain ones; a ValueError naming depth and width if the model has no such layers,
+    or not the width expected."""
+    layers = [int(layer) if isinstance(layer, np.integer) else layer for layer in layers]
     shape = f"{model.name} has {model.n_layers} blocks (0 to {model.n_layers - 1}) of width {model.d_model}"
     if not layers:
         raise ValueError(f"no layer asked for; {shape}")
@@ -238,6 +240,7 @@ def check_layers(model: LanguageModel, layers: Sequence[Layer], d_model: int | N
         raise ValueError(f"no layer {', '.join(map(repr, wrong))}: {shape}; {EMBEDDING!r} is the input of block 0")
     if d_model is not None and d_model != model.d_model:
         raise ValueError(f"width {d_model} expected: {shape} (2304 is the width of gemma-2-2b, not of gemma-2b)")
+    return layers
 
 
 def load(name: str, *, device: str | torch.device | None = None, dtype: torch.dtype = torch.bfloat16) -> LanguageModel:

@@ -2,38 +2,45 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import datasets
 import numpy as np
 
-from lens.activations import corpus
+from lens.activations import corpus, documents
+from lens.activations.documents import LONGEST_PATH, Corpus
+from lens.activations.text_file import TextFile
 
-LONGEST_PATH = 4096  # characters
-Text = str | Sequence[str] | datasets.Dataset
+Text = str | os.PathLike | Sequence[str | os.PathLike] | Corpus
 
 
-def as_dataset(text: Text) -> datasets.Dataset:
-    """A corpus by name or the path of a text file (see `lens.activations.corpus.load`), a list of documents, or rows of
-    `text` and `document` as they are.
+def as_dataset(text: Text) -> Corpus:
+    """A corpus by name or the path of a text file (see `lens.activations.corpus.load`), a list of documents or of
+    `Path`s of text files, or a data set with `text` (and `document`, the name of each).
 
     Raises:
         FileNotFoundError: there is no such file. See `lens.activations.corpus.load` for what else can be wrong.
-        ValueError: the string is text itself and not a name or a path.
+        ValueError: the string is text itself and not a name or a path; or see `lens.activations.documents`.
     """
-    if isinstance(text, str):
-        if "\n" in text or len(text) > LONGEST_PATH:
-            raise ValueError(f"a text of {len(text)} characters where a path or a name is expected: pass [text]")
-        if Path(text).suffix in (".txt", ".md", ".text") and not Path(text).is_file():
-            raise FileNotFoundError(f"no text file {text}")  # before the hub is asked for a data set of that name
-        return corpus.load(text)
+    if isinstance(text, str | os.PathLike):
+        name = os.fspath(text)
+        if "\n" in name or len(name) > LONGEST_PATH:
+            raise ValueError(f"a text of {len(name)} characters where a path or a name is expected: pass [text]")
+        named_as_file = isinstance(text, os.PathLike) or Path(name).suffix in (".txt", ".md", ".text")
+        if named_as_file and not Path(name).exists() and not Path(os.path.expanduser(name)).exists():
+            raise FileNotFoundError(f"no text file {name}")  # before the hub is asked for a data set of that name
+        return corpus.load(name)
     if isinstance(text, datasets.Dataset):
-        return text
-    return datasets.Dataset.from_dict({"text": list(text), "document": [str(i) for i in range(len(text))]})
+        rows = documents.from_rows(text)
+    else:
+        rows = text if isinstance(text, TextFile) else documents.from_texts(text)
+    corpus.check_not_empty(rows, "text")
+    return rows
 
 
-def split_text(text: Text, held_out: float = 0.2) -> tuple[datasets.Dataset, datasets.Dataset]:
+def split_text(text: Text, held_out: float = 0.2) -> tuple[Corpus, Corpus]:
     """Training and held-out documents: the last `held_out` share of the characters is held out.
 
     Whole documents go to one side; the one in which the cut falls is cut at a line break (at a space if it has none),
@@ -42,7 +49,11 @@ def split_text(text: Text, held_out: float = 0.2) -> tuple[datasets.Dataset, dat
     Raises:
         ValueError: one part would be empty.
     """
+    if not 0 < held_out < 1:
+        raise ValueError(f"held_out = {held_out} leaves one part empty: pass a share between 0 and 1")
     rows = as_dataset(text)
+    if isinstance(rows, TextFile):
+        return rows.split(1 - held_out)
     sizes = np.array([len(t) for t in rows["text"]])
     cut = (1 - held_out) * sizes.sum()
     parts: tuple[list, list] = ([], [])

@@ -98,7 +98,7 @@ def test_speeches_know_act_scene_and_speaker():
 def test_token_characters_join_tokens_with_speeches(tokenizer):
     dataset = datasets.Dataset.from_dict({"text": ["aé🦉b", ""], "document": ["x", "y"]})
     (ids, first), (empty, _) = corpus.token_characters(dataset, tokenizer)
-    assert ids.tolist() == corpus.tokenise(dataset, tokenizer)[0]["tokens"].tolist()
+    assert ids.tolist() == corpus.tokenise(dataset, tokenizer).ids.tolist()
     assert first.tolist() == [0, 1, 1, 2, 2, 2, 2, 3]
     assert empty.shape == (0,)
 

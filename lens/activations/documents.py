@@ -1,0 +1,96 @@
+"""A corpus: rows of `text` and `document`, of what a user has: a data set, strings, files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pyarrow.compute as pc
+
+from lens.activations import text_file
+
+Corpus = datasets.Dataset | text_file.TextFile
+LONGEST_PATH = 4096  # characters
+
+
+def pairs(corpus: Corpus) -> Iterator[tuple[str, str]]:
+    """Name and text of each document."""
+    for row in corpus:
+        yield row["document"], row["text"]
+
+
+def from_file(path: Path) -> Corpus:
+    """A text file: one document, or several if it is long; see `lens.activations.text_file.read`."""
+    file = text_file.read(path)
+    return file if len(file) > 1 else datasets.Dataset.from_list(list(file))
+
+
+def from_texts(texts: Iterable[Any]) -> datasets.Dataset:
+    """Documents given as strings, or as `Path` of text files; named by their number or their file.
+
+    Raises:
+        ValueError: something is neither, or every string is the name of a file.
+    """
+    if isinstance(texts, Mapping):
+        names = ", ".join(map(str, texts))
+        raise ValueError(f"a {type(texts).__name__} of {names} where a text is expected: pass one of them, text[...]")
+    if isinstance(texts, datasets.IterableDataset):
+        raise ValueError("an IterableDataset may have no end: pass a list of its rows, as list(text.take(1000))")
+    given, rows = list(texts), []
+    if given and all(isinstance(text, str) and _is_file(text) for text in given):
+        raise ValueError(f"each of the {len(given)} documents is the name of a file: pass Paths to read the files")
+    for i, text in enumerate(given):
+        if isinstance(text, os.PathLike):
+            rows += from_file(Path(text))
+        elif isinstance(text, Mapping) and isinstance(text.get("text"), str):  # a row of a data set
+            rows += _parts(str(text.get("document", i)), text["text"])
+        elif isinstance(text, str):
+            rows += _parts(str(i), text)
+        else:
+            raise ValueError(f"document {i} of the text is a {type(text).__name__}: pass strings or Paths")
+    columns = {column: [row[column] for row in rows] for column in _COLUMNS}
+    return datasets.Dataset.from_dict(columns, datasets.Features(dict.fromkeys(_COLUMNS, datasets.Value("string"))))
+
+
+def from_rows(rows: datasets.Dataset, name: str = "text") -> datasets.Dataset:
+    """A data set as it is, but for rows without a name, which get one, and long documents, which become several.
+
+    Raises:
+        ValueError: `text` is missing, not of strings, or absent from a row.
+    """
+    if "text" not in rows.column_names:
+        raise ValueError(f"data set {name!r} has no column 'text'; it has {', '.join(rows.column_names)}")
+    kind = rows.features["text"]
+    if getattr(kind, "dtype", "") not in ("string", "large_string"):
+        raise ValueError(f"column 'text' of data set {name!r} holds {kind}, not strings")
+    rows = rows.with_format(None)
+    if "document" not in rows.column_names:
+        rows = rows.add_column("document", [f"{name}#{i}" for i in range(len(rows))])
+    elif rows.features["document"] != datasets.Value("string"):
+        rows = rows.cast_column("document", datasets.Value("string"))
+    longest = 0
+    for table in rows.with_format("arrow").iter(1000):
+        for column in _COLUMNS:
+            if missing := table[column].null_count:
+                advice = f"leave them out: text.filter(lambda row: row[{column!r}] is not None)"
+                raise ValueError(f"data set {name!r} has rows without {column!r} ({missing} or more); {advice}")
+        longest = max(longest, pc.max(pc.binary_length(table["text"])).as_py())
+    if longest <= text_file.PART:
+        return rows
+    return datasets.Dataset.from_list([part for document, text in pairs(rows) for part in _parts(document, text)])
+
+
+_COLUMNS = ("text", "document")
+
+
+def _parts(name: str, text: str) -> list[dict[str, str]]:
+    parts = text_file.parts(text)
+    names = [name] if len(parts) == 1 else [f"{name}#{i}" for i in range(len(parts))]
+    return [{"text": part, "document": n} for part, n in zip(parts, names, strict=True)]
+
+
+def _is_file(name: str) -> bool:
+    return len(name) <= LONGEST_PATH and "\n" not in name and "\0" not in name and os.path.isfile(name)
