@@ -123,7 +123,9 @@ def draw_windows(
         ValueError: the corpus holds too few windows (the message gives the counts); `bos` without `bos_id`.
     """
     if bos and bos_id is None:
-        raise ValueError("bos=True needs bos_id; for a tokenizer that has none, pass bos=False")
+        raise ValueError(
+            "bos=True needs bos_id; where the tokenizer has none, bos=False (windows.bos: false in a study)"
+        )
     n_text = length - bos
     if n < 1 or n_text < 1:
         raise ValueError(f"expected n >= 1 windows with text in them, found n = {n}, length = {length}")

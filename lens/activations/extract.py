@@ -51,7 +51,7 @@ def extract(
     Raises:
         ConfigError: a layer that the model does not have.
     """
-    language_model.check_layers(model, layers)
+    layers = language_model.check_layers(model, layers)
     identity = _identity(model, windows, window_rule)
     finished = pool / f"activations-{_pool_key(identity)}"
     missing = [layer for layer in layers if not layer_folder(finished, layer).is_dir()]

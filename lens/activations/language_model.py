@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import functools
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.modeling_outputs import BaseModelOutput
 
-from lens.activations import gguf_packages, packages, random_models
+from lens.activations import forward, gguf_packages, packages, random_models
 from lens.activations.layers import EMBEDDING, Layer
 from lens.errors import suggest
 
@@ -109,7 +108,7 @@ class LanguageModel:
         """
         layers = check_layers(self, layers)
         caught: dict[Layer, Tensor] = {}
-        last = max(layers, key=_depth)
+        last = max(layers, key=forward.depth)
 
         def keep(layer: Layer) -> Callable[[Tensor], None]:
             def catch(hidden: Tensor) -> None:
@@ -121,7 +120,7 @@ class LanguageModel:
 
         with contextlib.ExitStack() as hooks, contextlib.suppress(_Reached):
             for layer in layers:
-                hooks.enter_context(_at(self.blocks, layer, keep(layer)))
+                hooks.enter_context(forward.at(self.blocks, layer, keep(layer)))
             self._trunk(tokens, first_position)
         return {layer: caught[layer] for layer in layers}
 
@@ -138,10 +137,10 @@ class LanguageModel:
             ValueError: the model is an encoder.
         """
         _ = self.head  # an encoder predicts nothing
-        check_layers(self, [layer])
+        [layer] = check_layers(self, [layer])
         if replace is None:
             return self._trunk(tokens)
-        with _at(self.blocks, layer, replace):
+        with forward.at(self.blocks, layer, replace):
             return self._trunk(tokens)
 
     def spliced_each(
@@ -151,8 +150,8 @@ class LanguageModel:
 
         All of them are given one and the same residual stream, so none may change it in place.
         """
-        check_layers(self, [layer])
-        with _run_once(self.blocks[: _depth(layer) + 1]):
+        [layer] = check_layers(self, [layer])
+        with forward.run_once(self.blocks[: forward.depth(layer) + 1]):
             return [self.spliced(tokens, layer, replace) for replace in replacements]
 
     @torch.inference_mode()
@@ -165,7 +164,7 @@ class LanguageModel:
         Raises:
             ValueError: the model is an encoder, or its `forward` doesn't make its logits of these states alone.
         """
-        made = _answered(self.model, self._checked_answer, hidden.flatten(0, -2))
+        made = forward.answered(self.model, self._checked_answer, hidden.flatten(0, -2))
         return made.unflatten(0, hidden.shape[:-1])
 
     @torch.inference_mode()
@@ -181,7 +180,7 @@ class LanguageModel:
         handle = self.head.register_forward_pre_hook(catch)
         try:
             with contextlib.suppress(_Reached):
-                _answered(self.model, answer, hidden)
+                forward.answered(self.model, answer, hidden)
         finally:
             handle.remove()
         return caught[0].flatten(0, -2)
@@ -198,7 +197,7 @@ class LanguageModel:
         half = _COMPARED // 2
         other = torch.cat([ids[:, :half], ids[:, :half]], 1)
         answer = self._run_trunk(ids)
-        made = _answered(self.model, answer, _states(answer)[0])
+        made = forward.answered(self.model, answer, forward.states(answer)[0])
         own, elsewhere = (self.model(input_ids=x, use_cache=False).logits[0] for x in (ids, other))
         tolerance = max(1e-4, 2 * torch.finfo(own.dtype).eps) * own.abs().max()  # kernels may round differently
         advice = (
@@ -218,11 +217,17 @@ class LanguageModel:
         return answer
 
     def _trunk(self, tokens: Tensor | np.ndarray, first_position: int = 0) -> Tensor:
-        ids = torch.as_tensor(tokens, dtype=torch.long, device=self.device)
-        options = {}
+        ids = torch.as_tensor(tokens, dtype=torch.long)
+        if ids.numel() and not 0 <= (least := int(ids.min())) <= (largest := int(ids.max())) < self.vocab_size:
+            raise ValueError(
+                f"token {largest if least >= 0 else least} is not among the {self.vocab_size} that {self.name} has "
+                f"embeddings of; its tokenizer has {len(self.tokenizer)}: take the tokenizer that it was trained with, "
+                f"or add embeddings: model.resize_token_embeddings({len(self.tokenizer)})"
+            )
+        ids, options = ids.to(self.device), {}
         if first_position:
             options["position_ids"] = torch.arange(ids.shape[1], device=self.device).expand_as(ids) + first_position
-        return _states(self._run_trunk(ids, **options))
+        return forward.states(self._run_trunk(ids, **options))
 
     def _run_trunk(self, ids: Tensor, **options: Tensor) -> BaseModelOutput:
         return self.model.get_decoder()(input_ids=ids, use_cache=False, **options)
@@ -319,84 +324,3 @@ def _revision(name: str, model: PreTrainedModel) -> str:
         weights = sorted(path for path in Path(name).iterdir() if path.suffix in (".safetensors", ".bin"))
         return " ".join(gguf_packages.sha256(path) for path in weights)
     return getattr(model.config, "_commit_hash", None) or "unknown"
-
-
-def _depth(layer: Layer) -> int:
-    return layer if isinstance(layer, int) else -1
-
-
-@contextlib.contextmanager
-def _at(blocks: nn.ModuleList, layer: Layer, function: Callable[[Tensor], Tensor | None]) -> Iterator[None]:
-    """Call `function` with the residual stream at `layer`; what it returns, if anything, takes its place."""
-
-    def after(module, args, output):
-        hidden, *rest = output if isinstance(output, tuple | list) else (output,)
-        new = _like(hidden, function(hidden))
-        return type(output)((new, *rest)) if isinstance(output, tuple | list) else new
-
-    def before(module, args, kwargs):
-        hidden = args[0] if args else kwargs["hidden_states"]
-        new = _like(hidden, function(hidden))
-        return ((new, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": new})
-
-    if isinstance(layer, int):
-        handle = blocks[layer].register_forward_hook(after)
-    else:
-        handle = blocks[0].register_forward_pre_hook(before, with_kwargs=True)
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
-def _states(answer: BaseModelOutput) -> Tensor:
-    return cast(Tensor, answer.last_hidden_state)
-
-
-def _answered(model: PreTrainedModel, answer: BaseModelOutput, hidden: Tensor) -> Tensor:
-    """Logits `[n, vocab]` of `forward`, where the blocks answer `answer` with final hidden states `[n, d]` in it."""
-    answer = copy.copy(answer)
-    answer["last_hidden_state"] = hidden[None].to(_states(answer))
-    ids = torch.zeros(1, len(hidden), dtype=torch.long, device=hidden.device)
-    with _forwards([model.get_decoder()], lambda forward: lambda *args, **kwargs: answer):
-        return model(input_ids=ids, use_cache=False).logits[0]
-
-
-def _run_once(blocks: nn.ModuleList) -> contextlib.AbstractContextManager[None]:
-    """Run each of `blocks` on its first call only; afterwards it answers the same again. Hooks run every time."""
-    return _forwards(blocks, _first_answer)
-
-
-@contextlib.contextmanager
-def _forwards(modules: Iterable[nn.Module], change: Callable[[Callable], Callable]) -> Iterator[None]:
-    """Change the `forward` of modules for a while; hooks still run."""
-    before = [(module, module.__dict__.get("forward")) for module in modules]  # where another library has put its own
-    for module, _ in before:
-        module.forward = change(module.forward)
-    try:
-        yield
-    finally:
-        for module, own in before:
-            if own is None:
-                del module.forward  # what hid the method of the class
-            else:
-                module.forward = own
-
-
-def _first_answer(function: Callable) -> Callable:
-    answers = []
-
-    def answer(*args, **kwargs):
-        if not answers:
-            answers.append(function(*args, **kwargs))
-        return answers[0]
-
-    return answer
-
-
-def _like(hidden: Tensor, new: Tensor | None) -> Tensor:
-    if new is None:
-        return hidden
-    if new.shape != hidden.shape:
-        raise ValueError(f"replacement of shape {tuple(new.shape)} for a residual stream {tuple(hidden.shape)}")
-    return new.to(hidden.dtype)

@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from datasets import Dataset
 from torch import Tensor
 from tqdm import tqdm
 
 from lens.activations import language_model
 from lens.activations.corpus import Windows, draw_windows
+from lens.activations.documents import Corpus
 from lens.activations.language_model import LanguageModel
 from lens.activations.layers import Layer
 from lens.activations.split import Text, as_dataset
@@ -57,7 +57,7 @@ class About:
     """sha256 of the text"""
     windows: int
     length: int
-    """T, tokens of a window with BOS at position 0"""
+    """T, tokens of a window, with BOS at position 0 if the tokenizer has one"""
     fidelity_windows: int
     """windows on which the dictionary was spliced into the model"""
     permutations: int
@@ -215,13 +215,14 @@ def profile(
         layer: the block after which the dictionary reads; by default the one that it says it was trained on.
         windows: how many, without overlap, spread over all documents. A feature needs 100 firings for a test of
             position and 300 for a width: with 256 windows of 128 tokens, a density of 0.3 % and 1 %.
-        length: T, tokens of a window with BOS at position 0; by default 128, or the dictionary's T if that is less.
+        length: T, tokens of a window; by default 128, or the dictionary's T if that is less. Position 0 holds BOS, or
+            text where the tokenizer has no BOS, and is not counted among the `text` positions.
         fidelity: windows on which the reconstruction is spliced into the model, for Delta CE and KL; 0: none.
         permutations: of the null of the position test, at least 40.
         seed: draws windows and permutations.
 
     Raises:
-        ProfileError: no layer is known, a context longer than the dictionary's positions, or a model without BOS.
+        ProfileError: no layer is known, or a context longer than the dictionary's positions.
         ValueError: the dictionary does not fit the model's width or the hook, or the text is too short; both sides
             are named. See `lens.load` and `lens.activations.corpus` for what else can be wrong with either.
     """
@@ -295,10 +296,8 @@ def _check_length(sae: Dictionary, length: int) -> None:
         raise ProfileError(f"windows of {length} tokens are too short for a profile: pass length=8 or more")
 
 
-def _windows(text: Dataset, model: LanguageModel, n: int, length: int, seed: int) -> Windows:
-    if model.bos_id is None:
-        raise ProfileError(f"the tokenizer of {model.name} has no BOS token to put at position 0")
-    options = {"starts": "disjoint", "bos_id": model.bos_id, "seed": seed}
+def _windows(text: Corpus, model: LanguageModel, n: int, length: int, seed: int) -> Windows:
+    options = {"starts": "disjoint", "bos": model.bos_id is not None, "bos_id": model.bos_id, "seed": seed}
     return draw_windows(text, model.tokenizer, n, length, **options)
 
 

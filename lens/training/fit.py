@@ -40,28 +40,30 @@ def fit(
     Args:
         model: a language model, or its name (`lens.activations.language_model.load`).
         layer: block index counted from 0, or `embedding`.
-        text: a corpus by name, the path of a UTF-8 text file, a list of documents, or a data set.
+        text: a corpus by name, the path of a UTF-8 text file, a list of documents or of `Path`s, or a data set.
         architecture: how features are selected: a file in `lens/dictionaries/architectures/`, or one of your own.
         position: what position does: `mask` or `none` (`lens/dictionaries/positions/`), or one of your own.
         name: of the dictionary, by default `<architecture>-<position>`.
         windows: training windows, drawn at random starts.
-        length: T, tokens of a window with BOS at position 0.
+        length: T, tokens of a window. Position 0 holds BOS, or, where the tokenizer has none, a text token that sees no
+            other; it is not trained on.
         steps: optimiser steps, each on 16 windows.
         fields: of `lens.training.recipe.Recipe`, the architecture or the position term, for instance `expansion=4` or
             `l1_coef=0.02`.
 
     Raises:
-        ValueError: no such layer, a text too short for the windows, or a model without BOS; the message has the counts.
+        ValueError: no such layer, or a text too short for the windows; the message has the counts.
         ConfigError: an unknown field, architecture or position term.
         TrainingError: the loss is not finite, or every feature is silent.
     """
     recipe = build({"architecture": architecture, "position": position, "steps": steps, **fields}, "fit")
     name = name or "-".join(part.rpartition(":")[2] for part in (architecture, position))
     model = language_model.load(model) if isinstance(model, str) else model
-    language_model.check_layers(model, [layer])
+    [layer] = language_model.check_layers(model, [layer])
     folder = Path(folder)
     options = {"length": length, "starts": "random", "seed": seed}
-    train = draw_windows(as_dataset(text), model.tokenizer, windows, bos_id=model.bos_id, **options)
+    bos = {"bos": model.bos_id is not None, "bos_id": model.bos_id}
+    train = draw_windows(as_dataset(text), model.tokenizer, windows, **bos, **options)
     store = folder / "activations"
     manifests = extract(model, {"train": train}, [layer], store, folder / "pool", window_rule=options)
     trained = train_layer(

@@ -1,5 +1,6 @@
 """What is read is what was named: files of any name, data sets of any kind, long texts in parts."""
 
+import dataclasses
 from pathlib import Path
 
 import datasets
@@ -11,6 +12,7 @@ import lens
 from lens.activations import corpus, random_models, text_file
 from lens.activations.corpus import draw_windows
 from lens.activations.split import as_dataset, split_text
+from lens.activations.store import open_layer
 
 BOS = 256
 
@@ -178,6 +180,21 @@ def test_no_more_than_a_part_is_tokenised_at_a_time(monkeypatch):
     assert bytes(tokens.ids.tolist()).decode() == "".join(texts)
     assert tokens.sizes.tolist() == [20, 15, 0, 10, 39]
     assert tokens.ids.dtype == np.int32 and isinstance(tokens.ids, np.memmap)
+
+
+def test_a_tokenizer_without_bos_is_fitted_and_profiled(tmp_path):
+    """Qwen's could be neither: the advice was `bos=False`, which `fit` did not know."""
+    model = lens.load_model("random:gemma-3-tiny", device="cpu", dtype=torch.float32)
+    model = dataclasses.replace(model, bos_id=None)
+    text = ["It was the best of times, it was the worst of times.\n" * 40]
+    found = lens.fit(model, 1, text, tmp_path, windows=16, length=16, steps=2)
+    tokens = open_layer(tmp_path / "activations", 1, "train").tokens
+    whole = list(text[0].encode())
+    starts = open_layer(tmp_path / "activations", 1, "train").start.tolist()
+    assert tokens.tolist() == [whole[start : start + 16] for start in starts]
+    profile = lens.profile(found, model, text, windows=16, length=16, fidelity=1, permutations=40)
+    assert sorted(set(profile.positions["position"])) == list(range(16))
+    assert profile.rates.index.tolist() == list(range(1, 16))
 
 
 def test_fit_and_profile_read_paths(tmp_path):

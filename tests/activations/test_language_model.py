@@ -114,6 +114,26 @@ def test_splicing_in_another_text_gives_that_text(tiny, layer):
     assert not torch.equal(tiny.spliced(TOKENS, layer, lambda _: stream), tiny.spliced(TOKENS, layer, None))
 
 
+@pytest.mark.parametrize("token", [257, -1])
+def test_a_token_without_an_embedding_is_refused_with_both_numbers(load_tiny, token):
+    """A BOS that was added to the tokenizer alone was an index out of range, on a GPU a device-side assertion."""
+    model = load_tiny("gemma-3-tiny")
+    tokens = torch.tensor([[1, token, 2]])
+    for ask in (lambda: model.residual_stream(tokens, [0]), lambda: model.spliced(tokens, 0, None)):
+        with pytest.raises(ValueError, match=f"token {token} is not among the 257 .* its tokenizer has 257: .*resize"):
+            ask()
+
+
+def test_layers_may_be_integers_of_numpy(load_tiny):
+    """They were no layers of any model."""
+    model = load_tiny("gemma-3-tiny")
+    assert check_layers(model, np.arange(2)) == [0, 1]
+    assert torch.equal(model.residual_stream(TOKENS, [np.int64(1)])[1], model.residual_stream(TOKENS, [1])[1])
+    zeroed = [model.spliced(TOKENS, layer, torch.zeros_like) for layer in (np.int32(1), 1)]
+    assert torch.equal(*zeroed)
+    assert torch.equal(model.spliced_each(TOKENS, np.int8(1), [torch.zeros_like])[0], zeroed[0])
+
+
 def test_a_failing_replacement_leaves_no_hook_behind(tiny):
     before = tiny.residual_stream(TOKENS, [2])[2]
     with pytest.raises(ValueError, match=r"replacement of shape \(1, 12, 32\).*\(2, 12, 32\)"):
@@ -373,4 +393,4 @@ def test_gemma_3_270m_reads_english_and_has_its_attention_sink():
     assert stream[0, 0].abs().max() > 5e4
     assert stream[0, 1:].abs().max() < 1e4
     assert "dequantised" in model.quantisation
-    assert language_model.check_layers(model, [3, 8, 13], d_model=640) is None
+    assert language_model.check_layers(model, [3, 8, 13], d_model=640) == [3, 8, 13]
