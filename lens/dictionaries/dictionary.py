@@ -222,13 +222,14 @@ class Dictionary(nn.Module):
 
     def on_disk(self) -> tuple[Info, dict[str, Tensor]]:
         """What is saved: the architecture may be another one after training than during it."""
+        weights: dict[str, Tensor] = {**self.weights()}
         name, settings, own = self.architecture.on_disk()
+        for trained, _ in self.architecture.named_parameters():
+            del weights[trained]
         info = dataclasses.replace(
             self.info, architecture=name, settings=settings | asdict(self.position_term.settings)
         )
-        kept = {"W_enc": self.W_enc, "W_dec": self.W_dec, "b_dec": self.b_dec, **own}
-        kept |= dict(self.position_term.named_parameters())
-        return info, {name: value.detach().cpu().contiguous() for name, value in kept.items()}
+        return info, {name: value.detach().cpu().contiguous() for name, value in (weights | own).items()}
 
     def save(self, folder: str | Path) -> None:
         """Write `sae.safetensors` and `cfg.json`, which holds the digest of the weights, into `folder`."""

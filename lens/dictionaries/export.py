@@ -14,7 +14,6 @@ from lens.activations.store import write_json
 from lens.dictionaries.dictionary import Dictionary, Info
 from lens.dictionaries.formats.files import TEMPORALLENS
 from lens.dictionaries.formats.saelens import CONFIG, RULES, WEIGHTS
-from lens.dictionaries.wrapped import Wrapped
 from lens.errors import DictionaryError
 
 VERSION = "6.54.12"  # of the format; without it SAELens takes the folder for one from before version 6
@@ -36,8 +35,6 @@ def export_saelens(sae: Dictionary, folder: str | Path, position: int | Literal[
     Raises:
         DictionaryError: the dictionary has no such position, or SAELens has no architecture like it.
     """
-    if isinstance(sae, Wrapped):
-        raise DictionaryError(f"a {sae.info.name} to export: it is not ours; copy its own folder")
     info, weights = sae.on_disk()
     weights = {name: value.float() for name, value in weights.items()}
     if info.architecture not in NAMES or info.position not in ("none", "mask"):

@@ -63,8 +63,8 @@ class Wrapped(Dictionary):
     def decode(self, codes: Codes | Tensor) -> Tensor:
         return self.inner.decode(codes.dense() if isinstance(codes, Codes) else codes)
 
-    def save(self, folder) -> None:
-        raise DictionaryError(f"a {self.info.name} is not ours to save: use its own library")
+    def weights(self) -> dict[str, nn.Parameter]:
+        raise DictionaryError(f"a {self.info.name} is not ours to save, export or take apart: use its own library")
 
 
 def _kind(parameter: Tensor) -> dict:

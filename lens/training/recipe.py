@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_type_hints
 
 from lens.dictionaries import parts
 from lens.dictionaries.dictionary import split
@@ -94,17 +93,16 @@ def recipe(name: str, recipes: Mapping[str, Fields], steps: int, overrides: Fiel
     """
     if name not in recipes:
         raise ConfigError(f"unknown variant {name!r}{suggest(name, recipes)}; recipes there are: {', '.join(recipes)}")
-    where, changed = f"recipe {name!r}", dict(recipes[name] or {})
-    common = {k: v for k, v in (overrides or {}).items() if k in _own_fields()}
-    rest = {k: v for k, v in (overrides or {}).items() if k not in common}
-    used = {**common, **changed}
-    allowed = _settings(str(used.get("architecture", "relu")), str(used.get("position", "mask")), where)
-    for key in rest:
-        if key not in allowed and key not in (known := _known_settings()):
-            raise ConfigError(f"training.overrides: unknown field {key!r}{suggest(key, known | _own_fields())}")
-    built = build({k: v for k, v in rest.items() if k in allowed} | used, where)
-    windows = steps * build(common, "training.overrides").batch_windows if steps > 0 else steps
-    return _checked(dataclasses.replace(built, steps=max(1, windows // built.batch_windows) if steps > 0 else steps))
+    where, common, changed = f"recipe {name!r}", dict(overrides or {}), dict(recipes[name] or {})
+    allowed = _types(common | changed, where)
+    for key in common:
+        if key not in allowed and key not in (known := _names()):
+            raise ConfigError(f"training.overrides: unknown field {key!r}{suggest(str(key), known)}")
+    built = build({k: v for k, v in common.items() if k in allowed} | changed, where)
+    if steps < 1:
+        raise ConfigError(f"steps must be at least 1, found {steps}: a dictionary is not trained in zero steps")
+    batch = convert(int, common.get("batch_windows", Recipe.batch_windows), "training.overrides: batch_windows")
+    return dataclasses.replace(built, steps=max(1, steps * batch // built.batch_windows))
 
 
 def build(fields: Fields, where: str = "recipe") -> Recipe:
@@ -113,63 +111,45 @@ def build(fields: Fields, where: str = "recipe") -> Recipe:
     Raises:
         ConfigError: an unknown field or part, or a value that the field does not take.
     """
-    own = _own_fields()
-    architecture, position = (
-        str(fields.get(name, f.default)) for name, f in own.items() if name in ("architecture", "position")
-    )
-    allowed = _settings(architecture, position, where)
-    hints = typing.get_type_hints(Recipe)
-    values, settings = {}, {}
-    for key, value in fields.items():
-        if key in own:
-            values[key] = convert(hints[key], value, f"{where}: {key}")
-        elif key in allowed:
-            settings[key] = convert(allowed[key], value, f"{where}: {key}")
-        else:
+    types = _types(fields, where)
+    for key in fields:
+        if key not in types:
             raise ConfigError(
-                f"{where}: unknown field {key!r}{suggest(str(key), own | allowed)} of a recipe with architecture "
-                f"{architecture} and position {position}"
+                f"{where}: unknown field {key!r}{suggest(str(key), types)} of a recipe with architecture "
+                f"{fields.get('architecture', Recipe.architecture)}, position {fields.get('position', Recipe.position)}"
             )
-    built = Recipe(**values, settings=settings)
+    values = {key: convert(types[key], value, f"{where}: {key}") for key, value in fields.items()}
+    own = {key: values.pop(key) for key in tuple(values) if key in Recipe.__dataclass_fields__}
+    built = Recipe(**own, settings=values)
     try:
         built._parts()
-        parts.position_term(position).check(parts.architecture(architecture))
+        parts.position_term(built.position).check(parts.architecture(built.architecture))
     except DictionaryError as error:
         raise ConfigError(f"{where}: {error}") from None
-    return _checked(built)
-
-
-def _own_fields() -> dict[str, dataclasses.Field]:
-    return {f.name: f for f in dataclasses.fields(Recipe) if f.name != "settings"}
-
-
-def _settings(architecture: str, position: str, where: str) -> dict[str, object]:
-    """Type of each setting of two parts."""
-    try:
-        kinds = parts.architecture(architecture), parts.position_term(position)
-    except DictionaryError as error:
-        raise ConfigError(f"{where}: {error}") from None
-    return {name: hint for kind in kinds for name, hint in typing.get_type_hints(kind.Settings).items()}
-
-
-def _known_settings() -> dict[str, object]:
-    """Settings of any part of the library."""
-    found = {}
-    for name in parts.names("lens.dictionaries.architectures"):
-        found |= _settings(name, "none", "")
-    for name in parts.names("lens.dictionaries.positions"):
-        found |= _settings("relu", name, "")
-    return found
-
-
-def _checked(recipe: Recipe) -> Recipe:
     for name in ("steps", "expansion", "batch_windows"):
-        if (value := getattr(recipe, name)) < 1:
-            because = ": a dictionary is not trained in zero steps" if name == "steps" else ""
-            raise ConfigError(f"{name} must be at least 1, found {value}{because}")
-    if recipe.micro_batch_windows and recipe.batch_windows % recipe.micro_batch_windows:
+        if getattr(built, name) < 1:
+            raise ConfigError(f"{where}: {name} must be at least 1, found {getattr(built, name)}")
+    if built.micro_batch_windows and built.batch_windows % built.micro_batch_windows:
         raise ConfigError(
-            f"batch_windows ({recipe.batch_windows}) is not a multiple of "
-            f"micro_batch_windows ({recipe.micro_batch_windows})"
+            f"{where}: batch_windows ({built.batch_windows}) is not a multiple of "
+            f"micro_batch_windows ({built.micro_batch_windows})"
         )
-    return recipe
+    return built
+
+
+def _types(fields: Fields, where: str) -> dict[str, object]:
+    """Type of each field that a recipe may have: its own, and the settings of the parts that it names."""
+    named = (str(fields.get(part, getattr(Recipe, part))) for part in ("architecture", "position"))
+    try:
+        kinds = [find(name) for find, name in zip((parts.architecture, parts.position_term), named, strict=True)]
+    except DictionaryError as error:
+        raise ConfigError(f"{where}: {error}") from None
+    own = {name: hint for name, hint in get_type_hints(Recipe).items() if name != "settings"}
+    return own | {name: hint for kind in kinds for name, hint in get_type_hints(kind.Settings).items()}
+
+
+def _names() -> set[str]:
+    """Names of all fields that a recipe of the library's parts may have."""
+    architectures, positions = (parts.names(f"lens.dictionaries.{kind}") for kind in ("architectures", "positions"))
+    recipes = [{"architecture": name, "position": "none"} for name in architectures]
+    return set().union(*(_types(fields, "") for fields in [*recipes, *({"position": name} for name in positions)]))

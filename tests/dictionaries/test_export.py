@@ -1,4 +1,5 @@
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from lens.dictionaries.dictionary import Dictionary
 from lens.dictionaries.export import export_saelens
 from lens.dictionaries.load import load
 from lens.dictionaries.positions.mask import position_mask
+from lens.dictionaries.wrapped import Wrapped
 from lens.errors import DictionaryError
 from tests.making import info
 
@@ -37,17 +39,6 @@ def test_at_one_position_it_is_exact_there_in_raw_units(tmp_path):
     assert (metadata["exact"], metadata["mask"]) == (True, "at position 3")
     assert (metadata["model_name"], metadata["hook_name"]) == ("a-model", "blocks.3.hook_resid_post")
     assert (metadata["context_size"], metadata["prepend_bos"]) == (5, True)
-
-
-def test_weights_of_one_feature_by_hand(tmp_path):
-    model = sae()
-    export_saelens(model, tmp_path, 1)
-    weights = load_file(tmp_path / "sae_weights.safetensors")
-    m = 1 / (1 + torch.exp(-model.position_term.pos_logits[1, 2] / 0.5))
-    torch.testing.assert_close(weights["W_enc"][:, 2], model.W_enc[:, 2] * 0.25 * m)
-    torch.testing.assert_close(weights["b_enc"][2], model.architecture.b_enc[2] * m)
-    torch.testing.assert_close(weights["W_dec"][2], model.W_dec[2] * 4)
-    torch.testing.assert_close(weights["b_dec"], model.b_dec * 4)
 
 
 def test_the_mean_is_over_text_positions_and_says_that_it_is_not_exact(tmp_path):
@@ -127,3 +118,10 @@ def test_a_half_precision_dictionary_is_exported_in_fp32(tmp_path):
     m = position_mask(model.position_term.pos_logits[3].float(), 0.5)
     expected = model.W_enc.float() * 0.25 * m
     torch.testing.assert_close(load_file(tmp_path / "sae_weights.safetensors")["W_enc"], expected)
+
+
+def test_a_module_of_another_library_is_refused(tmp_path):
+    theirs = Wrapped(SimpleNamespace(encode=lambda x: x, decode=lambda f: f), d_in=4)
+    for use in (lambda: export_saelens(theirs, tmp_path, 0), lambda: theirs.save(tmp_path)):
+        with pytest.raises(DictionaryError, match="a SimpleNamespace is not ours to save, export"):
+            use()

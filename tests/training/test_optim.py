@@ -33,15 +33,6 @@ def test_wrong_axis_is_refused():
     ConstrainedAdamW([W_dec], [], [])
 
 
-def test_wrong_axis_mutant_fails_the_unit_norm_test(monkeypatch):
-    def wrong_axis(weight):
-        return weight.div_(weight.norm(dim=0, keepdim=True))
-
-    monkeypatch.setattr("lens.training.optim.unit_rows_", wrong_axis)
-    with pytest.raises(AssertionError):
-        test_decoder_rows_have_unit_norm_after_every_step()
-
-
 def test_gradient_is_orthogonal_to_each_row():
     generator, W_dec, *_ = problem()
     grad = remove_parallel_(torch.randn(8, 5, generator=generator), W_dec.detach())
@@ -78,7 +69,3 @@ def test_one_step_by_hand():
     optimizer.step()
     moved = torch.tensor([[0.6 - 0.1, 0.8 + 0.1]])
     torch.testing.assert_close(W.detach(), moved / moved.norm())
-
-
-def test_zero_row_stays_zero():
-    assert torch.equal(unit_rows_(torch.zeros(1, 3)), torch.zeros(1, 3))

@@ -51,10 +51,3 @@ def test_on_use_normalisation_does_not_depend_on_the_units_and_in_place_does():
 
     torch.testing.assert_close(after(1, False), after(1000, False))
     assert (after(1, True) - after(1000, True)).abs().max() > 0.1
-
-
-def test_no_gradient_flows_through_the_weights():
-    error = torch.tensor([1.0, 2.0], requires_grad=True)
-    weights = PositionWeights(2)
-    weights.update(error)
-    assert not weights.value.requires_grad

@@ -55,19 +55,23 @@ def same(a: Path, b: Path) -> bool:
     return all((a / n).read_bytes() == (b / n).read_bytes() for n in names)
 
 
-def test_equal_calls_give_equal_bytes_and_other_seeds_others(tmp_path):
-    a, b = train(tmp_path / "a"), train(tmp_path / "b")
-    assert same(tmp_path / "a" / "out", tmp_path / "b" / "out")
-    pd.testing.assert_frame_equal(a.history, b.history)
-    folders = a.folders
+@pytest.fixture(scope="module")
+def once(tmp_path_factory):
+    """One run of the three variants with two seeds, which nothing changes."""
+    return train(tmp_path_factory.mktemp("once"))
+
+
+def test_equal_calls_give_equal_bytes_and_other_seeds_others(once, tmp_path):
+    again, folders = train(tmp_path), once.folders
+    assert same(folders["standard", 0].parent, tmp_path / "out")
+    pd.testing.assert_frame_equal(once.history, again.history)
     assert not same(folders["standard", 0], folders["standard", 1])
 
 
-def test_a_run_is_the_same_alone_and_in_company(tmp_path):
+def test_a_run_is_the_same_alone_and_in_company(once, tmp_path):
     """Variants and seeds share batches, and nothing else."""
-    company = train(tmp_path / "a")
-    alone = train(tmp_path / "b", seeds=(1,), variants=("temporallens",))
-    assert same(company.folders["temporallens", 1], alone.folders["temporallens", 1])
+    alone = train(tmp_path, seeds=(1,), variants=("temporallens",))
+    assert same(once.folders["temporallens", 1], alone.folders["temporallens", 1])
 
 
 def test_altered_training_state_is_refused_by_name(tmp_path, monkeypatch):
@@ -117,14 +121,13 @@ def test_kill_minus_nine_loses_nothing(tmp_path):
 
 
 def test_finished_training_is_not_repeated_and_changed_training_is(tmp_path, monkeypatch):
-    first = train(tmp_path)
+    few = {"variants": ("standard",), "seeds": (0,)}
+    first = train(tmp_path, **few)
     monkeypatch.setattr("lens.training.train._train", lambda *a: pytest.fail("trained again"))
-    again = train(tmp_path)
-    pd.testing.assert_frame_equal(first.history, again.history)
-    with pytest.raises(pytest.fail.Exception):
-        train(tmp_path, l1_coef=0.05)
-    with pytest.raises(pytest.fail.Exception):
-        train(tmp_path, steps=31)
+    pd.testing.assert_frame_equal(first.history, train(tmp_path, **few).history)
+    for changed in ({"l1_coef": 0.05}, {"steps": 31}):
+        with pytest.raises(pytest.fail.Exception):
+            train(tmp_path, **few, **changed)
 
 
 def test_a_further_variant_leaves_finished_runs_alone(tmp_path, monkeypatch):
@@ -187,15 +190,16 @@ def test_bos_is_left_out_of_statistics_and_of_training(tmp_path):
     assert statistics.mean_square_norm == pytest.approx(expected.square().sum(-1).mean().item(), rel=1e-4)
     other = data.clone()
     other[:, 0] = -5
-    a, b = train(tmp_path / "a", data=data), train(tmp_path / "b", data=other)
+    few = {"variants": ("temporallens",), "seeds": (0,)}
+    a, b = (train(tmp_path / name, data=x, **few) for name, x in (("a", data), ("b", other)))
     assert same(a.folders["temporallens", 0], b.folders["temporallens", 0])
-    included = train(tmp_path / "c", data=data, variants=("bos_included",), include_bos=True)
+    included = train(tmp_path / "c", data=data, variants=("bos_included",), seeds=(0,))
     weights = included.position_weights
     assert weights[weights["step"] == weights["step"].max()].sort_values("value")["position"].iloc[-1] == 0  # BOS
 
 
 def test_masks_move_only_where_they_are_learned_and_trained(tmp_path):
-    trained = train(tmp_path, variants=("temporallens", "frozen_masks", "standard"))
+    trained = train(tmp_path, variants=("temporallens", "frozen_masks", "standard"), seeds=(0,))
     found = {v: Dictionary.load(trained.folders[v, 0]) for v in ("temporallens", "frozen_masks", "standard")}
     start = Dictionary.initialise(found["temporallens"].info, torch.zeros(D), 0).position_term.pos_logits
     learned = found["temporallens"].position_term.pos_logits
@@ -228,8 +232,8 @@ def test_masks_of_the_shuffled_control_know_nothing_about_position(tmp_path):
 
 
 def test_micro_batches_add_up_to_the_batch(tmp_path):
-    whole = train(tmp_path / "a", variants=("temporallens",), precision="fp32")
-    parts = train(tmp_path / "b", variants=("temporallens",), precision="fp32", micro_batch_windows=2)
+    few = {"variants": ("temporallens",), "seeds": (0,), "precision": "fp32"}
+    whole, parts = train(tmp_path / "a", **few), train(tmp_path / "b", micro_batch_windows=2, **few)
     a, b = Dictionary.load(whole.folders["temporallens", 0]), Dictionary.load(parts.folders["temporallens", 0])
     torch.testing.assert_close(a.W_enc, b.W_enc, rtol=1e-3, atol=1e-4)
     pd.testing.assert_frame_equal(whole.position_weights, parts.position_weights, rtol=1e-3)
@@ -247,8 +251,8 @@ def test_other_readings_of_the_paper_run(tmp_path, variant):
     assert (sae.info.input_scale == 1) == literal
 
 
-def test_summary_holds_what_the_equations_promise(tmp_path):
-    summary = train(tmp_path).summary.set_index(["variant", "seed", "metric"])["value"]
+def test_summary_holds_what_the_equations_promise(once):
+    summary = once.summary.set_index(["variant", "seed", "metric"])["value"]
     for seed in (0, 1):
         assert summary["temporallens", seed, "tau_first"] == 5.0
         assert summary["temporallens", seed, "tau_last"] == 0.1
