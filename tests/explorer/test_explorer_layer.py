@@ -31,34 +31,24 @@ def test_firings_and_band(planted):
     assert part.arrays["firings"][0, 0] > high[0, 0]  # and feature 0, which fires early, leaves it
 
 
-def test_masks_are_relative_to_their_largest(planted):
+def test_masks_twins_and_clusters(planted):
     part, _ = planted
-    assert (part.arrays["mask"].max(1) == 255).all()
-
-
-def test_twins_of_equal_dictionaries_are_the_features_themselves(planted):
-    (twin,) = planted[0].header["twins"]
+    assert (part.arrays["mask"].max(1) == 255).all()  # relative to the largest of each
+    (twin,) = part.header["twins"]  # the dictionaries are equal
     assert twin["seed"] == 1 and twin["feature"] == list(range(D)) and set(twin["shared"]) == {1}
     assert set(twin["decoder"]) == {1.0} and len(twin["mask"]) == D
+    tree = part.header["clusters"]
+    assert tree["members"] == [k for k, c in enumerate(part.header["columns"]["cluster"]) if c >= 0]
+    n = len(tree["members"])
+    assert n >= 10 and len(tree["merges"]) == n - 1 and sorted(tree["leaves"]) == list(range(n))
 
 
-def test_dendrogram_covers_the_clustered_features(planted):
-    part, _ = planted
-    found = part.header["clusters"]
-    assert found["members"] == [k for k, c in enumerate(part.header["columns"]["cluster"]) if c >= 0]
-    n = len(found["members"])
-    assert n >= 10 and len(found["merges"]) == n - 1 and sorted(found["leaves"]) == list(range(n))
-
-
-def test_what_a_layer_does_not_have_is_left_out():
+def test_what_there_is_not_is_left_out(planted):
+    silent, _ = planted
+    assert silent.arrays["context_count"][D - 1].sum() == 0 and silent.arrays["highest"][D - 1] == 0
     part, contexts = describe(source("2", planted=False, seeds=(0,), masked=False, lens=False), [0])
     assert part.header["twins"] == [] and part.header["clusters"] is None and "mask" not in part.arrays
     assert contexts.window_KBC.max() < N
-
-
-def test_a_silent_feature_has_no_context(planted):
-    part, _ = planted
-    assert part.arrays["context_count"][D - 1].sum() == 0 and part.arrays["highest"][D - 1] == 0
 
 
 def test_tables_of_other_dictionaries_are_refused():
