@@ -125,8 +125,8 @@ def reconstruct(
     by_window = []
     for rows, x in _chunks(activations, 1.0):
         codes = sae.encode(x)
-        x_hat = sae.decode(codes).mul_(scale)
-        size, on = codes.dense().abs(), codes.fired()
+        x_hat, on = sae.decode(codes).mul_(scale), codes.fired()
+        size = codes.dense().abs_()  # in place: the codes themselves are not needed any more
         x = x.mul_(scale)
         error = (x - x_hat).square().sum(-1)
         sq_error += _by_block(error, block[rows], n_blocks)
