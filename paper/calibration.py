@@ -236,7 +236,9 @@ def error_rate_table(truths: Truths, draws: int, seeds: Sequence[int] = (3, 5)) 
     The position test is tried on flat features, each a draw. Cells are empty where a test has no seeds or documents.
     """
     rng = np.random.default_rng(4)
-    rows = [("t test over windows of one seed", 1, DOCUMENTS, error_rates.window_error(DOCUMENTS, draws, rng), draws)]
+    rows: list[tuple] = [
+        ("t test over windows of one seed", 1, DOCUMENTS, error_rates.window_error(DOCUMENTS, draws, rng), draws)
+    ]
     for n in seeds:
         for test, rate in error_rates.replicate_errors(n, DOCUMENTS, draws, rng).items():
             rows.append((test, n, None if test == error_rates.SEEDS_ALONE else DOCUMENTS, rate, draws))

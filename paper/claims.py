@@ -119,6 +119,7 @@ def _judged(claim: dict, evidence: Evidence) -> dict:
     attributable, why = _attribution(claim, verdict, evidence)
     no_effect = rule.get("no_effect", "none") if evidence.null is None else evidence.null
     has_test = no_effect != "none" and first.interval is not None and math.isfinite(first.interval.se)
+    null = float(no_effect) if has_test else math.nan
     return {
         "status": verdicts.NOT_TESTABLE if evidence.untestable else "measured",
         "verdict": verdict.word,
@@ -128,8 +129,8 @@ def _judged(claim: dict, evidence: Evidence) -> dict:
         "differences": [_shown(r) for r in evidence.differences.values()],
         "context": [_shown(r) for r in evidence.context],
         "measures": {name: {k: _number(v) for k, v in m._asdict().items()} for name, m in evidence.measures.items()},
-        "p": _number(_p(first, no_effect)) if has_test else None,
-        "minimum_detectable_effect": _number(first.minimum_detectable_effect(no_effect)) if has_test else None,
+        "p": _number(_p(first, null)) if has_test else None,
+        "minimum_detectable_effect": _number(first.minimum_detectable_effect(null)) if has_test else None,
         "attributable": attributable,
         "attributable_reason": why,
     }
@@ -153,7 +154,7 @@ def _overall(claim: dict, first: Reading, verdict_of: dict[str, Verdict]) -> Ver
     others = {name: verdict_of[name].word for name in claim["readings"][1:] if verdict_of[name].word != word}
     if word == verdicts.REPRODUCED and rule["kind"] == "band" and rule["high"] != "none":
         forward = SCALES[first.scale].forward
-        p = first.interval.equivalence_p(*sorted((forward(rule["low"]), forward(rule["high"]))))
+        p = first.known.equivalence_p(*sorted((forward(rule["low"]), forward(rule["high"]))))
         why += f"; equivalence to the band is {'' if p <= verdicts.ALPHA else 'not '}shown (TOST p = {p:.2g})"
     if "if_positive" in rule and word in (verdicts.REPRODUCED, verdicts.PARTLY):
         word, why = rule["if_positive"], f"true by definition of the weights, whatever the data; {why}"
@@ -224,7 +225,7 @@ def _p(reading: Reading, no_effect: float) -> float:
     """The registered test's p, or that of the interval's own t test."""
     if reading.p is not None:
         return reading.p
-    return reading.interval.p_value(SCALES[reading.scale].forward(no_effect))
+    return reading.known.p_value(SCALES[reading.scale].forward(no_effect))
 
 
 def _number(x: float | None) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -79,7 +80,7 @@ def _study(study: Study) -> dict:
         "name": study.name,
         "model": asdict(facts),
         "stand_in": study.model != PAPER_MODEL,
-        "layers": [{"name": str(layer), "depth": (layer + 1) / facts.blocks} for layer in study.main],
+        "layers": [{"name": str(layer), "depth": (int(layer) + 1) / facts.blocks} for layer in study.main],
         "controls": list(map(str, controls)),
         "control_seeds": control_seeds,
         "ablation_seeds": len(study.ablation_seeds),
@@ -103,6 +104,8 @@ def _study(study: Study) -> dict:
 
 def _recipe(study: Study):
     """The recipe of the method's runs."""
+    if study.roles.method is None:
+        raise PaperError(f"study {study.name!r} says under `roles` of no variant that it is the method")
     return study.train_recipe(study.roles.method)
 
 
@@ -264,7 +267,7 @@ def _across(study: Study) -> list[dict]:
     return out
 
 
-def _finite(value):
+def _finite(value: Any) -> Any:
     """The same nested value with null for every number that is not one: JSON has no NaN, and the paper prints n/a."""
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}

@@ -16,6 +16,7 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from ruamel.yaml import YAML, YAMLError
 
@@ -97,7 +98,7 @@ def check(document: dict, name: str = REGISTRY.name) -> None:
             one's.
     """
     registered, amendments = document.get("registered"), document.get("amendments") or []
-    entries = [("registered", registered, {"date", "sha256"})]
+    entries: list[tuple[str, Any, set[str]]] = [("registered", registered, {"date", "sha256"})]
     entries += [
         (f"amendment {i}", entry, {"date", "claims", "reason", "sha256"}) for i, entry in enumerate(amendments, start=1)
     ]

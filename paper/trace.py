@@ -139,7 +139,7 @@ def _strings() -> list[tuple[str, int, str, str]]:
         file = path.relative_to(checkout.root()).as_posix()
         tree = ast.parse(path.read_text(encoding="utf-8"))
         for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
-            for node in ast.walk(function):
+            for node in (n for n in ast.walk(function) if isinstance(n, ast.expr)):
                 parts = node.values if isinstance(node, ast.JoinedStr) else [node]
                 spelt = [p.value if isinstance(p, ast.Constant) and isinstance(p.value, str) else None for p in parts]
                 if any(spelt):

@@ -11,7 +11,7 @@ from lens.measure import stats
 from lens.measure.stats import Component, Interval, correlation, draws_component, fisher_z, interval, seed_component
 from paper.evidence.compare import for_controls, of_metrics
 from paper.evidence.measured import BASELINE, INPUT, METHOD, NULL, Measured, Missing
-from paper.evidence.readings import Evidence, Measures, Reading, attempt, exact, measure, over_seeds
+from paper.evidence.readings import Evidence, Measures, Reading, attempt, measure, measure_p, over_seeds
 
 DRAWS = 2_000  # bootstrap samples of positions
 BOOTSTRAP_SEED = 0  # fixed: the same tables always give the same intervals
@@ -142,7 +142,7 @@ def _jackknife(pairs_SS: np.ndarray, pairing: Pairing) -> tuple[float, Component
     """Mean over pairs of seeds and its variance over seeds."""
     n_seeds, estimate = len(pairs_SS), float(pairing(pairs_SS))
     left_out = [pairing(np.delete(np.delete(pairs_SS, s, 0), s, 1)) for s in range(n_seeds) if n_seeds > 1]
-    return estimate, seed_component(stats.pseudovalues(estimate, left_out))
+    return estimate, seed_component(stats.pseudovalues(estimate, np.array(left_out)))
 
 
 def over_emphasis(data: Measured) -> Evidence:
@@ -188,7 +188,7 @@ def challenging_positions(data: Measured) -> Evidence:
 
     def measures(variant: str) -> Measures:
         found = _overlap(data, name, variant)
-        return {"overlap": measure(found), "overlap_p": measure(exact("p", found.p))}
+        return {"overlap": measure(found), "overlap_p": measure_p(found)}
 
     name, beyond = f"overlap of {TOP}", f"{METHOD} - {NULL}"
     return Evidence(

@@ -107,16 +107,16 @@ def _with_documents(values_LS: np.ndarray, sums: Callable[[], list], disagree: s
         disagree: what is wrong if these do not give `values_LS`.
     """
     try:
-        sides = sums()
+        one, other = sums()
     except Missing as missing:
         return Contrast(values_LS, None, None, f"documents not resampled: {missing}")
-    n_blocks = sides[0][0].shape[-1]
+    n_blocks = one[0].shape[-1]
     if n_blocks < 2:
         return Contrast(values_LS, None, n_blocks, "one held-out document: text is not replicated")
-    if np.abs(log_ratio(*sides) - values_LS).max() > SAME_RATIO:
+    if np.abs(log_ratio(one, other) - values_LS).max() > SAME_RATIO:
         raise ValueError(f"{disagree}: they hold different runs")
     weights = block_weights(n_blocks, DRAWS, np.random.default_rng(BOOTSTRAP_SEED))
-    return Contrast(values_LS, log_ratio(*sides, weights), n_blocks)
+    return Contrast(values_LS, log_ratio(one, other, weights), n_blocks)
 
 
 def early_against_late(data: Measured, variant: str) -> Reading:
@@ -167,7 +167,7 @@ def _reduction(name: str, c: Contrast) -> Reading:
     if c.trained:
         parts.append(seed_component(values_S))
         detail.append("one training seed: no interval" if len(values_S) == 1 else "")
-    if c.draws_RLS is not None:
+    if c.draws_RLS is not None and c.n_blocks is not None:
         draws_RS = c.draws_RLS.mean(axis=1)
         parts.append(draws_component(draws_RS.mean(axis=1), c.n_blocks))
         if c.trained and len(values_S) > 1:
@@ -186,7 +186,7 @@ def _difference(data: Measured, a: str, b: str) -> Reading:
     mean_a, mean_b = ca.values_LS.mean(), cb.values_LS.mean()
     linear_S = np.exp(mean_b) * cb.values_LS.mean(axis=0) - np.exp(mean_a) * ca.values_LS.mean(axis=0)
     parts = [seed_component(linear_S)]
-    if ca.draws_RLS is not None and cb.draws_RLS is not None:
+    if ca.draws_RLS is not None and cb.draws_RLS is not None and ca.n_blocks is not None:
         draws_R = np.exp(cb.draws_RLS.mean(axis=(1, 2))) - np.exp(ca.draws_RLS.mean(axis=(1, 2)))
         parts.append(draws_component(draws_R, ca.n_blocks))
     return Reading(

@@ -230,5 +230,5 @@ def interpretability(data: Measured) -> Evidence:
         null=MARGIN,
     )
     loss, *others = found.readings
-    p = loss.interval.equivalence_p(-float("inf"), MARGIN)
+    p = loss.known.equivalence_p(-float("inf"), MARGIN)
     return dataclasses.replace(found, readings=(dataclasses.replace(loss, p=p), *others))

@@ -23,7 +23,7 @@ def t_tests(data: Measured) -> Evidence:
     The t test over windows is that of the first seed: what a single run would have reported.
     """
     comparisons = data.table("tests").groupby(["layer", "variant", "comparison"])
-    outcomes = [_outcome(data, *key, rows) for key, rows in comparisons if len(rows) > 1]
+    outcomes = [_outcome(data, *map(str, key), rows=rows) for key, rows in comparisons if len(rows) > 1]
     if not outcomes:
         raise Missing("one training seed: no interval to compare the t tests with")
     n, significant, kept = len(outcomes), sum(a for a, _ in outcomes), sum(a and b for a, b in outcomes)

@@ -58,6 +58,17 @@ class Reading:
         low, high = sorted((back(self.interval.low), back(self.interval.high)))
         return back(self.interval.estimate), low, high
 
+    @property
+    def known(self) -> Interval:
+        """The interval.
+
+        Raises:
+            Missing: it is not there.
+        """
+        if self.interval is None:
+            raise Missing(self.detail)
+        return self.interval
+
     def minimum_detectable_effect(self, no_effect: float) -> float:
         """Smallest distance from `no_effect` found with 80 % power, on the claim's scale."""
         if self.interval is None:
@@ -109,6 +120,17 @@ def over_seeds(name: str, values_S: np.ndarray, scale: str, detail: str = "") ->
 def exact(name: str, value: float, detail: str = "") -> Reading:
     """A number that is not sampled: a p value, a count, a property of the code."""
     return Reading(name, interval(value, Component(0.0, np.inf)), detail=detail)
+
+
+def measure_p(reading: Reading) -> Measure:
+    """The p of the test that is registered beside a reading, as a rule's conditions read it.
+
+    Raises:
+        Missing: there is none.
+    """
+    if reading.p is None:
+        raise Missing(reading.detail)
+    return Measure(reading.p, reading.p, reading.p)
 
 
 def measure(reading: Reading) -> Measure:

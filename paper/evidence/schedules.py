@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 
@@ -36,7 +37,7 @@ def tuning(data: Measured) -> Evidence:
     regret = over_seeds("FVU", np.array(rises), "growth", detail)
     return Evidence(
         (regret,),
-        measures={"regret": measure(regret), "best_schedule_differs": truth(np.mean(differs) > 0.5)},
+        measures={"regret": measure(regret), "best_schedule_differs": truth(bool(np.mean(differs) > 0.5))},
         null=0.0,
     )
 
@@ -76,7 +77,7 @@ def _moved(data: Measured, name: str, variant: str, metric: str) -> Reading:
     change = relative_change(name, data.value(variant, metric), data.value(METHOD, metric))
     detail = f"{change.detail}; its inputs are scaled with BOS counted in" if variant == BOS else change.detail
     low, high = (SCALES["growth"].forward(sign * EQUIVALENT) for sign in (-1, 1))
-    return dataclasses.replace(change, p=change.interval.equivalence_p(low, high), detail=detail)
+    return dataclasses.replace(change, p=change.known.equivalence_p(low, high), detail=detail)
 
 
 def _worst(name: str, readings: list[Reading]) -> Reading:
@@ -84,7 +85,7 @@ def _worst(name: str, readings: list[Reading]) -> Reading:
     found = [r for r in readings if r.interval is not None]
     if not found:
         return Reading(name, detail=readings[0].detail)
-    worst = max(found, key=lambda r: (np.nan_to_num(r.p, nan=1), abs(r.interval.estimate)))
+    worst = max(found, key=lambda r: (1.0 if r.p is None or math.isnan(r.p) else r.p, abs(r.known.estimate)))
     return dataclasses.replace(worst, name=name, detail=f"of {worst.name}, the farthest from equivalence")
 
 

@@ -11,7 +11,7 @@ from lens.measure.spans import DENSITY_EDGES
 from lens.measure.stats import correlation
 from paper.evidence.compare import beside_controls, beyond, mean_over_layers, of_metrics, truth
 from paper.evidence.measured import METHOD, Measured, Missing
-from paper.evidence.readings import Evidence, Measures, Reading, attempt, exact, measure, over_seeds
+from paper.evidence.readings import Evidence, Measures, Reading, attempt, exact, measure, measure_p, over_seeds
 
 WIDTH = "span_fwhm"
 BINS = tuple(f"span_fwhm_bin_{i}" for i in range(1, len(DENSITY_EDGES)))  # the same of features of one half-decade
@@ -146,6 +146,6 @@ def _trend_measures(data: Measured, deep_data: Measured, variant: str) -> Measur
     """p over all layers, and the share of seeds in whose spans the three main layers are in order."""
     in_order_S = (np.diff(data.value(variant, WIDTH), axis=0) > 0).all(axis=0)
     return {
-        "trend_p": measure(exact("p", _trend(variant, _matched(deep_data, variant)).p)),
+        "trend_p": measure_p(_trend(variant, _matched(deep_data, variant))),
         "share_of_seeds_in_order": measure(exact("share", in_order_S.mean())),
     }
