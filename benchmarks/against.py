@@ -93,7 +93,7 @@ class Tree:
             (folder / "artifacts").mkdir(exist_ok=True)
             (folder / "artifacts" / "models").symlink_to(models)
         environment = os.environ | {"PYTHONPATH": str(folder)}
-        command = [sys.executable, "-P", str(Path(__file__).resolve()), "--work", str(folder)]
+        command = [sys.executable, "-P", str(Path(__file__).resolve()), "--work", str(folder), revision]
         self.process = subprocess.Popen(
             command, cwd=folder, env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
@@ -103,13 +103,13 @@ class Tree:
         return json.loads(self.process.stdout.readline())
 
 
-def main(revision: str, rounds: int) -> None:
+def main(revision: str, rounds: int, studies: list[str]) -> None:
     from lens import checkout
 
     with tempfile.TemporaryDirectory() as folder:
         models = checkout.root() / "artifacts" / "models"
         trees = {name: Tree(name, Path(folder) / str(i), models) for i, name in enumerate((revision, "HEAD"))}
-        for study in STUDIES:
+        for study in studies:
             taken = {name: [] for name in trees}
             for i in range(rounds + 1):
                 for name in list(trees)[:: -1 if i % 2 else 1]:
@@ -123,8 +123,12 @@ def main(revision: str, rounds: int) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m benchmarks.against", description=__doc__)
-    parser.add_argument("revision", help="what HEAD is compared with", nargs="?")
+    parser.add_argument("revision", help="what HEAD is compared with")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", choices=STUDIES, help="time this study alone")
     parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    work(arguments.work) if arguments.work else main(arguments.revision, arguments.rounds)
+    if arguments.work:
+        work(arguments.work)
+    else:
+        main(arguments.revision, arguments.rounds, [arguments.only] if arguments.only else list(STUDIES))
