@@ -1,6 +1,6 @@
 """Dictionaries made, saved and used by another library itself, for ours to be compared with.
 
-    <the peers' python> tests/sae/peer_dictionaries.py sae-lens <folder>
+    <the peers' python> tests/dictionaries/peer_dictionaries.py sae-lens <folder>
 
 Each dictionary gets `<folder>/<name>/` as the library saves it and `<folder>/<name>.safetensors` with an input x, the
 library's features f and its reconstruction x_hat. SAELens also opens whatever lies in `<folder>/exported/`.

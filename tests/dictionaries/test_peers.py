@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -36,8 +37,13 @@ def made(package: str, folder: Path) -> Path:
     return folder
 
 
-def own(masked: bool) -> Dictionary:
+PLAIN = {"relu": "standard", "jumprelu": "jumprelu", "topk": "topk", "gated": "gated"}
+
+
+def own(masked: bool, architecture: str = "relu") -> Dictionary:
     config = info(D_IN, D_SAE, T, masked, 0.5, 0.3, model="a-model", layer="3", name="temporallens", seed=7)
+    if architecture != "relu":
+        config = replace(config, architecture=architecture, settings={"k": 5} if architecture == "topk" else {})
     sae = Dictionary.initialise(config, torch.zeros(D_IN), 0)
     generator = torch.Generator().manual_seed(4)
     with torch.no_grad():
@@ -51,7 +57,8 @@ def saelens(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("saelens")
     for name, position in (("at", POSITION), ("mean", "mean"), ("masks", None)):
         export_saelens(own(masked=True), folder / "exported" / name, position)
-    export_saelens(own(masked=False), folder / "exported" / "standard", None)
+    for architecture, theirs in PLAIN.items():
+        export_saelens(own(masked=False, architecture=architecture), folder / "exported" / theirs, None)
     return made("sae-lens", folder)
 
 
@@ -136,9 +143,10 @@ def test_export_with_all_masks_is_exact_everywhere(saelens):
     assert refused["long"].startswith("PositionError: windows of 7 positions, the masks have 6")
 
 
-def test_export_without_masks_is_a_standard_dictionary(saelens):
-    check_equal(own(masked=False), load_file(saelens / "exported" / "standard.safetensors"), "standard")
-    assert json.loads((saelens / "exported" / "standard.json").read_text()) == {"flat": "", "long": ""}
+@pytest.mark.parametrize(("architecture", "name"), PLAIN.items())
+def test_export_without_masks_is_one_of_its_architectures(saelens, architecture, name):
+    check_equal(own(False, architecture), load_file(saelens / "exported" / f"{name}.safetensors"), name)
+    assert json.loads((saelens / "exported" / f"{name}.json").read_text()) == {"flat": "", "long": ""}
 
 
 def test_what_saelens_saves_again_is_still_ours(saelens):
