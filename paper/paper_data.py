@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -92,7 +92,7 @@ def _study(study: Study) -> dict:
         "literal_steps": study.train_recipe("literal").steps,
         "reach": recipe.steps * recipe.lr,
         "reach_in_spreads": recipe.steps * recipe.lr * math.sqrt(windows.length),
-        "sharp_logit": math.log(0.95 / 0.05) * recipe.setting("tau_end"),
+        "sharp_logit": math.log(0.95 / 0.05) * cast(float, recipe.setting("tau_end")),
         "passes": study.training.steps * recipe.batch_windows / windows.train,
         "variants": list(study.variants),
         "ablations": {"layers": list(map(str, ablations.layers)), "variants": list(ablations.variants)},

@@ -19,6 +19,7 @@ from lens.study.params import Study
 from paper.claims import evidence_files
 from paper.evidence.measured import Measured, Missing, Read
 from paper.in_short import FIGURES, estimate_text
+from paper.paper_data import ABOUT
 from paper.registry import evidence_of, load_registry
 
 ROOMS = ("lens/training", "lens/measure", "lens/profiling", "lens/study")
@@ -57,8 +58,9 @@ def _chain(study: Study, claim: dict) -> Iterator[str]:
     readings = judged["readings"] + judged["controls"]
     yield from _part("numbers", *(f"{r['name']}: {estimate_text(judged, r)}" for r in readings))
     yield from _part("evidence", _place(evidence_of(claim)))
-    tables_here = (study.results / "tables").is_dir()
-    yield from _part("read", *(_rows(study, reads(study, claim)) if tables_here else _at_hand(study, "tables")))
+    here = (study.results / "tables").is_dir()
+    read_of = study if here else Study.load(ABOUT)
+    yield from _part("read", *_rows(read_of, reads(read_of, claim)), *([] if here else _at_hand(study, "tables")))
     files = evidence_files(study, judged["evidence"])
     yield from _part("notebook", *_at_hand(study, files["notebook_file"]))
     figure = judged["evidence"]["figure"]
@@ -155,7 +157,7 @@ def _place(function) -> str:
     return f"{path}:{inspect.getsourcelines(function)[1]} {function.__name__}"
 
 
-def _around(line: str, words: str, before: int = 160, after: int = 60) -> str:
+def _around(line: str, words: str, before: int = 160, after: int = 240) -> str:
     """The part of a line where these words stand."""
     at = line.index(words)
     return ("… " if at > before else "") + line[max(0, at - before) : at + len(words) + after].strip()

@@ -73,3 +73,9 @@ def test_tables_that_left_git_are_named_with_their_commit(study, tmp_path, monke
     assert trace._at_hand(gone, "figures/a.png") == [
         "results/gone/figures/a.png, not in this checkout: git show 04afd0d:results/gone/figures/a.png"
     ]
+
+
+def test_a_study_whose_tables_left_git_is_traced_by_the_rows_of_full():
+    said = trace.trace(Study.load("smollm2"), "C33")
+    assert "decoding: every row" in said and "in study smollm2" in said
+    assert "results/smollm2/tables, not in this checkout: git show 04afd0d:results/smollm2/tables" in said
