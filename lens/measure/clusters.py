@@ -209,12 +209,16 @@ def paper_consistency(profiles_TK: np.ndarray) -> float:
         ValueError: fewer than 10 features, or constant profiles.
     """
     _check(profiles_TK)
-    return _paper_consistency(profiles_TK)
+    distance_KK = correlation_distance(profiles_TK)
+    tree = hierarchy.linkage(squareform(distance_KK, checks=False), "ward")
+    members = _members(cut(tree, PAPER_CLUSTERS))
+    same = members @ members.T - np.eye(len(members))
+    return float((same * (1 - distance_KK)).sum() / same.sum())
 
 
 def paper_consistency_null(null_profiles_RTK: Sequence[np.ndarray]) -> np.ndarray:
     """`paper_consistency` of each of R sets of frequency-matched null profiles (N2) [T, k], smoothed like the data."""
-    return np.array([_paper_consistency(profiles) for profiles in null_profiles_RTK])
+    return np.array([paper_consistency(profiles) for profiles in null_profiles_RTK])
 
 
 def _check(profiles_TK: np.ndarray) -> None:
@@ -226,14 +230,6 @@ def _check(profiles_TK: np.ndarray) -> None:
         )
     if flat := int((standardise(profiles_TK) == 0).all(0).sum()):
         raise ValueError(f"{flat} of {k} profiles are constant and correlate with nothing: leave these features out")
-
-
-def _paper_consistency(profiles_TK: np.ndarray) -> float:
-    distance_KK = correlation_distance(profiles_TK)
-    tree = hierarchy.linkage(squareform(distance_KK, checks=False), "ward")
-    members = _members(cut(tree, PAPER_CLUSTERS))
-    same = members @ members.T - np.eye(len(members))
-    return float((same * (1 - distance_KK)).sum() / same.sum())
 
 
 def _members(labels_K: np.ndarray) -> np.ndarray:

@@ -42,15 +42,6 @@ class Task:
     """bool, half of them true: a constant answer scores exactly .5"""
 
 
-@dataclass(frozen=True)
-class Tasks:
-    """The tasks that the windows allow, and why they do not allow the others."""
-
-    tasks: tuple[Task, ...]
-    refused: dict[str, str]
-    """message of `TooFewExamples` by name of the task"""
-
-
 # Representations
 
 
@@ -112,8 +103,8 @@ def tasks_from_labels(
     speaker_changes: np.ndarray,
     documentation: np.ndarray | None = None,
     seed: int = 0,
-) -> Tasks:
-    """Tasks on windows of plays, all of them on one split by play that is stratified by genre.
+) -> tuple[Task, ...]:
+    """The possible tasks on windows of plays, all of them on one split by play that is stratified by genre.
 
     They are `genre:<g>` and `act:<a>` (one against the rest), `stage_direction` (one was left out in the window),
     `speaker_changes` (more than the median of the training windows) and, with a second corpus, `shakespeare`.
@@ -133,13 +124,14 @@ def tasks_from_labels(
     changes = np.asarray(speaker_changes)
     has_act = pd.notna(act)
 
-    tasks, refused = [], {}
+    tasks: list[Task] = []
+    refused: list[str] = []
 
     def add(name: str, rows: np.ndarray, y: np.ndarray, is_test: np.ndarray) -> None:
         try:
             tasks.append(balanced_task(name, rows, y, is_test, seed))
         except TooFewExamples as error:
-            refused[name] = str(error)
+            refused.append(str(error))
 
     for g in np.unique(genre):
         add(f"genre:{g}", rows, genre == g, is_test)
@@ -153,8 +145,8 @@ def tasks_from_labels(
         y = np.arange(len(rows) + len(index)) < len(rows)
         add("shakespeare", np.arange(len(y)), y, np.concatenate([is_test, other_test]))
     if not tasks:
-        raise TooFewExamples("no probing task is possible: " + "; ".join(refused.values()))
-    return Tasks(tuple(tasks), refused)
+        raise TooFewExamples("no probing task is possible: " + "; ".join(refused))
+    return tuple(tasks)
 
 
 # Probes

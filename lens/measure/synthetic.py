@@ -37,11 +37,6 @@ class Planted:
         return _windows(self.features.shape[1], self.width_K, self.first_K)
 
     @property
-    def centre_K(self) -> np.ndarray:
-        """[k] middle of the window, position; nan for a feature that ignores position."""
-        return self.first_K + (self.width_K - 1) / 2
-
-    @property
     def rate_K(self) -> np.ndarray:
         """[k] probability of firing inside the window."""
         return self.density_K * (self.features.shape[1] - 1) / self.length_K

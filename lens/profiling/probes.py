@@ -15,7 +15,7 @@ from lens.activations.layers import Layer
 from lens.dictionaries.dictionary import Dictionary
 from lens.measure.decoding import Represent, decode_position
 from lens.measure.fidelity import dictionary, splice_matrix
-from lens.measure.probing import Tasks, pooled, probe
+from lens.measure.probing import Task, pooled, probe
 from lens.measure.reconstruction import buckets
 from lens.profiling.controls import random_dictionary, zero_dictionary
 from lens.profiling.tables import INPUT, Dictionaries, Key, Tables
@@ -34,7 +34,7 @@ def probing_tables(
     means: Mapping[Key, np.ndarray],
     activations: Tensor,
     contrast: Tensor,
-    tasks: Tasks,
+    tasks: Sequence[Task],
     scale: float,
 ) -> Tables:
     """Sparse probes of the language model, of every dictionary, of a zero and of a random one: the table `probing`.
@@ -64,7 +64,7 @@ def probing_tables(
         family = "llm" if key == LANGUAGE_MODEL else "sae"
         held_out = means[key] * unit if key in means else pooled(encode, activations)
         X = np.concatenate([held_out, pooled(encode, contrast)])
-        for task in tasks.tasks:
+        for task in tasks:
             for metric, value in probe(X, task, family).items():
                 k = int(metric.split("_")[2]) if "_top_" in metric else 0
                 rows.append((*key, task.name, k, metric, value, len(task.test_y), "accuracy"))

@@ -63,8 +63,9 @@ def reconstruction_tables(
         error_t = _ratio(r.sq_error_ordinary.sum(0), ordinary_t)
         positions += _curve_rows(key, {f"mse{ORDINARY}": (error_t, SQUARED)}, ordinary_t)
         for label, where in (("text", TEXT), ("all", ALL)):
-            n = n_t[where].sum()
-            deviation = _total_deviation(moments, label)
+            n, deviation = n_t[where].sum(), moments.sq_deviation[:, where].sum()
+            if label == "all":  # about the mean of all positions
+                deviation -= moments.count.sum() * moments.sq_mean_shift
             l0 = r.active[where].sum() / n
             summary += [
                 (*key, label, metric, value, n, unit)
@@ -164,13 +165,6 @@ def _ratio(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """a / b where b > 0, else nan: every BOS vector is the same, so it has no variance to explain."""
     floor = 1e-9 * np.max(b, initial=0)
     return np.divide(a, b, out=np.full_like(a, np.nan), where=b > floor)
-
-
-def _total_deviation(moments: InputMoments, positions: str) -> float:
-    """Sum of ||x - mean||^2 over text or all positions, each about its own mean."""
-    if positions == "text":
-        return float(moments.sq_deviation[:, TEXT].sum())
-    return float(moments.sq_deviation.sum() - moments.count.sum() * moments.sq_mean_shift)
 
 
 def _curve_rows(key, curves: dict, n) -> list[tuple]:

@@ -12,7 +12,7 @@ from lens.activations import language_model
 from lens.activations.clocks import clocks
 from lens.activations.labels import play_labels
 from lens.activations.language_model import LanguageModel
-from lens.measure.probing import Tasks, TooFewExamples, tasks_from_labels
+from lens.measure.probing import Task, TooFewExamples, tasks_from_labels
 from lens.profiling.features import feature_tables, labellings, measure_untrained
 from lens.profiling.layer import measure_dictionaries
 from lens.profiling.layer_data import LayerData
@@ -64,7 +64,7 @@ def _main_parts(
     return parts
 
 
-def _tasks(study: Study, data: LayerData, model: LanguageModel) -> Tasks:
+def _tasks(study: Study, data: LayerData, model: LanguageModel) -> tuple[Task, ...]:
     """What held-out windows can be probed for: labels of plays, and Shakespeare against the contrasting text.
 
     Raises:

@@ -91,17 +91,6 @@ def test_later_positions_alone():
     assert decode_position(same, x, BLOCK, BLOCKS, first=8).r2 < 0.02
 
 
-def test_the_representation_sees_whole_windows_of_raw_activations():
-    seen = []
-
-    def represent(x):
-        seen.append(tuple(x.shape))
-        return x[..., :2]
-
-    decode_position(represent, planted().bfloat16(), BLOCK, BLOCKS)
-    assert seen == [(32, T, D), (28, T, D)] * 2
-
-
 def test_a_fold_without_windows_is_refused():
     with pytest.raises(ValueError, match=r"folds \[3, 4\] of 5 hold no windows: ask for fewer folds"):
         decode_position(same, noise(), BLOCK % 3, BLOCKS // 2)

@@ -3,9 +3,7 @@ import pytest
 import torch
 
 from lens.activations import language_model
-from lens.dictionaries.dictionary import Dictionary
-from lens.measure.fidelity import ce_recovered, constant, dictionary, keep_bos, only, splice, splice_matrix
-from tests.making import info
+from lens.measure.fidelity import ce_recovered, constant, keep_bos, only, splice, splice_matrix
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +25,8 @@ def test_splicing_the_identity_changes_nothing_at_all(model, tokens, layer):
     for name in ("identity", "kept"):
         assert np.array_equal(result.ce[name], result.ce_clean)
         assert np.array_equal(result.kl[name], np.zeros_like(result.ce_clean))
+    matrix = splice_matrix(model, tokens, layer, lambda x: x.clone(), TEXT_BUCKETS)
+    assert np.array_equal(matrix, np.zeros((3, 3)))
 
 
 def test_clean_cross_entropy_is_the_model_s_own(model, tokens):
@@ -59,19 +59,6 @@ def test_kl_matches_the_definition(model, tokens):
     np.testing.assert_allclose(result.kl["half"], expected, rtol=1e-3, atol=1e-5)
 
 
-def test_a_dictionary_that_returns_its_input_costs_nothing(model, tokens):
-    d = model.d_model
-    weights = {  # relu(x) - relu(-x) = x
-        "W_enc": torch.cat([torch.eye(d), -torch.eye(d)], 1),
-        "b_enc": torch.zeros(2 * d),
-        "W_dec": torch.cat([torch.eye(d), -torch.eye(d)], 0),
-        "b_dec": torch.zeros(d),
-    }
-    sae = Dictionary(info(d, 2 * d, 10, False, 1.0, 1.0), weights)
-    result = splice(model, tokens, 1, {"sae": dictionary(sae)})
-    np.testing.assert_allclose(result.ce["sae"], result.ce_clean, atol=1e-4)
-
-
 TEXT_BUCKETS = {"1-3": slice(1, 4), "4-7": slice(4, 8), "8-9": slice(8, 10)}
 
 
@@ -80,12 +67,6 @@ def test_only_the_positions_named_are_replaced():
     new = only(slice(1, 3), lambda x: -x)(x)
     assert new[0].tolist() == [[0, 1, 2], [-3, -4, -5], [-6, -7, -8], [9, 10, 11]]
     assert torch.equal(x, torch.arange(12.0).view(1, 4, 3))
-
-
-@pytest.mark.parametrize("layer", ["embedding", 1])
-def test_replacing_a_bucket_by_itself_costs_nothing(model, tokens, layer):
-    matrix = splice_matrix(model, tokens, layer, lambda x: x.clone(), TEXT_BUCKETS)
-    assert np.array_equal(matrix, np.zeros((3, 3)))
 
 
 @pytest.mark.parametrize("layer", ["embedding", 1])

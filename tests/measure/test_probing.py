@@ -84,12 +84,8 @@ def test_a_representation_without_information_scores_half_with_scatter():
 def test_a_constant_representation_scores_exactly_half(constant):
     found = probe(np.full((N, 64), constant), halves()[0], "sae")
     assert list(found.values()) == [0.5] * 7
-
-
-def test_a_probe_wider_than_the_representation_is_left_out():
-    assert list(probe(np.zeros((N, 5)), halves()[0], "sae")) == [
-        "sae_test_accuracy", "sae_top_1_test_accuracy", "sae_top_2_test_accuracy", "sae_top_5_test_accuracy",
-    ]  # fmt: skip
+    narrow = probe(np.full((N, 5), constant), halves()[0], "sae")  # no probe is wider than the representation
+    assert list(narrow) == ["sae_test_accuracy", *(f"sae_top_{k}_test_accuracy" for k in (1, 2, 5))]
 
 
 # Representations
@@ -102,18 +98,6 @@ def test_pooling_by_hand_leaves_out_bos():
     assert pooled(lambda x: x, x, first=2).tolist() == [[3, -4], [6, 2]]
     with pytest.raises(ValueError, match="first = 0: position 0 is BOS"):
         pooled(lambda x: x, x, first=0)
-
-
-def test_pooling_streams_whole_windows():
-    x = torch.randn(70, 8, 16).bfloat16()
-    shapes = []
-
-    def encode(x):
-        shapes.append(tuple(x.shape))
-        return x
-
-    np.testing.assert_allclose(pooled(encode, x), x[:, 1:].double().mean(1).numpy(), rtol=1e-6)
-    assert shapes == [(32, 8, 16), (32, 8, 16), (6, 8, 16)]
 
 
 # Tasks
@@ -150,14 +134,13 @@ def test_no_document_is_on_both_sides_of_any_task():
     given = labels()
     documentation = np.random.default_rng(1).integers(0, 9, 300)
     found = tasks_from_labels(**given, documentation=documentation)
-    assert [task.name for task in found.tasks] == [
+    assert [task.name for task in found] == [
         "genre:comedies", "genre:histories", "genre:tragedies", "act:I", "act:II", "stage_direction",
         "speaker_changes", "shakespeare",
     ]  # fmt: skip
-    assert found.refused == {}
     document = np.concatenate([given["document"], 100 + documentation])
     test_documents = set()
-    for task in found.tasks:
+    for task in found:
         assert not set(document[task.train_rows]) & set(document[task.test_rows])
         assert task.train_y.mean() == task.test_y.mean() == 0.5
         test_documents |= set(document[task.test_rows])
@@ -168,7 +151,7 @@ def test_no_document_is_on_both_sides_of_any_task():
 
 def test_answers_are_the_labels():
     given = labels()
-    tasks = {task.name: task for task in tasks_from_labels(**given, documentation=np.arange(300) % 9).tasks}
+    tasks = {task.name: task for task in tasks_from_labels(**given, documentation=np.arange(300) % 9)}
 
     def answers(name, truth):
         task = tasks[name]
@@ -186,21 +169,24 @@ def test_answers_are_the_labels():
 
 def test_the_median_of_speaker_changes_is_that_of_training_windows():
     given = labels()
-    test = {d for task in tasks_from_labels(**given).tasks for d in given["document"][task.test_rows]}
+    test = {d for task in tasks_from_labels(**given) for d in given["document"][task.test_rows]}
     is_test = np.isin(given["document"], list(test))
     given["speaker_changes"] = np.where(
         is_test, np.minimum(100 * given["speaker_changes"] + 2, 100), given["speaker_changes"]
     )
     assert (np.median(given["speaker_changes"][~is_test]), np.median(given["speaker_changes"])) == (2, 3)
-    task = {task.name: task for task in tasks_from_labels(**given).tasks}["speaker_changes"]
+    task = {task.name: task for task in tasks_from_labels(**given)}["speaker_changes"]
     np.testing.assert_array_equal(given["speaker_changes"][task.train_rows] > 2, task.train_y)
 
 
-def test_a_genre_of_one_play_is_refused_and_the_rest_goes_on():
+def test_a_genre_of_one_play_is_left_out_and_the_rest_goes_on():
     given = labels()
     given["genre"] = np.where(given["document"] == 0, "problems", given["genre"]).astype(object)
-    found = tasks_from_labels(**given)
-    assert list(found.refused) == ["genre:problems"]
-    assert "0 test windows are in the class" in found.refused["genre:problems"]
+    assert [t.name for t in tasks_from_labels(**given)][:4] == [
+        "genre:comedies",
+        "genre:histories",
+        "genre:tragedies",
+        "act:I",
+    ]
     with pytest.raises(TooFewExamples, match="no probing task is possible: genre:comedies: .*20 of each are needed"):
         tasks_from_labels(**{name: values[:30] for name, values in given.items()})

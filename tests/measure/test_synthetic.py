@@ -40,14 +40,6 @@ def test_features_fire_in_their_windows_alone_and_as_often_as_planned(planted):
     assert rate == pytest.approx(planted.rate_K, abs=0.12)
 
 
-def test_centre_is_the_middle_of_the_window(planted):
-    t = np.arange(T)[:, None]
-    middle = (t * planted.window_TK).sum(0) / planted.length_K
-    windowed = ~np.isnan(planted.width_K)
-    assert planted.centre_K[windowed] == pytest.approx(middle[windowed])
-    assert np.isnan(planted.centre_K[~windowed]).all()
-
-
 def test_neighbouring_firings_correlate_by_the_persistence(planted):
     on = planted.features.numpy()[:, 1:, 3::4] > 0  # features without a width
     here, after = on[:, :-1].reshape(-1, K // 4).T, on[:, 1:].reshape(-1, K // 4).T

@@ -30,7 +30,7 @@ def test_zero_dictionary_is_at_chance_and_a_readable_label_is_read():
     document = np.arange(90) // 10
     nothing = np.zeros(90, int)
     tasks = tasks_from_labels(document, nothing, np.full(90, None), nothing, nothing, np.arange(90) // 10)
-    assert [task.name for task in tasks.tasks] == ["shakespeare"]
+    assert [task.name for task in tasks] == ["shakespeare"]
     codes = {key: sae.encode(plays.float()).dense() for key, sae in dictionaries().items()}
     means = {key: f[:, 1:].mean(1).detach().numpy() for key, f in codes.items()}
     table = probing_tables(dictionaries(), means, plays, docs, tasks, 1.0)["probing"]
