@@ -12,7 +12,7 @@ import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, BinaryIO, Literal, cast
 
 import datasets
 import numpy as np
@@ -104,7 +104,7 @@ def draw_windows(
     n: int,
     length: int,
     *,
-    starts: Literal["random", "fixed", "disjoint"] = "random",
+    starts: Literal["random", "disjoint"] = "random",
     bos: bool = True,
     bos_id: int | None = None,
     seed: int = 0,
@@ -113,7 +113,6 @@ def draw_windows(
 
     Args:
         starts: `random`: distinct starts, uniform over every valid start of every document;
-            `fixed`: the first `n` consecutive chunks;
             `disjoint`: windows without overlap, from all documents in proportion to their length, in an order
             whose first m windows are spread over the documents too.
         bos_id: the token to put at position 0; needed if `bos`.
@@ -142,9 +141,6 @@ def draw_windows(
     rng = np.random.default_rng(seed)
     if starts == "random":
         document, start = _locate(rng.choice(available.sum(), size=n, replace=False), available)
-    elif starts == "fixed":
-        document, start = _locate(np.arange(n), available)
-        start *= n_text
     else:
         document, start = _spread(n, sizes, available, n_text, rng)
     return Windows(
@@ -203,11 +199,20 @@ def tokenise(dataset: Corpus, tokenizer: PreTrainedTokenizerBase) -> Tokens:
     with tempfile.TemporaryFile() as file:
         for texts in _batches(dataset):
             for ids in cast(list[list[int]], tokenizer(texts, **_PLAIN)["input_ids"]):
-                file.write(np.asarray(ids, np.int32).tobytes())
+                _write(file, np.asarray(ids, np.int32))
                 sizes.append(len(ids))
-        file.flush()
         ids = np.memmap(file, np.int32, "r") if sum(sizes) else np.empty(0, np.int32)
     return Tokens(ids, np.asarray(sizes, np.int64))
+
+
+def _write(file: BinaryIO, ids: np.ndarray) -> None:
+    try:
+        file.write(ids.tobytes())
+        file.flush()
+    except OSError as error:
+        folder = tempfile.gettempdir()
+        what = f"{ids.nbytes:,} bytes of tokens after {file.tell():,} could not be written to {folder}"
+        raise OSError(error.errno, f"{what}: {error.strerror}; make room, or set TMPDIR to another folder") from None
 
 
 def _batches(dataset: Corpus) -> Iterator[list[str]]:

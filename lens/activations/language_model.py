@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import cast
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.modeling_outputs import BaseModelOutput
@@ -248,7 +250,9 @@ def check_layers(model: LanguageModel, layers: Sequence[Layer], d_model: int | N
     return layers
 
 
-def load(name: str, *, device: str | torch.device | None = None, dtype: torch.dtype = torch.bfloat16) -> LanguageModel:
+def load(
+    name: str | os.PathLike, *, device: str | torch.device | None = None, dtype: torch.dtype = torch.bfloat16
+) -> LanguageModel:
     """A language model, on CUDA when there is one.
 
     Args:
@@ -261,6 +265,7 @@ def load(name: str, *, device: str | torch.device | None = None, dtype: torch.dt
         ModuleNotFoundError: the package of the model is not installed; the message says how to.
         ValueError: a file of the model is truncated or altered; the message names both digests.
     """
+    name = os.path.expanduser(name)
     quantisation = ""
     if name in gguf_packages.RECIPES:
         folder = gguf_packages.prepare(name)
@@ -308,7 +313,7 @@ def _open_encoder(name: str, encoder: Encoder, dtype: torch.dtype) -> tuple[PreT
 def _open_or_explain(name: str, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     try:
         return _open(name, dtype)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         reason = " ".join(str(error).split())
         if "gated" in reason or "401" in reason:
             reason += " Accept its licence on its page, then log in with `hf auth login` or set HF_TOKEN."

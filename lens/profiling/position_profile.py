@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import html
 import json
+import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -194,7 +195,7 @@ class PositionProfile:
 
 def profile(
     sae: Dictionary | Encodes | Path | str,
-    model: LanguageModel | str,
+    model: LanguageModel | str | os.PathLike,
     text: Text,
     *,
     layer: Layer | None = None,
@@ -230,7 +231,7 @@ def profile(
         raise ProfileError(f"{permutations} permutations are too few for a test: pass at least {2 * NULL_DRAWS}")
     text = as_dataset(text)
     opened = load(sae) if isinstance(sae, str | Path) else copy.deepcopy(sae)
-    model = language_model.load(model) if isinstance(model, str) else model
+    model = language_model.load(model) if isinstance(model, str | os.PathLike) else model
     name = str(sae) if isinstance(sae, str | Path) else ""
     sae = opened if isinstance(opened, Dictionary) else Wrapped(opened, model.d_model)
     name = name or sae.info.name or type(sae).__name__

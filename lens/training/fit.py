@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from lens.activations import language_model
@@ -17,7 +18,7 @@ from lens.training.train import train_layer
 
 
 def fit(
-    model: LanguageModel | str,
+    model: LanguageModel | str | os.PathLike,
     layer: Layer,
     text: Text,
     folder: Path | str,
@@ -58,7 +59,7 @@ def fit(
     """
     recipe = build({"architecture": architecture, "position": position, "steps": steps, **fields}, "fit")
     name = name or "-".join(part.rpartition(":")[2] for part in (architecture, position))
-    model = language_model.load(model) if isinstance(model, str) else model
+    model = language_model.load(model) if isinstance(model, str | os.PathLike) else model
     [layer] = language_model.check_layers(model, [layer])
     folder = Path(folder)
     options = {"length": length, "starts": "random", "seed": seed}

@@ -159,7 +159,7 @@ def test_an_unreachable_corpus_names_those_that_are_there(offline):
         load("wikitext:wikitext-2-v1")
 
 
-@pytest.mark.parametrize("starts", ["random", "fixed", "disjoint"])
+@pytest.mark.parametrize("starts", ["random", "disjoint"])
 @pytest.mark.parametrize("bos", [True, False])
 def test_a_window_is_bos_and_one_documents_text(tokenizer, starts, bos):
     dataset = texts(50, 3, 0, 200, 90)
@@ -194,14 +194,6 @@ def test_random_windows_start_everywhere(tokenizer):
         draw_windows(texts(16, 4, 5, 8), tokenizer, 18, 6, bos_id=BOS)
 
 
-def test_fixed_windows_are_consecutive_chunks(tokenizer):
-    windows = draw_windows(texts(12, 4, 10), tokenizer, 4, 6, starts="fixed", bos_id=BOS)
-    assert windows.document.tolist() == [0, 0, 2, 2]
-    assert windows.start.tolist() == [0, 5, 0, 5]
-    with pytest.raises(ValueError, match="5 non-overlapping windows of 5 text tokens asked for, 4 available"):
-        draw_windows(texts(12, 4, 10), tokenizer, 5, 6, starts="fixed", bos_id=BOS)
-
-
 def test_disjoint_windows_share_no_token_and_are_spread_in_proportion(tokenizer):
     lengths = (1000, 400, 200, 10)
     windows = draw_windows(texts(*lengths), tokenizer, 81, 11, starts="disjoint", bos_id=BOS)
@@ -219,7 +211,7 @@ def test_every_play_is_among_the_test_windows(tokenizer):
 
 def test_bos_in_the_text_is_text(tokenizer):
     dataset = datasets.Dataset.from_dict({"text": ["a<bos>b"], "document": ["x"]})
-    windows = draw_windows(dataset, tokenizer, 1, 8, starts="fixed", bos_id=BOS)
+    windows = draw_windows(dataset, tokenizer, 1, 8, starts="disjoint", bos_id=BOS)
     assert windows.tokens.tolist() == [[BOS, *b"a<bos>b"]]
 
 

@@ -197,6 +197,15 @@ def test_a_tokenizer_without_bos_is_fitted_and_profiled(tmp_path):
     assert profile.rates.index.tolist() == list(range(1, 16))
 
 
+def test_a_full_disk_is_named(tmp_path):
+    """No space left on device was said without a place."""
+    with (
+        open("/dev/full", "wb", buffering=0) as full,
+        pytest.raises(OSError, match="8 bytes of tokens after 0 could not be written to .*: No space left.*TMPDIR"),
+    ):
+        corpus._write(full, np.zeros(2, np.int32))
+
+
 def test_fit_and_profile_read_paths(tmp_path):
     """Both failed with a `Path`."""
     path = tmp_path / "a[1].txt"

@@ -1,5 +1,6 @@
 import hashlib
 import importlib.util
+import types
 import warnings
 from pathlib import Path
 
@@ -368,6 +369,48 @@ def test_an_altered_prepared_file_is_named_with_both_digests(gguf_package, tmp_p
         ValueError, match=f"model.safetensors is .*sha256 {found}, expected {expected}; remove the folder"
     ):
         gguf_packages.prepare("tiny", recipe, tmp_path / "models")
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("", "source.json is damaged .JSONDecodeError"),
+        ('{"gguf": "x"}', "source.json is damaged .KeyError: 'files'"),
+        ('{"gguf": "x", "files": []}', "comes from GGUF x, not"),
+        (None, "source.json differ in added_tokens.json"),
+    ],
+)
+def test_a_damaged_record_of_a_prepared_model_is_named(gguf_package, tmp_path, source, message):
+    """A cut source.json was a JSONDecodeError without a file, an added tokenizer file was accepted."""
+    recipe = gguf_package[0]
+    folder = gguf_packages.prepare("tiny", recipe, tmp_path / "models")
+    if source is None:
+        (folder / "added_tokens.json").write_text("{}")
+    else:
+        (folder / "source.json").write_text(source)
+    with pytest.raises(ValueError, match=f"{message}.*; remove the folder {folder}; it is made again"):
+        gguf_packages.prepare("tiny", recipe, tmp_path / "models")
+
+
+def test_too_small_a_disk_is_named_with_the_bytes_needed(gguf_package, tmp_path, monkeypatch):
+    """No space left on device was all that was said, after minutes."""
+    recipe, package, _ = gguf_package
+    needed = 6 * sum(path.stat().st_size for path in package.glob("tiny.part*"))
+    monkeypatch.setattr(gguf_packages.shutil, "disk_usage", lambda folder: types.SimpleNamespace(free=needed - 1))
+    with pytest.raises(OSError, match=f"tiny takes up to {needed:,} bytes in .*models .* {needed - 1:,} are free"):
+        gguf_packages.prepare("tiny", recipe, tmp_path / "models")
+    assert not (tmp_path / "models" / "tiny").exists()
+
+
+def test_damaged_weights_are_named(load_tiny, tmp_path):
+    """A cut model.safetensors was a SafetensorError that named nothing."""
+    model = load_tiny("gemma-3-tiny")
+    model.model.save_pretrained(tmp_path)
+    model.tokenizer.save_pretrained(tmp_path)
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-9])
+    with pytest.raises(OSError, match=f"language model '{tmp_path}' could not be opened"):
+        load(tmp_path)
 
 
 def test_a_missing_package_says_how_to_install_it(tmp_path):
