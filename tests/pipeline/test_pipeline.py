@@ -80,7 +80,7 @@ def test_a_new_variant_trains_only_that_variant(copy):
 def test_edits_of_code_run_nothing_and_a_raised_version_runs_its_stage(clone):
     """Comments, moves, new figures, re-saved notebooks: nothing of it calls for training."""
     clone.edit("lens/training/train.py", "CHECKPOINT_EVERY = 100", "# said differently\nCHECKPOINT_EVERY = 101")
-    clone.run("git", "mv", "lens/figures/style.py", "lens/figures/looks.py")
+    clone.run("git", "mv", "lens/figures/style.py", "lens/figures/styles.py")
     clone.run("git", "mv", "lens/measure/bands.py", "lens/measure/belts.py")
     path = clone.root / "notebooks" / "02_train.ipynb"
     notebook = nbformat.read(path, as_version=4)
@@ -99,7 +99,7 @@ def test_edits_of_code_run_nothing_and_a_raised_version_runs_its_stage(clone):
     [("steps: 60", "steps: 61", {"train@embedding", "train@1", "train@2", "ablate@1"}),
      ("fidelity: 8", "fidelity: 9", {"ablate@1", "analyse@embedding", "analyse@1", "analyse@2"}),
      ("train: 96", "train: 97", {"extract"}),
-     ("end_tau_1,", "end_tau_1, # why", set()),
+     ("log_every: 5", "log_every: 5  # why", set()),
      ("variants: [uniform_weights, ", "variants: [", {"ablate@1"}),
      ("steps: [30]", "steps: [31]", {"calibrate"})],
 )  # fmt: skip
