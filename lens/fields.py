@@ -39,7 +39,7 @@ def build(kind: type, raw: object, where: str, shown: Mapping[str, str] | None =
     return kind(**values)
 
 
-def convert(hint: Any, value: object, where: str):
+def convert(hint: Any, value: object, where: str) -> Any:
     """A value as its type hint wants it: dataclasses from mappings, tuples from lists, floats from integers.
 
     Raises:
