@@ -122,13 +122,6 @@ def test_a_text_file_is_one_document(tmp_path):
     assert load(str(path))["text"] == ["changed"]
 
 
-def test_a_file_that_is_not_utf8_is_refused_with_the_byte_offset(tmp_path):
-    path = tmp_path / "latin1.txt"
-    path.write_bytes("é".encode() * 40_000 + b"\xe9t\xe9")
-    with pytest.raises(ValueError, match="latin1.txt is not UTF-8: byte 0xe9 at byte offset 80000"):
-        load(str(path))
-
-
 @pytest.mark.parametrize("text", ["", " \n\n\t"])
 def test_an_empty_text_is_refused(tmp_path, text):
     path = tmp_path / "empty.txt"
@@ -145,13 +138,6 @@ def test_a_data_set_of_datasets_has_a_document_per_row(tmp_path, monkeypatch):
         {"text": "one", "document": f"{tmp_path}#0"},
         {"text": "two", "document": f"{tmp_path}#1"},
     ]
-
-
-def test_a_data_set_without_text_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    datasets.Dataset.from_dict({"label": [0, 1]}).to_parquet(tmp_path / "data.parquet")
-    with pytest.raises(ValueError, match="no column 'text'; it has label"):
-        load(str(tmp_path))
 
 
 def test_an_unreachable_corpus_names_those_that_are_there(offline):

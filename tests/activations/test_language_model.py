@@ -49,12 +49,6 @@ def test_nothing_runs_after_the_last_block_asked_for(tiny):
         handle.remove()
 
 
-def test_numpy_tokens_are_accepted(load_tiny):
-    model = load_tiny("gemma-3-tiny")
-    tokens = TOKENS.numpy().astype(np.int32)
-    assert torch.equal(model.residual_stream(tokens, [0])[0], model.residual_stream(TOKENS, [0])[0])
-
-
 @pytest.mark.parametrize("name", ["gemma-3-tiny", "llama", "gpt_neox", "gemma2"])
 def test_rotary_models_do_not_know_where_a_window_starts(load_tiny, name):
     model = load_tiny(name)
@@ -129,7 +123,8 @@ def test_layers_may_be_integers_of_numpy(load_tiny):
     """They were no layers of any model."""
     model = load_tiny("gemma-3-tiny")
     assert check_layers(model, np.arange(2)) == [0, 1]
-    assert torch.equal(model.residual_stream(TOKENS, [np.int64(1)])[1], model.residual_stream(TOKENS, [1])[1])
+    tokens = TOKENS.numpy().astype(np.int32)
+    assert torch.equal(model.residual_stream(tokens, [np.int64(1)])[1], model.residual_stream(TOKENS, [1])[1])
     zeroed = [model.spliced(TOKENS, layer, torch.zeros_like) for layer in (np.int32(1), 1)]
     assert torch.equal(*zeroed)
     assert torch.equal(model.spliced_each(TOKENS, np.int8(1), [torch.zeros_like])[0], zeroed[0])
@@ -270,10 +265,6 @@ def test_an_encoder_has_a_residual_stream_and_nothing_else(encoder_package):
     assert (model.n_layers, model.d_model, model.bos_id, model.vocab_size) == (3, 32, 2, 8)
     assert model.revision == hashlib.sha256((encoder_package / "model.safetensors").read_bytes()).hexdigest()
     assert model.tokenizer("the they", add_special_tokens=False)["input_ids"] == [5, 6]
-
-
-def test_causal_models_say_so(tiny):
-    assert tiny.causal
 
 
 def test_an_altered_encoder_is_named_with_both_digests(encoder_package):

@@ -1,7 +1,6 @@
-import datasets
 import pytest
 
-from lens.activations.split import as_dataset, split_text
+from lens.activations.split import split_text
 
 
 def test_a_single_text_is_cut_at_a_line_break():
@@ -29,11 +28,3 @@ def test_a_cut_between_documents_leaves_both_whole():
 def test_nothing_to_hold_out_is_refused():
     with pytest.raises(ValueError, match="cannot be split"):
         split_text(["word", "   "], 0.001)
-
-
-def test_texts_in_every_form(tmp_path):
-    path = tmp_path / "notes.txt"
-    path.write_text("some words")
-    rows = datasets.Dataset.from_dict({"text": ["some words"], "document": ["notes"]})
-    assert as_dataset(str(path))[0] == as_dataset(rows)[0] == rows[0]
-    assert list(as_dataset(["a", "b"])["document"]) == ["0", "1"]
