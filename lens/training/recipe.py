@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 from lens.dictionaries import parts
 from lens.dictionaries.dictionary import split
@@ -60,7 +60,7 @@ class Recipe:
     precision: Literal["bf16_autocast", "bf16", "fp32"] = "bf16_autocast"
     """fp32 master weights and bf16 matrix products, everything in bf16, or everything in fp32"""
 
-    def setting(self, name: str) -> object:
+    def setting(self, name: str) -> Any:
         """A setting of the architecture or position term, or its default."""
         return {name: value for part in self._parts() for name, value in vars(part).items()}[name]
 
