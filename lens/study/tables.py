@@ -22,9 +22,9 @@ DETAILED = {"history", "masks", "position_weights", "profiles"}
 """Large tables, of which the file holds what a figure or a claim reads: at the layers that claims are judged on and at
 the embedding, of `history` the metrics of `COURSES`, of `position_weights` the method."""
 COURSES = ("loss", "tau", "l0", "mask_drift", "zero_fraction")
-EXACT = {"training": {"positions", "position_weights"}, "ablations": {"positions", "summary"}}
-"""Tables by kind whose numbers keep all their digits, all others six: claims about the weights and the ablations take
-small differences of these, of which six digits leave too few."""
+EXACT = {"training": {"positions", "position_weights"}, "ablations": {"positions"}}
+"""Tables by kind whose numbers keep all their digits, all others six: claims about the weights take small differences
+of these, of which six digits leave too few."""
 
 
 def save(study: Study, kind: str, layer: Layer, tables: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
