@@ -2,7 +2,7 @@
 
 `answer.md` holds a sentence per line, with what is filled in in braces: `{C01 %}` is the reading that decides C01 in
 per cent, with its interval; `{C20 .2 name}` the reading, control or context of that name to two decimals, `{C05 .}` to
-one or three figures; `{C05 C06 verdict}` the computed verdicts. A part in double brackets is left out where a number in
+one or three figures; `{C20 layers name}` that reading at each layer in per cent; `{C05 C06 verdict}` the computed verdicts. A part in double brackets is left out where a number in
 it was not measured, a sentence where one of its claims was not.
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 FIGURES = "notebooks/05_figures.ipynb"  # the figures of a study that are in git
 ANSWER = Path(__file__).with_name("answer.md")
-_FIELD = re.compile(r"\{((?:C\d\d[ab]? )+)(%|\.2|\.|verdict)(?: ([^}]+))?\}")
+_FIELD = re.compile(r"\{((?:C\d\d[ab]? )+)(%|\.2|\.|layers|verdict)(?: ([^}]+))?\}")
 
 
 def sentences(document: dict) -> list[str]:
@@ -29,7 +29,7 @@ def sentences(document: dict) -> list[str]:
 
 
 def _measured(text: str, claims: Mapping[str, dict]) -> bool:
-    return all(_reading(claims[f[1].strip()], f[3])["estimate"] is not None for f in _FIELD.finditer(text))
+    return all("n/a" not in _filled(claims, *found.groups()) for found in _FIELD.finditer(text))
 
 
 def _filled(claims: Mapping[str, dict], ids: str, how: str, name: str | None) -> str:
@@ -37,6 +37,8 @@ def _filled(claims: Mapping[str, dict], ids: str, how: str, name: str | None) ->
     if how == "verdict":
         due = {"yes": ", due to the method: yes", "no": ", due to the method: no"}
         return "(" + "; ".join(f"{c['id']}: {c['verdict']}{due.get(c['attributable'], '')}" for c in found) + ".)"
+    if how == "layers":
+        return _by_layer(found[0], f"{name}, layer ")
     r = _reading(found[0], name)
     if r["estimate"] is None:
         return "n/a"
@@ -46,10 +48,22 @@ def _filled(claims: Mapping[str, dict], ids: str, how: str, name: str | None) ->
     return _signed(f"{r['estimate']:.2f}") if how == ".2" else _short(r["estimate"])
 
 
+def _by_layer(claim: dict, name: str) -> str:
+    """Readings whose names begin so and end with a layer, in per cent."""
+    found = {r["name"].removeprefix(name): r["estimate"] for r in _everything(claim) if r["name"].startswith(name)}
+    if not found or None in found.values():
+        return "n/a"
+    return f"{', '.join(_short(100 * x) for x in found.values())} % at layers {', '.join(found)}"
+
+
 def _reading(claim: dict, name: str | None) -> dict:
     """A reading, control or number beside them by its name; without one, the reading that decides."""
-    everything = claim["readings"] + claim["controls"] + claim["context"]
-    return everything[0] if name is None else next((r for r in everything if r["name"] == name), {"estimate": None})
+    found = _everything(claim)
+    return found[0] if name is None else next((r for r in found if r["name"] == name), {"estimate": None})
+
+
+def _everything(claim: dict) -> list[dict]:
+    return claim["readings"] + claim["controls"] + claim["context"]
 
 
 def _short(x: float) -> str:

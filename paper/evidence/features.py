@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from paper.evidence.compare import UNKNOWN, beside_controls, mean_over_layers, of_metrics, paired, truth
+from paper.evidence.compare import UNKNOWN, beside_controls, by_layer, mean_over_layers, of_metrics, paired, truth
 from paper.evidence.measured import METHOD, NULL, Measured, Missing
 from paper.evidence.readings import Evidence, Measures, Reading, attempt, measure, over_seeds
 from paper.verdicts import Measure
@@ -192,6 +192,7 @@ def masks(data: Measured) -> Evidence:
         *of_metrics(data, {"correlation of a mask and its feature's firing": "mask_profile_correlation"}),
         controls=(NULL,),
         context=(
+            *by_layer(data, "mask shuffled", data.value(METHOD, "fvu_rise_shuffled"), "plain")[1:],
             *_pairs(data),
             _of_pairs(data, f"{MASKS_AGREE}, {NULL}", NULL, "seed_mask_correlation"),
             *_own_data(data, "own_order"),

@@ -155,6 +155,13 @@ def test_a_missing_reading_beside_the_rule_is_left_empty():
     assert reading(entry, "mask thresholded")["verdict"] == "not measured in this study"
 
 
+def test_moved_masks_are_read_at_each_layer_as_well():
+    entry = judged(made({(v, m): own for m, (own, _) in PLANTED["C20"].items() for v in ALL}, ("3", "8")), "C20")
+    assert [reading(entry, f"mask shuffled, layer {layer}", "context")["estimate"] for layer in (3, 8)] == [
+        pytest.approx(0.1, abs=1e-3)
+    ] * 2
+
+
 def test_either_of_the_two_is_unknown_while_one_of_them_is_open():
     entry = judged(planted("C20", fvu_rise_shuffled=0.001, seed_mask_correlation=0.5), "C20")
     assert entry["measures"]["either_of_the_two"]["estimate"] is None and "unknown" in entry["reason"]

@@ -91,6 +91,9 @@ def test_masks_are_answered_with_their_agreement_once_it_is_known():
         *known[:2]
     )
     assert "(at 0.60 and 0.00 between seeds that share no training windows)" in answer(*known)
+    layers = [reading(f"mask shuffled, layer {layer}", value) for layer, value in ((3, 0.014), (8, 0.066))]
+    assert "variance by 3.0 % [2.0, 4.0], in a dictionary" in answer()
+    assert "variance by 3.0 % [2.0, 4.0] (1.4, 6.6 % at layers 3, 8), in a dictionary" in answer(*layers)
 
 
 @pytest.fixture
