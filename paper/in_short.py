@@ -2,8 +2,9 @@
 
 `answer.md` holds a sentence per line, with what is filled in in braces: `{C01 %}` is the reading that decides C01 in
 per cent, with its interval; `{C20 .2 name}` the reading, control or context of that name to two decimals, `{C05 .}` to
-one or three figures; `{C20 layers name}` that reading at each layer in per cent; `{C05 C06 verdict}` the computed verdicts. A part in double brackets is left out where a number in
-it was not measured, a sentence where one of its claims was not.
+one or three figures; `{C20 layers name}` that reading at each layer in per cent; `{C05 C06 verdict}` the computed
+verdicts. A part in double brackets is left out where a number in it was not measured, a sentence where one of its
+claims was not.
 """
 
 from __future__ import annotations
