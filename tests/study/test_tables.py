@@ -73,6 +73,20 @@ def test_missing_table_says_what_to_do(study):
         tables.read(study, "positions")
 
 
+@pytest.mark.parametrize("damage", ["cut off", "overwritten", "empty", "of another writer"])
+def test_a_damaged_file_is_named_with_the_remedy(study, damage):
+    tables.save(study, "measures", 3, {"positions": pd.concat([frame(seed=0), frame(seed=1)])})
+    path = study.results / "tables" / "measures" / "layer_3.parquet"
+    whole = path.read_bytes()
+    damaged = {"cut off": whole[:-20], "overwritten": whole[:4] + b"\xff" * 200 + whole[204:], "empty": b""}
+    if damage in damaged:
+        path.write_bytes(damaged[damage])
+    else:
+        frame().to_parquet(path)
+    with pytest.raises(ConfigError, match=r"measures/layer_3.parquet is damaged .*`git checkout .*or run the stage"):
+        tables.read(study, "positions")
+
+
 HARD = [0.0, -0.0, 1.0, 1e-5, 0.1, 123456.0, 1.23457e8, -9.99999e-4, 3.2e-41, 1e-300, 1e300, np.nan, np.inf, -np.inf]
 
 
