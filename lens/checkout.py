@@ -5,6 +5,7 @@ The library works without one: nothing here is called when `lens` is imported, o
 
 from __future__ import annotations
 
+import tomllib
 from functools import cache
 from pathlib import Path
 
@@ -34,3 +35,9 @@ def inside() -> bool:
     except ConfigError:
         return False
     return True
+
+
+def settings() -> dict[str, list[str]]:
+    """What `[tool.temporallens]` of the checkout's pyproject.toml names: `commands`, modules that add some to `lens`,
+    and `checks`, functions that list what is out of date."""
+    return tomllib.loads((root() / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["temporallens"]

@@ -6,7 +6,6 @@ import argparse
 import importlib
 import os
 import sys
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -86,8 +85,7 @@ def _of_checkout() -> list[str]:
     """Modules that add commands: those about studies, and what the checkout's pyproject.toml names."""
     if not checkout.inside():
         return []
-    settings = tomllib.loads((checkout.root() / "pyproject.toml").read_text(encoding="utf-8"))
-    return ["lens.study.commands", *settings["tool"]["temporallens"]["commands"]]
+    return ["lens.study.commands", *checkout.settings()["commands"]]
 
 
 def _profile(arguments: argparse.Namespace) -> None:

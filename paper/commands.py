@@ -44,6 +44,13 @@ def _readme(arguments: argparse.Namespace) -> None:
     readme.refresh(Study.load(arguments.study).name)
 
 
+def outdated() -> list[str]:
+    """What of README and of the table across models is not what the studies' verdicts say, for `lens verify`."""
+    from paper import readme
+
+    return [f"{what} is not what `lens readme` would write" for what in readme.stale()]
+
+
 def _docs(arguments: argparse.Namespace) -> None:
     from paper import docs
 

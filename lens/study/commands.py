@@ -23,7 +23,10 @@ def register(command: Callable) -> None:
     sub = command("explore", _explore, "write the explorer: every feature of a study in one HTML file")
     sub.add_argument("--beside", nargs="+", default=[], metavar="STUDY", help="more studies in one file; needs --out")
     sub.add_argument("--out", help="the file (default: explorer.html among the study's results)")
-    command("verify", _verify, "compare committed results with dvc.lock and name the files that differ")
+    sub = command(
+        "verify", _verify, "compare results with their records in dvc.lock and name the files that differ", study=False
+    )
+    sub.add_argument("--study", help="one study (default: every study that has a dvc.lock, and the pages about them)")
     command("times", _times, "show what each stage took and where the results are")
 
 
@@ -69,9 +72,16 @@ def _explore(arguments: argparse.Namespace) -> None:
 def _verify(arguments: argparse.Namespace) -> int:
     from lens.study import verify
 
-    report = verify.compare(Study.load(arguments.study))
-    print(report.text())
-    return 1 if report.differing else 0
+    differs = False
+    for study in [Study.load(arguments.study)] if arguments.study else verify.recorded():
+        report = verify.compare(study)
+        print(report.text(), flush=True)
+        differs |= bool(report.differing)
+    if not arguments.study:
+        outdated = verify.outdated()
+        print(*(f"DIFFERS  {line}" for line in outdated), f"pages: {len(outdated)} out of date", sep="\n")
+        differs |= bool(outdated)
+    return 1 if differs else 0
 
 
 def _times(arguments: argparse.Namespace) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,17 @@ class Verification:
             f"{len(self.absent)} outputs that git does not hold are not here"
         )
         return "\n".join(lines)
+
+
+def recorded() -> list[Study]:
+    """Every study of the checkout that has a dvc.lock."""
+    folders = [checkout.root(), *sorted((checkout.root() / "studies").iterdir())]
+    return [Study.load(str(folder / "params.yaml")) for folder in folders if (folder / "dvc.lock").is_file()]
+
+
+def outdated() -> list[str]:
+    """What is out of date by the checks of the checkout (see `checkout.settings`)."""
+    return [line for check in checkout.settings().get("checks", []) for line in pkgutil.resolve_name(check)()]
 
 
 def compare(study: Study) -> Verification:

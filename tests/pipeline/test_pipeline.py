@@ -152,6 +152,7 @@ def test_verify_names_an_altered_file(copy):
     table.write_bytes(table.read_bytes() + b" ")
     output = copy.lens("verify", rc=1)
     assert "results/smoke/claims.json" in output and table.name in output and "2 differ" in output
+    assert "study smoke: " in copy.run(sys.executable, "-m", "lens", "verify", rc=1)
 
 
 def test_every_study_is_a_pipeline_of_its_own():
