@@ -20,6 +20,7 @@ from transformers import PreTrainedTokenizerBase
 
 from lens.activations import documents, packages, plays, text_file
 from lens.activations.documents import Corpus
+from lens.errors import suggest
 
 NAMES = ("tiny-shakespeare", "shakespeare-held-out", "pandas-docs")
 _LONG_LINE = 25  # characters; shorter lines ("My lord!", a speaker's name) recur in unrelated texts
@@ -135,8 +136,9 @@ def draw_windows(
         kind = "distinct" if starts == "random" else "non-overlapping"
         raise ValueError(
             f"corpus too short: {n} {kind} windows of {n_text} text tokens asked for, {available.sum()} "
-            f"available ({sizes.sum()} tokens in {len(sizes)} documents, the longest {sizes.max()}). "
-            f"Ask for fewer or shorter windows, or give more text."
+            f"available ({sizes.sum()} tokens in {len(sizes)} documents, the longest {sizes.max()}): "
+            + (f"pass windows={available.sum()} or fewer" if available.sum() else "pass a smaller length=")
+            + " (in a study, see `windows:`), or more text."
         )
     rng = np.random.default_rng(seed)
     if starts == "random":
@@ -309,7 +311,7 @@ def _hub(name: str) -> datasets.Dataset:
         rows = datasets.load_dataset(*([name] if folder else name.split(":", 1)), split="train")
     except (OSError, ValueError) as error:
         raise FileNotFoundError(
-            f"corpus {name!r}: no such file, and not loaded from the model hub either ({error}). "
+            f"corpus {name!r}{suggest(name, NAMES)}: no such file, and not loaded from the model hub either ({error}). "
             f"Corpora that need no network: {', '.join(NAMES)}, or the path of a UTF-8 text file"
         ) from error
     rows = cast(datasets.Dataset, rows)

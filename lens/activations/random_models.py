@@ -19,6 +19,7 @@ from transformers import (
 )
 
 from lens.activations import gguf_packages
+from lens.errors import ConfigError, suggest
 
 BOS = "<bos>"
 _BYTES = 256
@@ -57,14 +58,22 @@ def config(name: str) -> PretrainedConfig:
     """The configuration of a name in `CONFIGS`, or of the path of a `config.json`.
 
     Raises:
-        ValueError: neither.
+        ConfigError: neither.
     """
     if name in CONFIGS:
         options = dict(CONFIGS[name])
         return AutoConfig.for_model(options.pop("model_type"), **options)
     if Path(name).is_file():
         return AutoConfig.from_pretrained(name)
-    raise ValueError(f"no random model {name!r}: expected {', '.join(NAMES)} or the path of a config.json")
+    raise ConfigError(
+        f"no random model {name!r}{suggest(name, NAMES)}: expected {', '.join(NAMES)} or the path of a config.json"
+    )
+
+
+def check(name: str) -> None:
+    """Raise as `config` does where there is no such random model; a real model's shape is not looked up."""
+    if name not in NAMES:
+        config(name)
 
 
 def build(name: str, dtype: torch.dtype, seed: int = 0) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, str]:
@@ -74,7 +83,7 @@ def build(name: str, dtype: torch.dtype, seed: int = 0) -> tuple[PreTrainedModel
     the architecture alone puts into the activations (the control of Heap et al. 2025). All others read bytes.
 
     Raises:
-        ModuleNotFoundError, ValueError: see `config` and `gguf_packages.prepare`.
+        ModuleNotFoundError, ConfigError: see `config` and `gguf_packages.prepare`.
     """
     settings, tokenizer = _real(name) if name in gguf_packages.RECIPES else (config(name), byte_tokenizer())
     with torch.random.fork_rng(devices=[]):

@@ -43,10 +43,9 @@ def extract_study(study: Study, layers: Sequence[Layer] | None = None, folder: P
     """Extract a study's layers (or others) into its store (or another folder); the manifest of each layer.
 
     Raises:
-        ConfigError: a recipe of the study is wrong, which is better said before the work than after it.
+        ConfigError: a recipe of the study is wrong.
     """
-    for variant in (*study.variants, *study.ablations.variants):
-        study.train_recipe(variant)
+    study.check_recipes()
     model = language_model.load(study.model)
     rule = study.windows
     return extract(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -152,6 +155,15 @@ class Study:
         overrides = {"expansion": self.dictionary.expansion, **self.training.overrides}
         return recipe(variant, self.recipes, self.training.steps, overrides)
 
+    def check_recipes(self) -> None:
+        """Make the recipe of every variant and ablation: what is wrong is better said before the work than after it.
+
+        Raises:
+            ConfigError: see `train_recipe`.
+        """
+        for variant in (*self.variants, *self.ablations.variants):
+            self.train_recipe(variant)
+
     def seeds_at(self, layer: Layer) -> tuple[int, ...]:
         """Seeds of the dictionaries of a layer."""
         return self.seeds if layer in self.main or not self.control_seeds else self.control_seeds
@@ -180,15 +192,15 @@ class Study:
         path = _params_path(study)
         try:
             raw = YAML(typ="safe").load(path.read_text(encoding="utf-8"))  # YAML 1.2: 3e-4 is a number, `no` a word
-        except YAMLError as error:
+        except (YAMLError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path}: not readable as YAML: {error}") from None
         if not isinstance(raw, dict):
             raise ConfigError(f"{path}: expected a mapping of parameters, found {type(raw).__name__}")
-        name = raw.pop("study", None)
-        for key in ("root", "params_file"):  # for DVC, which resolves its own working folder
-            raw.pop(key, None)
+        name, said = raw.pop("study", None), raw.pop("params_file", None)
+        raw.pop("root", None)  # for DVC, which resolves its own working folder
         raw |= {"name": name, "params_file": path}
         loaded = build(cls, raw, path.name, {"name": "study"})
+        _check_name(loaded.name, path, said)
         named = recipe_file.read(checkout.root() / loaded.recipe_file) if loaded.recipe_file else {}
         loaded = dataclasses.replace(loaded, recipes=named | loaded.recipes | loaded.ablations.recipes)
         _check(loaded, path.name)
@@ -208,6 +220,35 @@ def _params_path(study: str | Path) -> Path:
     names = ["quick", *sorted(p.parent.name for p in (checkout.root() / "studies").glob("*/params.yaml"))]
     close = suggest(str(study), names)
     raise ConfigError(f"no study or parameter file {str(study)!r}{close}; studies: {', '.join(names)}")
+
+
+def _check_name(name: str, path: Path, said: object) -> None:
+    """Raise where the results of the file would be kept as those of another file, or outside `results/`."""
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+", name) or name[0] in ".-":
+        raise ConfigError(
+            f"{path.name}: study: {name!r} names the folder of its results: letters, digits, `_`, `-` and `.`, the "
+            "first a letter, a digit or `_`"
+        )
+    root, itself = checkout.root(), path.resolve()
+    here = itself.relative_to(root).as_posix() if itself.is_relative_to(root) else str(itself)
+    if said is not None and (root / str(said)).resolve() != itself:
+        raise ConfigError(
+            f"{path}: it says params_file: {said}, so its stages would run with that file: write params_file: {here}, "
+            f"root: {os.path.relpath(root, itself.parent)}, and a `study:` of its own"
+        )
+    owner = _owner(name)
+    if owner is not None and owner.is_file() and owner.resolve() != itself:
+        raise ConfigError(f"{path}: study: {name} is the study of {owner}: give this one a name of its own")
+
+
+def _owner(name: str) -> Path | None:
+    """The parameter file of a study: of one that comes with the checkout, or the one its results were made with."""
+    root = checkout.root()
+    known = root / ("params.yaml" if name == "quick" else f"studies/{name}/params.yaml")
+    if known.is_file():
+        return known
+    records = sorted((root / "results" / name / "runs").glob("*.json"))
+    return root / json.loads(records[0].read_text(encoding="utf-8"))["parameters"]["study"] if records else None
 
 
 def _check(study: Study, where: str) -> None:

@@ -68,7 +68,7 @@ def plan(name: str, texts: Mapping[str, str]) -> Job:
 
     Raises:
         ParameterError: unknown, missing or mistyped parameter, or a layer that is not in the study.
-        ConfigError: no such study.
+        ConfigError: no such study, or a recipe or a random model in it that there is not.
     """
     path = notebooks.notebook_path(name)
     contract = notebooks.parameters(path)
@@ -89,10 +89,21 @@ def plan(name: str, texts: Mapping[str, str]) -> Job:
             f"layer {values['layer']!r} is not in study {study.name!r} (layers {list(layers)}): add it to "
             f"{study.params_file.name}, or try it out with --out scratch/{path.stem}"
         )
+    _check_names(path.stem, study)
     values["study"] = _from_root(study.params_file)
     if "out" in contract:
         values["out"] = _from_root(study.results)
     return Job(path, study, values)
+
+
+def _check_names(notebook: str, study: Study) -> None:
+    """Raise ConfigError where a name that the notebook, or one after it, looks up in the library is none there."""
+    if notebook in ("01_extract", "02_train", "03_ablations"):
+        study.check_recipes()
+    if notebook == "01_extract" and study.model.startswith("random:"):
+        from lens.activations import random_models  # imports torch, which most notebooks are started without
+
+        random_models.check(study.model.removeprefix("random:"))
 
 
 def run(job: Job) -> Path:
@@ -107,6 +118,7 @@ def run(job: Job) -> Path:
     scratch = checkout.root() / "scratch"
     partial = scratch / "running" / f"{job.study.name}-{job.stage}-{os.getpid()}.ipynb"
     failed = scratch / "failed" / f"{job.stage}.ipynb"
+    _remove_left_behind(partial)
     for path in (partial, failed):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
@@ -128,6 +140,23 @@ def run(job: Job) -> Path:
     temporary.write_text(text, encoding="utf-8", newline="\n")
     temporary.replace(job.executed)
     return job.executed
+
+
+def _remove_left_behind(partial: Path) -> None:
+    """Remove the partial copies of this stage that killed runs left: those whose process lives no longer."""
+    stem = partial.stem.rpartition("-")[0]
+    for path in partial.parent.glob(f"{stem}-*.ipynb"):
+        name, _, pid = path.stem.rpartition("-")
+        if name == stem and pid.isdigit() and not _lives(int(pid)):
+            path.unlink(missing_ok=True)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)  # sends nothing
+    except OSError as error:
+        return isinstance(error, PermissionError)
+    return True
 
 
 def _decisive(study: Study) -> tuple[Study | None, str]:

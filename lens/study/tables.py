@@ -63,13 +63,14 @@ def holds(study: Study, name: str) -> list[Path]:
     return [file for file in _files(study) if name in table_files.names(file)]
 
 
-def read(study: Study, name: str) -> pd.DataFrame:
-    """All rows of table `name` of a study, over its layers and kinds.
+def read(study: Study | str, name: str) -> pd.DataFrame:
+    """All rows of table `name` of a study (or of the study of that name), over its layers and kinds.
 
     Raises:
         ConfigError: the table is missing, or results hold a layer, variant or seed that the study does not have;
             nothing is silently left out or mixed in.
     """
+    study = Study.load(study) if isinstance(study, str) else study
     root = study.results / "tables"
     parts = [table for file in _files(study) if (table := table_files.read(file, name)) is not None]
     if not parts:

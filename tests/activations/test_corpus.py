@@ -66,6 +66,15 @@ def test_held_out_plays_are_the_other_29():
     check_no_leak(train, test)
 
 
+def test_a_misspelt_name_brings_the_close_one(monkeypatch):
+    def refuse(*name, **options):
+        raise ValueError("no such data set")
+
+    monkeypatch.setattr(datasets, "load_dataset", refuse)
+    with pytest.raises(FileNotFoundError, match=r"'tiny-shakspeare' \(did you mean 'tiny-shakespeare'\?\)"):
+        load("tiny-shakspeare")
+
+
 def test_text_seen_in_training_is_found_out():
     train, test = load("tiny-shakespeare"), load("shakespeare-held-out")
     leaky = datasets.concatenate_datasets([test.select([6, 17]), train.select([3])])
@@ -178,6 +187,15 @@ def test_random_windows_start_everywhere(tokenizer):
         ValueError, match=r"18 distinct windows of 5 text tokens .* 17 available \(33 tokens in 4 doc.*16"
     ):
         draw_windows(texts(16, 4, 5, 8), tokenizer, 18, 6, bos_id=BOS)
+
+
+@pytest.mark.parametrize(("starts", "most"), [("random", 17), ("disjoint", 5)])
+def test_too_short_a_text_says_how_many_windows_there_are(tokenizer, starts, most):
+    with pytest.raises(ValueError, match=rf"[Pp]ass windows={most} or fewer"):
+        draw_windows(texts(16, 4, 5, 8), tokenizer, 18, 6, starts=starts, bos_id=BOS)
+    assert len(draw_windows(texts(16, 4, 5, 8), tokenizer, most, 6, starts=starts, bos_id=BOS).tokens) == most
+    with pytest.raises(ValueError, match="a smaller length="):
+        draw_windows(texts(16, 4, 5, 8), tokenizer, 1, 18, starts=starts, bos_id=BOS)
 
 
 def test_disjoint_windows_share_no_token_and_are_spread_in_proportion(tokenizer):

@@ -206,6 +206,8 @@ def project(tmp_path: Path) -> Path:
     root = tmp_path / "project"
     shutil.copytree(checkout.root() / "lens", root / "lens", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(checkout.root() / "dvc.yaml", root)
+    (root / "paper").mkdir()
+    shutil.copy(checkout.root() / "paper" / "recipes.yaml", root / "paper")
     (root / "pyproject.toml").write_text("[tool.temporallens]\ncommands = []\n")
     params = (checkout.root() / "params.yaml").read_text()
     (root / "params.yaml").write_text(re.sub(r"layers: \[3.*\]", "layers: [3, 8]", params))
@@ -283,6 +285,47 @@ def test_wrong_requests_stop_before_anything_is_written(project):
     for message, (code, output) in zip(WRONG, answers, strict=True):
         assert code == 1 and output.startswith("error: ") and message in output
     assert not (project / "results").exists() and not (project / "scratch").exists()
+
+
+MISSPELT = {
+    "recipe 'mine': unknown field 'lrr' (did you mean 'lr'": "recipes: {mine: {lrr: 1.0}}",
+    "recipe 'mine': unknown architecture 'rellu' (did you mean 'relu'": "recipes: {mine: {architecture: rellu}}",
+    "recipe 'mine': unknown position term 'maks' (did you mean 'mask'": "recipes: {mine: {position: maks}}",
+    "recipe 'mine': 'own.py:Mine' cannot be imported": "recipes: {mine: {architecture: 'own.py:Mine'}}",
+    "no random model 'gemma-3-tny' (did you mean 'gemma-3-tiny'": "model: random:gemma-3-tny",
+}
+
+
+def test_names_in_a_study_are_looked_up_before_a_notebook_starts(project):
+    shutil.copy(project / "notebooks" / "02_train.ipynb", project / "notebooks" / "01_extract.ipynb")
+    text = (project / "params.yaml").read_text().replace("study: quick", "study: own")
+    text = re.sub(
+        "(?m)^(params_file|recipe_file): .*$", "", re.sub(r"(?m)^  variants: \[[^]]*\]", "  variants: []", text)
+    )
+    text = re.sub(r"(?m)^(variants|roles): .*$", r"", text) + "variants: [mine]\n"
+    for i, line in enumerate(MISSPELT.values()):
+        key = line.partition(":")[0]
+        own = "" if key == "recipes" else "recipes: {mine: {}}\n"
+        changed = re.sub(rf"(?m)^({key}|recipes): .*$", "", text) + own + line + "\n"
+        (project / f"own{i}.yaml").write_text(changed)
+    given = (("run", "01_extract", "--study", f"own{i}.yaml", "--layer", "8") for i in range(len(MISSPELT)))
+    for message, (code, output) in zip(MISSPELT, lens(project, *given), strict=True):
+        assert code == 1 and message in output
+    assert not (project / "results").exists() and not (project / "scratch").exists()
+
+
+def test_copies_that_killed_runs_left_are_removed(project):
+    running = project / "scratch" / "running"
+    running.mkdir(parents=True)
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    left, other = (running / f"quick-{stage}-{gone.pid}.ipynb" for stage in ("02_train_layer_8", "02_train_layer_3"))
+    alive = running / f"quick-02_train_layer_8-{os.getpid()}.ipynb"
+    for path in (left, other, alive):
+        path.write_text("partly executed")
+    [(code, output)] = lens(project, TRAIN)
+    assert code == 0, output
+    assert sorted(running.iterdir()) == sorted([other, alive])
 
 
 def test_a_trial_writes_only_where_it_is_told(project):

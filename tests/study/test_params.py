@@ -9,7 +9,6 @@ from lens.study.params import Study
 GOOD = """
 study: tried
 root: .
-params_file: tried.yaml
 model: random:gemma-3-tiny
 layers: [1, embedding]
 corpus: {train: tiny-shakespeare, test: shakespeare-held-out}
@@ -86,13 +85,42 @@ def test_out_redirects_everything_that_is_written(tmp_path):
             "no recipe for the variant .temporalens. .did you mean",
         ),
         ("recipe_file: paper/recipes.yaml", "", "no recipe for the variant .standard.: write it .* there are none"),
-        ("study: tried", "study: [", "not readable as YAML"),
+        ("study: tried", "study: [", "tried.yaml: not readable as YAML"),
+        ("layers: [1, embedding]", "layers: [1", "tried.yaml: not readable as YAML"),
+        *(
+            ("study: tried", f"study: {name}", "study: .* names the folder of its results")
+            for name in ("../x", "/x", "a/b", "''", "..", ".x", "-x", '"a\\0b"', '"x\\n"')
+        ),
+        ("study: tried", "study: quick", r"study: quick is the study of .*params\.yaml: give"),
+        ("study: tried", "study: smollm2", r"study: smollm2 is the study of .*smollm2/params\.yaml: give"),
+        ("study: tried", "study: tried\nparams_file: params.yaml", r"write params_file: .*tried\.yaml, root: .*study"),
     ],
 )
 def test_mistakes_are_named(tmp_path, old, new, message):
     assert old in GOOD
     with pytest.raises(ConfigError, match=message):
         load(tmp_path, GOOD.replace(old, new))
+
+
+def test_a_file_says_its_own_path(tmp_path):
+    path = tmp_path / "tried.yaml"
+    assert load(tmp_path, f"{GOOD}params_file: {path}\n").name == "tried"
+
+
+def test_a_study_keeps_the_results_of_one_file(tmp_path, monkeypatch):
+    """Results that say with which file they were made are not continued with another one, while that one is there."""
+    for name in ("paper", "studies"):
+        (tmp_path / name).symlink_to(checkout.root() / name)
+    monkeypatch.setattr(checkout, "root", lambda: tmp_path)
+    assert load(tmp_path, GOOD).name == "tried"
+    runs = tmp_path / "results" / "tried" / "runs"
+    runs.mkdir(parents=True)
+    (runs / "01_extract.json").write_text('{"parameters": {"study": "first.yaml"}}')
+    assert load(tmp_path, GOOD).name == "tried"  # it was renamed
+    (tmp_path / "first.yaml").write_text(GOOD)
+    with pytest.raises(ConfigError, match=r"study: tried is the study of .*first\.yaml: give"):
+        load(tmp_path, GOOD)
+    assert Study.load(tmp_path / "first.yaml").name == "tried"
 
 
 def test_unknown_study_lists_those_there_are():

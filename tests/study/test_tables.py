@@ -35,6 +35,10 @@ def test_written_tables_are_labelled_sorted_rounded_and_read_back(study):
     assert tables.holds(study, "summary") == []
 
 
+def test_a_study_may_be_named():
+    pd.testing.assert_frame_equal(tables.read("quick", "splice"), tables.read(Study.load("quick"), "splice"))
+
+
 def test_weights_and_what_is_compared_with_them_keep_all_digits(study):
     tables.save(study, "training", 3, {"positions": frame(), "summary": frame()})
     assert tables.read(study, "positions")["value"].tolist() == [1 / 3, 2 / 3]
