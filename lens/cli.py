@@ -76,6 +76,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     sub.add_argument("--length", type=int, help="tokens of a window, BOS included (default: 128, or the dictionary's)")
     sub.add_argument("--fidelity", type=int, default=16, help="windows that it is spliced into (default: 16; 0: none)")
     sub.add_argument("--seed", type=int, default=0, help="draws windows and permutations (default: 0)")
+    sub.add_argument("--trust", action="store_true", help="run the code of its maker's own that a dictionary names")
     for module in _of_checkout():
         importlib.import_module(module).register(command)
     return parser, commands.choices
@@ -93,16 +94,16 @@ def _profile(arguments: argparse.Namespace) -> None:
 
     if os.path.isfile(arguments.out):
         raise ProfileError(f"--out {arguments.out} is a file: name a folder")
-    layer = arguments.layer
     found = profile(
         arguments.dictionary,
         arguments.model,
         arguments.text,
-        layer=int(layer) if layer is not None and layer.isdigit() else layer,
+        layer=arguments.layer,
         windows=arguments.windows,
         length=arguments.length,
         fidelity=arguments.fidelity,
         seed=arguments.seed,
+        trust=arguments.trust,
     )
     print(found)
     print(f"tables and figures in {found.save(arguments.out)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -88,6 +89,7 @@ class Dictionary(nn.Module):
         self._take(weights)
         self._undo: tuple[Tensor, Tensor] | None = None
         self.eval()
+        self.check_codes()
 
     def _take(self, weights: Mapping[str, Tensor]) -> None:
         own = self.weights()
@@ -119,6 +121,17 @@ class Dictionary(nn.Module):
             part.initialise(generator)
             weights |= {name: p.detach() for name, p in part.named_parameters()}
         return cls(info, weights)
+
+    def _code(self) -> dict[str, str]:
+        """Digest of the file of each part that is somebody's own."""
+        kinds = {"architecture": type(self.architecture), "position": type(self.position_term)}
+        return {part: parts.code_digest(kind) for part, kind in kinds.items() if parts.is_own(parts.name_of(kind))}
+
+    def check_codes(self) -> None:
+        """Raise DictionaryError unless an architecture of one's own answers codes, in its present mode."""
+        if parts.is_own(self.info.architecture):
+            u = torch.zeros(2, 3, self.info.d_sae, dtype=self.W_enc.dtype, device=self.W_enc.device)
+            parts.check_codes(self.architecture, u)
 
     def weights(self) -> dict[str, nn.Parameter]:
         """Parameters by the names under which they are saved: encoder, decoder, position term."""
@@ -232,20 +245,23 @@ class Dictionary(nn.Module):
         return info, {name: value.detach().cpu().contiguous() for name, value in (weights | own).items()}
 
     def save(self, folder: str | Path) -> None:
-        """Write `sae.safetensors` and `cfg.json`, which holds the digest of the weights, into `folder`."""
+        """Write `sae.safetensors` and `cfg.json`, which holds digests of the weights and of own code, into `folder`."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         info, weights = self.on_disk()
         save_file(weights, folder / WEIGHTS)
-        write_json(folder / CONFIG, {**asdict(info), "sha256": digest(folder / WEIGHTS)})
+        code = {part: sha256 for part, sha256 in self._code().items() if parts.is_own(getattr(info, part))}
+        write_json(
+            folder / CONFIG, asdict(info) | {"sha256": digest(folder / WEIGHTS)} | ({"code": code} if code else {})
+        )
 
     @classmethod
-    def load(cls, folder: str | Path, *, own_code: bool = True) -> Dictionary:
+    def load(cls, folder: str | Path, *, trust: bool = False) -> Dictionary:
         """Read a dictionary from its folder, also of the layout before there were architectures.
 
         Args:
-            own_code: whether code of your own that `cfg.json` names may run (see `lens.dictionaries.parts`). Leave it
-                out for files of people whom you trust, and yourself.
+            trust: let code of somebody's own that `cfg.json` names run (see `lens.dictionaries.parts`). For files of
+                people whom you trust, and yourself. A warning says if that code has changed since it was saved.
 
         Raises:
             DictionaryError: a file is missing, truncated, or does not fit the other; the message names it.
@@ -257,19 +273,28 @@ class Dictionary(nn.Module):
                 raise DictionaryError(f"{needed} is missing: {folder} is not a dictionary folder")
         try:
             config = json.loads(config_path.read_text())
-            expected = config.pop("sha256")
+            expected, code = config.pop("sha256"), config.pop("code", {})
             info = Info(**_newer(config))
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise DictionaryError(f"{config_path} does not describe a dictionary: {error!r}") from None
-        if not own_code and (named := [n for n in (info.architecture, info.position) if parts.is_own(n)]):
+        if not trust and (named := [n for n in (info.architecture, info.position) if parts.is_own(n)]):
             raise DictionaryError(
-                f"{config_path} asks to run {' and '.join(named)}; if you trust it, open it with Dictionary.load"
+                f"{config_path} asks to run {' and '.join(named)}; if you trust that code, pass trust=True "
+                "(--trust on a command line)"
             )
         if (found := digest(path)) != expected:
             raise DictionaryError(
                 f"{path} is truncated or altered: sha256 {found}, cfg.json says {expected}; train it again"
             )
-        return cls(info, load_file(path))
+        opened = cls(info, load_file(path))
+        if edited := [
+            getattr(info, part) for part, sha256 in opened._code().items() if code.get(part, sha256) != sha256
+        ]:
+            warnings.warn(
+                f"{' and '.join(edited)} changed since {folder} was saved: it may now compute something else",
+                stacklevel=2,
+            )
+        return opened
 
 
 def _within(positions: Tensor, T: int, clamp: bool) -> Tensor:

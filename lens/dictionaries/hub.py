@@ -64,13 +64,16 @@ def fetch(source: str | Path, revision: str | None = None) -> Path:
     return Path(root) / folder
 
 
-def from_pretrained(source: str | Path, *, revision: str | None = None) -> Dictionary:
+def from_pretrained(source: str | Path, *, revision: str | None = None, trust: bool = False) -> Dictionary:
     """A dictionary that `push_to_hub` published, or `Dictionary.save` wrote; see `fetch` for what a source is.
+
+    Args:
+        trust: as in `Dictionary.load`.
 
     Raises:
         ValueError: it cannot be fetched, or is truncated, altered or of another format (those are for `load`).
     """
-    return Dictionary.load(fetch(source, revision), own_code=False)
+    return Dictionary.load(fetch(source, revision), trust=trust)
 
 
 def push_to_hub(sae: Dictionary, repo_id: str, *, folder: str = "", private: bool = False) -> str:

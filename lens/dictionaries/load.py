@@ -21,13 +21,10 @@ class _Format:
     read: Callable[..., Dictionary]
 
 
-def _read_sae_safetensors(folder: Path) -> Dictionary:
+def _read_sae_safetensors(folder: Path, trust: bool = False) -> Dictionary:
     """Two libraries share these file names; `n_positions` is in the settings of one of them only."""
-    return (
-        Dictionary.load(folder, own_code=False)
-        if "n_positions" in read_json(folder / "cfg.json")
-        else sparsify.read(folder)
-    )
+    ours = "n_positions" in read_json(folder / "cfg.json")
+    return Dictionary.load(folder, trust=trust) if ours else sparsify.read(folder)
 
 
 SHOWN = 8  # names in a message
@@ -39,18 +36,21 @@ FORMATS = (
 )
 
 
-def load(source: str | Path, *, revision: str | None = None, norm_scaling_factor: float | None = None) -> Dictionary:
+def load(
+    source: str | Path, *, revision: str | None = None, norm_scaling_factor: float | None = None, trust: bool = False
+) -> Dictionary:
     """A dictionary in any known format, in fp32 on the CPU.
 
     Known formats are our own, SAELens, Gemma Scope, dictionary_learning and sparsify; what each holds is in
-    `lens.dictionaries.formats`. Nothing that a file says is run. `lens.dictionaries.compatible.check_fits` compares the
-    dictionary with a language model and layer.
+    `lens.dictionaries.formats`. Nothing that a file says is run, unless you trust it.
+    `lens.dictionaries.compatible.check_fits` compares the dictionary with a language model and layer.
 
     Args:
         source: folder (or `.npz` file); or `repo_id` or `repo_id:folder` on the hub.
         revision: branch, tag or commit on the hub.
         norm_scaling_factor: the number that inputs were multiplied by in training, for a SAELens dictionary with
             `expected_average_only_in` whose folder does not say.
+        trust: let an architecture or position term of somebody's own run that a dictionary of our format names.
 
     Raises:
         ValueError: it cannot be fetched, its format is not known, or it is incomplete, altered, broken or of a kind
@@ -58,7 +58,7 @@ def load(source: str | Path, *, revision: str | None = None, norm_scaling_factor
     """
     path = fetch(source, revision)
     found = _format(path)
-    options = {}
+    options: dict[str, object] = {"trust": trust} if found.read is _read_sae_safetensors else {}
     if norm_scaling_factor is not None:
         if found.read is not saelens.read:
             raise DictionaryError(f"{path}: norm_scaling_factor is an option of SAELens, this is from {found.name}")
@@ -66,7 +66,7 @@ def load(source: str | Path, *, revision: str | None = None, norm_scaling_factor
     try:
         return found.read(path, **options)
     except DictionaryError as error:
-        raise DictionaryError(f"{path}: {error}") from None
+        raise DictionaryError(str(error) if str(path) in str(error) else f"{path}: {error}") from None
 
 
 def _format(path: Path) -> _Format:
@@ -82,7 +82,8 @@ def _format(path: Path) -> _Format:
         raise DictionaryError(
             f"{path} holds {' and '.join(f.weights for f in found)}: keep one dictionary a folder ({known})"
         )
-    inside = sorted({f.parent for g in FORMATS for depth in ("*", "*/*") for f in path.glob(f"{depth}/{g.weights}")})
+    below = {f.parent for g in FORMATS for depth in ("*", "*/*", "*/*/*") for f in path.glob(f"{depth}/{g.weights}")}
+    inside = sorted(f for f in below if "pool" not in f.relative_to(path).parts)  # `fit` shows elsewhere what is there
     advice = f"; these folders in it do: {', '.join(map(str, inside[:SHOWN]))}" if inside else ""
     names = sorted(p.name for p in path.iterdir())
     held = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "") or "nothing"

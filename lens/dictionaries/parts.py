@@ -6,7 +6,10 @@ your own is named by `package.module:Class` or `path/to/file.py:Class`, wherever
 
 from __future__ import annotations
 
+import ast
+import copy
 import dataclasses
+import functools
 import hashlib
 import importlib.util
 import inspect
@@ -55,7 +58,7 @@ class Architecture(nn.Module):
 
     def select(self, u: Tensor) -> Codes:
         """Features of pre-activations u [..., d_sae]."""
-        raise NotImplementedError
+        raise DictionaryError(f"{type(self).__name__} has no select: define select(self, u) -> Codes")
 
     @property
     def coefficient(self) -> float:
@@ -175,7 +178,32 @@ def identity(name: str) -> str:
     if not is_own(name):
         return name
     kind = _own(name)
-    return f"{kind.__qualname__} {hashlib.sha256(Path(inspect.getfile(kind)).read_bytes()).hexdigest()}"
+    return f"{kind.__qualname__} {code_digest(kind)}"
+
+
+@functools.cache  # what runs is the file as it was read: a later edit isn't in it
+def code_digest(kind: type) -> str:
+    """sha256 of the file of a part of one's own."""
+    return hashlib.sha256(Path(inspect.getfile(kind)).read_bytes()).hexdigest()
+
+
+def check_codes(architecture: Architecture, u: Tensor) -> None:
+    """Raise DictionaryError unless `select` makes codes of pre-activations u [..., d_sae]; changes no state."""
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        codes = copy.deepcopy(architecture).select(u)
+    if not isinstance(codes, Codes):
+        found = type(codes).__name__
+    elif codes.d_sae != architecture.d_sae:
+        found = f"Codes of width {codes.d_sae}"
+    else:
+        shapes = [tuple(codes.values.shape), None if codes.index is None else tuple(codes.index.shape)]
+        if shapes[0] == u.shape if shapes[1] is None else shapes[0] == shapes[1] and shapes[0][:-1] == u.shape[:-1]:
+            return
+        found = f"values of shape {shapes[0]} and index {shapes[1]} for u of shape {tuple(u.shape)}"
+    raise DictionaryError(
+        f"{type(architecture).__name__}.select must return Codes of width {architecture.d_sae} (values [..., d_sae] "
+        f"and index None, or values and index [..., k]), got {found}"
+    )
 
 
 def names(package: str) -> list[str]:
@@ -191,6 +219,8 @@ def _find(name: str, what: str, package: str, base: type) -> type:
         return kind
     known = names(package)
     if name not in known:
+        if name.endswith(".py") and _place(name).is_file():
+            raise DictionaryError(f"{what} {name!r} is a file: name one of its classes, {_classes(name)}")
         raise DictionaryError(
             f"unknown {what} {name!r}{suggest(name, known)}; known: {', '.join(known)}; "
             "name one of your own as package.module:Class or path/to/file.py:Class"
@@ -220,10 +250,24 @@ def _mark(kind: type, name: str) -> type:
     return kind
 
 
-def _from_file(where: str):
+def _classes(where: str) -> str:
+    """Names of the classes of a file, which is not run."""
+    body = ast.parse(_place(where).read_bytes()).body
+    return (
+        ", ".join(f"{where}:{node.name}" for node in body if isinstance(node, ast.ClassDef)) or "of which it has none"
+    )
+
+
+def _place(where: str) -> Path:
+    """A file by its path from here or from the top of the checkout."""
     path = Path(where)
     if not path.is_absolute() and not path.is_file() and checkout.inside():
-        path = checkout.root() / where
+        return checkout.root() / where
+    return path
+
+
+def _from_file(where: str):
+    path = _place(where)
     name = f"lens_own_{hashlib.sha256(path.read_bytes() + str(path.resolve()).encode()).hexdigest()[:16]}"
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, path)

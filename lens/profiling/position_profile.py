@@ -21,7 +21,7 @@ from lens.activations import language_model
 from lens.activations.corpus import Windows, draw_windows
 from lens.activations.documents import Corpus
 from lens.activations.language_model import LanguageModel
-from lens.activations.layers import Layer
+from lens.activations.layers import Layer, as_layer
 from lens.activations.split import Text, as_dataset
 from lens.activations.store import LayerStore, write_json
 from lens.dictionaries.compatible import check_fits
@@ -204,6 +204,7 @@ def profile(
     fidelity: int = 16,
     permutations: int = PERMUTATIONS,
     seed: int = 0,
+    trust: bool = False,
 ) -> PositionProfile:
     """Profile a dictionary by position on a text. Costs the language model's forward passes and little more.
 
@@ -221,6 +222,7 @@ def profile(
         fidelity: windows on which the reconstruction is spliced into the model, for Delta CE and KL; 0: none.
         permutations: of the null of the position test, at least 40.
         seed: draws windows and permutations.
+        trust: as in `lens.load`: let code of somebody's own run that a folder names.
 
     Raises:
         ProfileError: no layer is known, or a context longer than the dictionary's positions.
@@ -230,12 +232,12 @@ def profile(
     if permutations < 2 * NULL_DRAWS:
         raise ProfileError(f"{permutations} permutations are too few for a test: pass at least {2 * NULL_DRAWS}")
     text = as_dataset(text)
-    opened = load(sae) if isinstance(sae, str | Path) else copy.deepcopy(sae)
+    opened = load(sae, trust=trust) if isinstance(sae, str | Path) else copy.deepcopy(sae)
     model = language_model.load(model) if isinstance(model, str | os.PathLike) else model
     name = str(sae) if isinstance(sae, str | Path) else ""
     sae = opened if isinstance(opened, Dictionary) else Wrapped(opened, model.d_model)
     name = name or sae.info.name or type(sae).__name__
-    layer = _layer_of(sae) if layer is None else layer
+    layer = as_layer(_layer_of(sae) if layer is None else layer)
     check_fits(sae, model, layer)
     _warn_of_another_model(sae.info.model, model.name)
     length = _length_of(sae) if length is None else length
@@ -279,7 +281,7 @@ def _layer_of(sae: Dictionary) -> Layer:
         if hook := sae.info.hook:
             raise ProfileError(f"the dictionary reads {hook}, which is not the residual stream after a block")
         raise ProfileError("the dictionary does not say which layer it reads: pass layer= (--layer on a command line)")
-    return int(sae.info.layer) if sae.info.layer.isdecimal() else sae.info.layer
+    return sae.info.layer
 
 
 def _length_of(sae: Dictionary) -> int:

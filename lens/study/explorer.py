@@ -118,7 +118,10 @@ def _rows(study: Study, table: pd.DataFrame, layer: Layer, variant: str) -> pd.D
 def _dictionaries(study: Study, layer: Layer, variant: str) -> dict[int, Dictionary]:
     folder = study.dictionaries("dictionaries", layer)
     try:
-        return {seed: Dictionary.load(folder / f"{variant}-seed{seed}") for seed in sorted(study.seeds_at(layer))}
+        return {
+            seed: Dictionary.load(folder / f"{variant}-seed{seed}", trust=True)
+            for seed in sorted(study.seeds_at(layer))
+        }
     except ValueError as error:
         raise ConfigError(
             f"the explorer needs the dictionaries of layer {layer}, which are not in {_shown(folder)}: {error}; "

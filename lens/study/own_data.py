@@ -71,5 +71,5 @@ def train(study: Study, data: LayerData, kind: str) -> dict[Key, Dictionary]:
             data_digest=digest, model=study.model, layer=data.layer, order_seed=study.windows.seed + 1 + seed,
             log_every=study.training.log_every,
         )  # fmt: skip
-        found |= {key: Dictionary.load(path) for key, path in trained.folders.items()}
+        found |= {key: Dictionary.load(path, trust=True) for key, path in trained.folders.items()}
     return found

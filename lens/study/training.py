@@ -54,7 +54,7 @@ def masks_table(trained: Trained) -> pd.DataFrame:
     first_seed = min(seed for _, seed in trained.folders)
     parts = []
     for (variant, seed), folder in trained.folders.items():
-        if seed != first_seed or (mask := mask_of(Dictionary.load(folder))) is None:
+        if seed != first_seed or (mask := mask_of(Dictionary.load(folder, trust=True))) is None:
             continue
         mask = mask.round(3)
         part = pd.DataFrame(mask.T, columns=[f"p{t:03d}" for t in range(len(mask))])

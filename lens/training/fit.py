@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -9,10 +10,11 @@ from lens.activations import language_model
 from lens.activations.corpus import draw_windows
 from lens.activations.extract import extract
 from lens.activations.language_model import LanguageModel
-from lens.activations.layers import Layer
+from lens.activations.layers import Layer, as_layer
 from lens.activations.split import Text, as_dataset
-from lens.activations.store import open_layer
+from lens.activations.store import open_layer, write_json
 from lens.dictionaries.dictionary import Dictionary
+from lens.errors import ConfigError
 from lens.training.recipe import build
 from lens.training.train import train_layer
 
@@ -36,7 +38,8 @@ def fit(
 
     Everything is kept in `folder`: `activations/`, `dictionaries/<name>/<name>-seed<seed>/`, and in `pool/` what makes
     a second call go on where the first was stopped, or finish at once. Dictionaries that are fitted in one folder to
-    the same model, text, layer and windows see the same windows in the same order; one seed gives them one start.
+    the same model, text, layer and windows see the same windows in the same order; one seed gives them one start. What
+    was asked for is in `dictionaries/<name>/fit.json`: a call that asks for something else of that name is refused.
 
     Args:
         model: a language model, or its name (`lens.activations.language_model.load`).
@@ -54,27 +57,46 @@ def fit(
 
     Raises:
         ValueError: no such layer, or a text too short for the windows; the message has the counts.
-        ConfigError: an unknown field, architecture or position term.
+        ConfigError: an unknown field, architecture or position term, a negative seed, or a dictionary of this name that
+            was fitted in another way.
+        DictionaryError: an architecture of your own does not answer codes.
         TrainingError: the loss is not finite, or every feature is silent.
     """
     recipe = build({"architecture": architecture, "position": position, "steps": steps, **fields}, "fit")
+    if seed < 0:
+        raise ConfigError(f"fit: seed must be at least 0, found {seed}")
     name = name or "-".join(part.rpartition(":")[2] for part in (architecture, position))
     model = language_model.load(model) if isinstance(model, str | os.PathLike) else model
-    [layer] = language_model.check_layers(model, [layer])
+    [layer] = language_model.check_layers(model, [as_layer(layer)])
     folder = Path(folder)
     options = {"length": length, "starts": "random", "seed": seed}
     bos = {"bos": model.bos_id is not None, "bos_id": model.bos_id}
     train = draw_windows(as_dataset(text), model.tokenizer, windows, **bos, **options)
+    asked = {"model": model.name, "layer": str(layer), "text": train.digest[:12], "windows": windows, "length": length}
+    asked = json.loads(json.dumps(asked | {"seed": seed} | recipe.values()))
+    record = folder / "dictionaries" / name / "fit.json"
+    _check_same(record, asked)
     store = folder / "activations"
     manifests = extract(model, {"train": train}, [layer], store, folder / "pool", window_rule=options)
     trained = train_layer(
         open_layer(store, layer, "train").activations,
         {name: recipe},
         [seed],
-        folder / "dictionaries" / name,
+        record.parent,
         folder / "pool",
         data_digest=manifests[layer]["sha256"]["train.safetensors"],
         model=model.name,
         layer=layer,
     )
-    return Dictionary.load(trained.folders[name, seed])
+    write_json(record, asked)
+    return Dictionary.load(trained.folders[name, seed], trust=True)
+
+
+def _check_same(record: Path, asked: dict) -> None:
+    """Raise ConfigError if what was fitted here before is something else than what is asked for."""
+    before = json.loads(record.read_text()) if record.is_file() else {}
+    differ = [f"{key} {before[key]}, not {asked[key]}" for key in before if key in asked and before[key] != asked[key]]
+    if differ:
+        raise ConfigError(
+            f"{record.parent} was fitted with {'; '.join(differ)}: pass name= or another folder, or delete that one"
+        )

@@ -64,6 +64,15 @@ class Recipe:
         """A setting of the architecture or position term, or its default."""
         return {name: value for part in self._parts() for name, value in vars(part).items()}[name]
 
+    def values(self) -> dict:
+        """All fields, those of the architecture and position term among them, as JSON; own code by its content."""
+        own = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "settings"}
+        settings = {name: value for part in self._parts() for name, value in vars(part).items()}
+        return settings | own | self._named()
+
+    def _named(self) -> dict[str, str]:
+        return {name: parts.identity(getattr(self, name)) for name in ("architecture", "position")}
+
     def _parts(self) -> list:
         kinds = parts.architecture(self.architecture), parts.position_term(self.position)
         return split(self.settings, *(kind.Settings for kind in kinds))
@@ -75,8 +84,7 @@ class Recipe:
             for f in dataclasses.fields(part):
                 if f.name != "settings" and (value := getattr(part, f.name)) != f.default:
                     given[f.name] = value
-        named = {name: parts.identity(getattr(self, name)) for name in ("architecture", "position")}
-        return given | named | {"steps": self.steps}
+        return given | self._named() | {"steps": self.steps}
 
 
 def recipe(name: str, recipes: Mapping[str, Fields], steps: int, overrides: Fields | None = None) -> Recipe:

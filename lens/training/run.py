@@ -40,6 +40,7 @@ class Run:
 
     def __init__(self, recipe: Recipe, dictionary: Dictionary, workspace: Workspace):
         self.recipe, self.dictionary, self.workspace = recipe, dictionary.train(), workspace
+        dictionary.check_codes()
         self.name = f"{dictionary.info.name}-seed{dictionary.info.seed}"
         self.fast = applies_to(dictionary)
         weights = dictionary.weights()

@@ -373,6 +373,10 @@ def test_folders_of_no_or_of_two_formats(tmp_path):
     sparsify(tmp_path / "layers.8")
     with pytest.raises(DictionaryError, match=r"these folders in it do: .*layers\.8"):
         load(tmp_path)
+    for place in ("dictionaries/a/a-seed0", "pool/trained-0/a-seed0"):  # as `fit` leaves them
+        sparsify(tmp_path / "mine" / place)
+    with pytest.raises(DictionaryError, match=r"these folders in it do: .*/dictionaries/a/a-seed0$"):
+        load(tmp_path / "mine")
     gemma_scope(saelens(tmp_path / "two"))
     with pytest.raises(DictionaryError, match="sae_weights.safetensors and params.npz: keep one dictionary a folder"):
         load(tmp_path / "two")

@@ -1,4 +1,5 @@
 import json
+import warnings
 
 import pytest
 import torch
@@ -96,9 +97,64 @@ def test_code_that_a_folder_names_runs_only_where_it_is_trusted(tmp_path):
     made = Dictionary.initialise(Info(6, 9, 5, architecture=own), torch.zeros(6), 0)
     made.architecture.on_disk = super(type(made.architecture), made.architecture).on_disk  # saved as what it is
     made.save(tmp_path)
-    assert Dictionary.load(tmp_path).info == made.info
-    with pytest.raises(DictionaryError, match="asks to run tests.architectures.*open it with Dictionary.load"):
-        load(tmp_path)
+    assert Dictionary.load(tmp_path, trust=True).info == load(tmp_path, trust=True).info == made.info
+    for opened in (load, Dictionary.load):
+        with pytest.raises(DictionaryError, match=r"asks to run tests.architectures.*trust=True \(--trust") as error:
+            opened(tmp_path)
+        assert str(error.value).count(str(tmp_path)) == 1
+
+
+OWN = "from lens.dictionaries.architectures.relu import Codes, ReLU\n\n\nclass Mine(ReLU):\n    def select(self, u):\n"
+
+
+def own(folder, select: str) -> str:
+    (folder / "mine.py").write_text(f"{OWN}        return {select}\n\n\nclass Other:\n    pass\n")
+    return f"{folder / 'mine.py'}:Mine"
+
+
+def test_code_that_was_edited_since_is_said(tmp_path):
+    name = own(tmp_path, "Codes(u, None, 9)")
+    made = Dictionary.initialise(Info(6, 9, 5, architecture=name), torch.zeros(6), 0)
+    made.save(tmp_path / "d")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load(tmp_path / "d", trust=True)
+    own(tmp_path, "Codes(2 * u, None, 9)")
+    with pytest.warns(UserWarning, match="mine.py:Mine changed since .*d was saved"):
+        edited = load(tmp_path / "d", trust=True)
+    torch.testing.assert_close(edited.encode(windows()).dense(), 2 * made.encode(windows()).dense())
+    sae().save(tmp_path / "ours")
+    assert "code" not in json.loads((tmp_path / "ours/cfg.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("select", "found"),
+    [
+        ("u.relu()", "got Tensor"),
+        ("Codes(u, None, 6)", "got Codes of width 6"),
+        ("Codes(u[..., :4], None, 9)", r"got values of shape \(2, 3, 4\) and index None for u of shape \(2, 3, 9\)"),
+        ("Codes(u, u.topk(2).indices, 9)", r"got values of shape \(2, 3, 9\) and index \(2, 3, 2\)"),
+    ],
+)
+def test_an_own_architecture_that_answers_no_codes_is_refused(tmp_path, select, found):
+    with pytest.raises(DictionaryError, match=f"Mine.select must return Codes of width 9 .*{found}"):
+        Dictionary.initialise(Info(6, 9, 5, architecture=own(tmp_path, select)), torch.zeros(6), 0)
+
+
+def test_an_own_architecture_needs_a_select_and_a_file_needs_a_class(tmp_path):
+    (tmp_path / "bare.py").write_text(
+        "from lens.dictionaries import parts\nclass Bare(parts.Architecture):\n    pass\n"
+    )
+    own(tmp_path, "Codes(*u.topk(2), 9)")
+    for name, message in (
+        ("bare.py:Bare", "Bare has no select: define select"),
+        ("mine.py", "mine.py' is a file: name one of its classes, .*mine.py:Mine, .*mine.py:Other$"),
+        ("none.py", "unknown architecture '.*none.py'"),
+    ):
+        with pytest.raises(DictionaryError, match=message):
+            Dictionary.initialise(Info(6, 9, 5, architecture=str(tmp_path / name)), torch.zeros(6), 0)
+    kept = Dictionary.initialise(Info(6, 9, 5, architecture=f"{tmp_path / 'mine.py'}:Mine"), torch.zeros(6), 0)
+    assert (kept.encode(windows()).fired().sum(-1) == 2).all()
 
 
 def test_broken_folders_are_refused_by_name(tmp_path):

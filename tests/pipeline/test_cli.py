@@ -4,8 +4,11 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from lens import checkout
+from lens.cli import main
+from lens.dictionaries.dictionary import Dictionary, Info
 
 PROFILE = ["profile", "{folder}", "random:gemma-3-tiny", "{text}", "--out", "{out}", "--layer", "1"]
 
@@ -30,3 +33,18 @@ def test_mistakes_are_answered_in_one_line(tmp_path, words, message):
     assert "Traceback" not in done.stderr
     assert message in done.stderr.splitlines()[-1]
     assert not (tmp_path / "out").exists()
+
+
+def test_a_dictionary_with_code_of_its_own_is_profiled_where_it_is_trusted(tmp_path, capsys):
+    (tmp_path / "mine.py").write_text(
+        "from lens.dictionaries.architectures.relu import ReLU\n\n\nclass Mine(ReLU):\n    pass\n"
+    )
+    made = Info(32, 32, architecture=f"{tmp_path}/mine.py:Mine", layer="1")
+    Dictionary.initialise(made, torch.zeros(32), 0).save(tmp_path / "d")
+    (tmp_path / "text.txt").write_text("some words and more of them\n" * 200)
+    places = {"folder": tmp_path / "d", "text": tmp_path / "text.txt", "out": tmp_path / "out"}
+    words = [*(word.format(**places) for word in PROFILE), "--windows", "16", "--length", "16", "--fidelity", "0"]
+    assert main(words) == 1
+    assert "mine.py:Mine; if you trust that code, pass trust=True (--trust" in capsys.readouterr().err
+    assert main([*words, "--trust"]) == 0
+    assert (tmp_path / "out/summary.csv").is_file()

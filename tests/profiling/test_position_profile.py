@@ -118,7 +118,9 @@ def test_paths_names_and_files_do_as_well_as_objects(model, documents, tmp_path)
     (tmp_path / "text.txt").write_text("\n".join(documents))
     options = {**OPTIONS, "fidelity": 0}
     found = lens.profile(tmp_path / "dictionary", "random:gemma-3-tiny", str(tmp_path / "text.txt"), **options)
-    assert found.about.layer == "1"
+    typed = lens.profile(tmp_path / "dictionary", "random:gemma-3-tiny", tmp_path / "text.txt", layer="1", **options)
+    assert found.about.layer == typed.about.layer == "1"
+    assert typed.positions.equals(found.positions)
     assert "kl" not in set(found.positions["metric"])
     with pytest.raises(FigureError, match="kl was not measured of dictionary; profile with fidelity of 1 or more"):
         found.plot_positions("kl")

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lens.errors import ConfigError
+from lens.errors import ConfigError, DictionaryError
 from lens.training.fit import fit
 
 MODEL = "random:gemma-3-tiny"
@@ -25,11 +25,45 @@ def test_a_second_call_finds_what_the_first_one_made(tmp_path, monkeypatch):
     assert torch.equal(first.W_enc, fit(MODEL, 1, TEXT, tmp_path, **OPTIONS).W_enc)
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"l1_coef": 0.02}, "relu-mask was fitted with l1_coef 0.04, not 0.02: pass name= or another folder"),
+        ({"layer": 0, "seed": 3}, "fitted with layer 1, not 0; seed 0, not 3: pass"),
+        ({"text": ["something else entirely, and more of it\n" * 60]}, "fitted with text .*, not .*: pass"),
+    ],
+)
+def test_another_recipe_of_one_name_is_refused_and_the_first_dictionary_stays(tmp_path, monkeypatch, changes, message):
+    asked = {"model": MODEL, "layer": 1, "text": TEXT, "folder": tmp_path, **OPTIONS}
+    fit(**asked)
+    files = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with monkeypatch.context() as patch, pytest.raises(ConfigError, match=message):
+        patch.setattr("lens.training.fit.extract", lambda *a, **k: pytest.fail("the model ran"))
+        fit(**asked | changes)
+    assert files == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    fit(**asked | changes, name="second")
+    assert (tmp_path / "dictionaries/relu-mask/relu-mask-seed0/cfg.json").is_file()
+
+
+def test_a_layer_may_be_typed_as_a_word(tmp_path):
+    assert fit(MODEL, "1", TEXT, tmp_path, **OPTIONS).info.layer == "1"
+
+
+def test_training_is_not_started_with_an_architecture_that_answers_no_codes(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "from lens.dictionaries.architectures.relu import Codes, ReLU\n\n\nclass Mine(ReLU):\n"
+        "    def select(self, u):\n        return u if self.training else Codes(u, None, self.d_sae)\n"
+    )
+    with pytest.raises(DictionaryError, match="Mine.select must return Codes of width 32 .*got Tensor"):
+        fit(MODEL, 1, TEXT, tmp_path, architecture=f"{tmp_path}/mine.py:Mine", position="none", **OPTIONS)
+
+
 def test_mistakes_are_found_before_the_model_runs(tmp_path):
     for fields, message in (
         ({"architecture": "rellu"}, "unknown architecture 'rellu' .did you mean 'relu'"),
         ({"position": "maks"}, "unknown position term 'maks'"),
         ({"l1": 0.1}, "unknown field 'l1'"),
+        ({"seed": -1}, "seed must be at least 0, found -1"),
     ):
         with pytest.raises(ConfigError, match=message):
             fit(MODEL, 1, TEXT, tmp_path, **fields, **OPTIONS)
