@@ -101,7 +101,11 @@ def test_edits_of_code_run_nothing_and_a_raised_version_runs_its_stage(clone):
     assert clone.repro("--allow-missing") == []
     clone.restore()
     clone.edit("lens/versions.yaml", "train: 1", "train: 2")
-    assert concerned(clone, "lens/versions.yaml") == {"ablate@1", "calibrate", "train@1", "train@2", "train@embedding"}
+    training = {"ablate@1", "calibrate", "train@1", "train@2", "train@embedding"}
+    assert concerned(clone, "lens/versions.yaml") == training
+    clone.restore()
+    clone.edit("paper/recipes.yaml", "temporallens: {}", "temporallens: {lr: 1.0}")
+    assert concerned(clone, "paper/recipes.yaml") == training
     clone.restore()
 
 
