@@ -44,30 +44,30 @@ def _filled(claims: Mapping[str, dict], ids: str, how: str, name: str | None) ->
     if r["estimate"] is None:
         return "n/a"
     if how == "%":
-        interval = f" [{_short(100 * r['low'])}, {_short(100 * r['high'])}]" if r["low"] is not None else ""
-        return f"{_short(100 * r['estimate'])} %{interval}"
-    return _signed(f"{r['estimate']:.2f}") if how == ".2" else _short(r["estimate"])
+        interval = f" [{short(100 * r['low'])}, {short(100 * r['high'])}]" if r["low"] is not None else ""
+        return f"{short(100 * r['estimate'])} %{interval}"
+    return _signed(f"{r['estimate']:.2f}") if how == ".2" else short(r["estimate"])
 
 
 def _by_layer(claim: dict, name: str) -> str:
     """Readings whose names begin so and end with a layer, in per cent."""
-    found = {r["name"].removeprefix(name): r["estimate"] for r in _everything(claim) if r["name"].startswith(name)}
+    found = {r["name"].removeprefix(name): r["estimate"] for r in everything(claim) if r["name"].startswith(name)}
     if not found or None in found.values():
         return "n/a"
-    return f"{', '.join(_short(100 * x) for x in found.values())} % at layers {', '.join(found)}"
+    return f"{', '.join(short(100 * x) for x in found.values())} % at layers {', '.join(found)}"
 
 
 def _reading(claim: dict, name: str | None) -> dict:
     """A reading, control or number beside them by its name; without one, the reading that decides."""
-    found = _everything(claim)
+    found = everything(claim)
     return found[0] if name is None else next((r for r in found if r["name"] == name), {"estimate": None})
 
 
-def _everything(claim: dict) -> list[dict]:
+def everything(claim: dict) -> list[dict]:
     return claim["readings"] + claim["controls"] + claim["context"]
 
 
-def _short(x: float) -> str:
+def short(x: float) -> str:
     text = f"{x:.3g}" if abs(x) >= 10 else f"{x:.1f}"
     return _signed(text) if float(text) else "0"
 

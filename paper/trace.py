@@ -6,19 +6,24 @@ import ast
 import contextlib
 import inspect
 import json
+import math
 import os
+import pkgutil
 import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+import pandas as pd
+
 from lens import checkout
 from lens.errors import ConfigError, suggest
-from lens.study import tables
+from lens.study import table_files
 from lens.study.params import Study
+from paper import across
 from paper.claims import evidence_files
 from paper.evidence.measured import Measured, Missing, Read
-from paper.in_short import FIGURES, estimate_text
+from paper.in_short import FIGURES, estimate_text, everything, number, short
 from paper.paper_data import ABOUT
 from paper.registry import evidence_of, load_registry
 
@@ -27,21 +32,73 @@ ROOMS = ("lens/training", "lens/measure", "lens/profiling", "lens/study")
 
 
 def trace(study: Study, what: str) -> str:
-    """The chain behind a claim, as text; of anything else than a claim's id, behind the claims that README tells it of.
+    """The chain behind a claim, as text; of a number as README shows it, behind the claims that it is told of.
 
     Raises:
-        ConfigError: there is no such claim, and README does not say it either.
+        ConfigError: there is no such claim, and README does not say it either, or no claim stands behind it.
     """
     registry = {claim["id"]: claim for claim in load_registry()}
+    what = _normalised(what)
     if what in registry:
         return "\n".join(_chain(study, registry[what]))
     readme = (checkout.root() / "README.md").read_text(encoding="utf-8").splitlines()
-    said = [(i, line) for i, line in enumerate(readme, start=1) if what in line]
+    whole = re.compile(rf"(?<![\w.−-])(?<!\d,){re.escape(what)}(?!\w|[.,]\d)")
+    said = [(i, line) for i, line in enumerate(readme, start=1) if whole.search(line) and "lens trace" not in line]
     if not said:
-        raise ConfigError(f"{what!r} is no claim{suggest(what, registry)} and does not stand in README.md")
-    lines = [f"README.md:{i}  {_around(line, what)}" for i, line in said]
-    named = dict.fromkeys(name for _, line in said for name in re.findall(r"\bC\d\d[ab]?\b", line) if name in registry)
-    return "\n".join([*lines, *(line for name in named for line in ("", *_chain(study, registry[name])))])
+        parts = [name for name in registry if name[:-1] == what]
+        hint = f" (did you mean {' or '.join(parts)}?)" if parts else suggest(what, registry)
+        raise ConfigError(f"{what!r} is no claim{hint} and does not stand in README.md")
+    named = list(_told(study, [line for _, line in said], what, registry))
+    beside = [text for _, line in said for text in _across_models(line, whole)]
+    lines = [f"README.md:{i}  {_around(line, whole)}" for i, line in said]
+    if not named and not beside:
+        raise ConfigError("\n".join([f"no claim stands behind {what!r}", *lines]))
+    return "\n".join([*lines, *beside, *(line for name in named for line in ("", *_chain(study, registry[name])))])
+
+
+def _normalised(what: str) -> str:
+    """A claim's id or a number as README spells it: `C20` of `c20`, `−3.5 %` of `-3.5%`."""
+    if name := re.fullmatch(r"[cC](\d\d?)([abAB]?)", what):
+        return f"C{name[1]:0>2}{name[2].lower()}"
+    return re.sub(r"(?<=\d)\s*%", " %", re.sub(r"-(?=\d)", "−", what.strip()))
+
+
+def _told(study: Study, lines: list[str], what: str, registry: dict[str, dict]) -> dict[str, None]:
+    """The claims that lines name: of each line those that measured the number, or all if none of them did."""
+    document = json.loads((study.results / "claims.json").read_text(encoding="utf-8"))
+    judged = {claim["id"]: claim for claim in document["claims"]}
+    numbers = set(re.findall(r"−?\d+(?:\.\d+)?", what))
+    found: dict[str, None] = {}
+    for line in lines:
+        named = [name for name in re.findall(r"\bC\d\d[ab]?\b", line) if name in registry]
+        own = [name for name in named if numbers and numbers <= _shown(judged[name], percent="%" in what)]
+        found |= dict.fromkeys(own or named)
+    return found
+
+
+def _shown(claim: dict, percent: bool) -> set[str]:
+    """The numbers of a claim in the forms in which README may show them."""
+    values = [r[key] for r in everything(claim) for key in ("estimate", "low", "high") if r[key] is not None]
+    if percent:
+        return {short(100 * x) for x in values}
+    return {text for x in values for text in (short(x), number(x), f"{x:.2f}".replace("-", "−"))}
+
+
+def _across_models(line: str, whole: re.Pattern) -> Iterator[str]:
+    """Where the cells of a row of the table across models come from."""
+    row = re.match(r"\| \[`([\w-]+)`\]\(results/", line)
+    if not row:
+        return
+    quantities = list(across.READINGS)
+    for i, cell in enumerate(line.strip("| ").split(" | ")[3:]):
+        spans = enumerate(cell.split(", ")) if quantities[i].startswith("span") else [(0, cell)]
+        for k, text in spans:
+            if whole.search(text):
+                claim, name = across.READINGS[quantities[i + k]]
+                yield (
+                    f"results/across_models.csv: {quantities[i + k]} of study {row[1]}, which is "
+                    f"`{name}` of {claim} in results/{row[1]}/claims.json"
+                )
 
 
 def _chain(study: Study, claim: dict) -> Iterator[str]:
@@ -58,16 +115,27 @@ def _chain(study: Study, claim: dict) -> Iterator[str]:
     readings = judged["readings"] + judged["controls"]
     yield from _part("numbers", *(f"{r['name']}: {estimate_text(judged, r)}" for r in readings))
     yield from _part("evidence", _place(evidence_of(claim)))
+    headline = readings[0]["estimate"] if readings else None
     here = (study.results / "tables").is_dir()
     read_of = study if here else Study.load(ABOUT)
-    yield from _part("read", *_rows(read_of, reads(read_of, claim)), *([] if here else _at_hand(study, "tables")))
+    yield from _part("read", *_rows(measured(read_of, claim), headline), *([] if here else _at_hand(study, "tables")))
     files = evidence_files(study, judged["evidence"])
     yield from _part("notebook", *_at_hand(study, files["notebook_file"]))
     figure = judged["evidence"]["figure"]
     yield from _part("figure", f"{figure} in {_at_hand(study, FIGURES)[0]}" if figure else "none")
     readme = (checkout.root() / "README.md").read_text(encoding="utf-8").splitlines()
-    told = [f"README.md:{i}  {_around(readme[i - 1], claim['id'])}" for i in _lines("README.md", claim["id"])]
-    yield from _part("told in", *told, f"paper/paper.typ:{_lines('paper/paper.typ', claim['id'])}")
+    named = re.compile(rf"\b{claim['id']}\b")
+    told = [
+        f"README.md:{i}  {_around(readme[i - 1], named)}"
+        for i in _lines("README.md", claim["id"])
+        if "lens trace" not in readme[i - 1]
+    ]
+    yield from _part("told in", *told, _in_paper(claim["id"]))
+
+
+def _in_paper(name: str) -> str:
+    lines = _lines("paper/paper.typ", name)
+    return f"paper/paper.typ:{', '.join(map(str, lines))}" if lines else ""
 
 
 def _part(name: str, *lines: str) -> Iterator[str]:
@@ -75,8 +143,8 @@ def _part(name: str, *lines: str) -> Iterator[str]:
         yield f"  {name if i == 0 else '':<10}{line}"
 
 
-def reads(study: Study, claim: dict) -> list[Read]:
-    """What a claim's evidence reads, found by measuring it again.
+def measured(study: Study, claim: dict) -> Measured:
+    """The tables with what a claim's evidence reads of them, found by measuring it again.
 
     Raises:
         ConfigError: the tables of the study are not at hand.
@@ -84,26 +152,72 @@ def reads(study: Study, claim: dict) -> list[Read]:
     data = Measured.load(study)
     with contextlib.suppress(Missing):  # what was read until then is what is there
         evidence_of(claim)(data)
-    return list(dict.fromkeys(data.reads))
+    return data
 
 
-def _rows(study: Study, found: list[Read]) -> Iterator[str]:
-    """A line for each table and metric that was read: of which variants and layers, and who wrote it."""
+def _rows(data: Measured, headline: float | None) -> Iterator[str]:
+    """Of each table and metric that was read, the one behind the verdict first: variants, layers, values of a summary
+    by seed, who measured and wrote it, and the files."""
     grouped: dict[tuple, list[Read]] = {}
-    for read in found:
+    for read in dict.fromkeys(data.reads):
         grouped.setdefault((read.table, read.metric), []).append(read)
-    for (table, metric), group in grouped.items():
+    for (table, metric), group in sorted(grouped.items(), key=lambda item: not _is_headline(data, item[1], headline)):
         variants = ", ".join(dict.fromkeys(read.variant for read in group if read.variant)) or "every variant"
-        layers = ", ".join(dict.fromkeys(layer for read in group for layer in read.layers))
+        layers = list(dict.fromkeys(layer for read in group for layer in read.layers))
         if not layers:
-            yield from _at_hand(study, f"../{table}")
+            yield from _at_hand(data.study, f"../{table}")
             continue
         written = "; ".join(writers(metric or table))
-        yield f"{table}: {metric or 'every row'} of {variants}, layers {layers}; written by {written}".rstrip()
-    for table in dict.fromkeys(read.table for read in found if read.layers):
-        wanted = {f"layer_{layer}" for read in found if read.table == table for layer in read.layers}
-        held = [path for path in tables.holds(study, table) if path.stem in wanted]
-        yield f"table {table} in {', '.join(path.relative_to(checkout.root()).as_posix() for path in held)}"
+        yield f"{table}: {metric or 'every row'} of {variants}, layers {', '.join(layers)}; written by {written}"
+        if by := measurers(metric or table):
+            yield f"  measured by {'; '.join(by)}"
+        for read in group if table == "summary" else ():
+            yield from _values(data, read)
+        yield f"  table {table} in {', '.join(_files(data.study, table, metric, layers))}"
+
+
+def _values(data: Measured, read: Read) -> Iterator[str]:
+    """A line per variant and layer with the values of the seeds and their mean."""
+    if read.variant is None:
+        return
+    table = _summary(data, read)
+    for layer in read.layers:
+        rows = table[table["layer"] == layer]
+        seeds = ", ".join(f"{value:.3g}" for value in rows.sort_values("seed")["value"])
+        yield f"  {read.variant}, layer {layer}: {seeds}; mean {rows['value'].mean():.3g}"
+
+
+def _summary(data: Measured, read: Read) -> pd.DataFrame:
+    table = data.tables["summary"]
+    wanted = (table["metric"] == read.metric) & (table["variant"] == read.variant) & (table["positions"] == "text")
+    return table[wanted & table["layer"].isin(read.layers)]
+
+
+def _is_headline(data: Measured, group: list[Read], estimate: float | None) -> bool:
+    """Whether a metric of the summary is the reading behind the verdict: the mean over its layers and seeds."""
+    if estimate is None or group[0].table != "summary":
+        return False
+    means = (_summary(data, read)["value"].mean() for read in group)
+    return any(math.isclose(mean, estimate, rel_tol=1e-4) for mean in means)
+
+
+def _files(study: Study, table: str, metric: str | None, layers: list[str]) -> list[str]:
+    """Files that hold a metric of a table, or all of it, at these layers."""
+    found = sorted((study.results / "tables").glob("*/layer_*.parquet"))
+    return [
+        path.relative_to(checkout.root()).as_posix()
+        for path in found
+        if path.stem.removeprefix("layer_") in layers
+        and (held := _metrics(path, table)) is not None
+        and (metric is None or metric in held)
+    ]
+
+
+@cache
+def _metrics(path: Path, table: str) -> frozenset[str] | None:
+    """The metrics of a table in a file; None where the file lacks the table."""
+    held = table_files.read(path, table)
+    return None if held is None else frozenset(held.get("metric", []))
 
 
 def _at_hand(study: Study, path: str | None) -> list[str]:
@@ -151,16 +265,37 @@ def _strings() -> list[tuple[str, int, str, str]]:
     return found
 
 
+@cache
+def measurers(name: str) -> list[str]:
+    """Functions of `lens.measure` that the writers of a metric call: those that it is named after, or the only one."""
+    found = []
+    for writer in writers(name):
+        place, function = writer.split()
+        tree = ast.parse((checkout.root() / place.partition(":")[0]).read_text(encoding="utf-8"))
+        imported = {
+            alias.asname or alias.name: f"{node.module}:{alias.name}"
+            for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)
+            and (node.module or "").startswith("lens.measure.") for alias in node.names
+        }  # fmt: skip
+        body = next(n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef) and n.name == function)
+        calls = [n.func.id for n in ast.walk(body) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)]
+        called = list(dict.fromkeys(name for name in calls if name in imported))
+        named = [call for call in called if call in name] or (called if len(called) == 1 else [])
+        found += [pkgutil.resolve_name(imported[call]) for call in named]
+    return list(dict.fromkeys(_place(function) for function in found if inspect.isfunction(function)))
+
+
 def _place(function) -> str:
     """file:line name of a function."""
+    function = inspect.unwrap(function)  # of a decorator
     path = Path(inspect.getfile(function)).relative_to(checkout.root()).as_posix()
     return f"{path}:{inspect.getsourcelines(function)[1]} {function.__name__}"
 
 
-def _around(line: str, words: str, before: int = 160, after: int = 240) -> str:
+def _around(line: str, words: re.Pattern, before: int = 160, after: int = 240) -> str:
     """The part of a line where these words stand."""
-    at = line.index(words)
-    return ("… " if at > before else "") + line[max(0, at - before) : at + len(words) + after].strip()
+    at, end = words.search(line).span()
+    return ("… " if at > before else "") + line[max(0, at - before) : end + after].strip()
 
 
 def _lines(page: str, name: str) -> list[int]:

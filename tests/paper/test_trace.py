@@ -47,17 +47,48 @@ def test_the_chain_of_a_claim_names_table_row_function_notebook_and_figure(study
         "mask shuffled: 0.0305 [0.0265, 0.0346]",
         "summary: fvu_rise_shuffled of temporallens, shuffled_positions, layers 3, 8, 13; written by lens/profiling/",
         "results/full/notebooks/04_analysis_layer_8.ipynb",
-        "table summary in results/full/tables/",
-        "results/full/tables/measures/layer_8.parquet",
+        "table summary in results/full/tables/measures/layer_13.parquet",
+        "measured by lens/measure/masks.py:28 fvu_rise",
+        "temporallens, layer 8: 0.0562, 0.0789, 0.0679, 0.0612, 0.0636; mean 0.0656",
         "mask_agreement in results/full/notebooks/05_figures.ipynb",
         "paper/evidence/features.py:",
     ):
         assert part in said
+    assert said.index("fvu_rise_shuffled") < said.index("fvu_rise_mean"), "the number of the verdict comes first"
+    assert "tables/training/" not in said and "paper/paper.typ:[" not in said and "trace C20" not in said
 
 
-def test_a_number_of_readme_leads_to_its_claim(study):
-    said = trace.trace(study, "3.1 % [2.6, 3.5]")
-    assert said.startswith("README.md:") and "C20  Masks specialise features" in said
+@pytest.mark.parametrize("spelt", ["3.1%", "3.1 %", "3.1 % [2.6, 3.5]"])
+def test_a_number_of_readme_leads_to_its_claim_alone(study, spelt):
+    said = trace.trace(study, spelt)
+    assert said.startswith("README.md:") and "\nC20  Masks specialise features" in said
+    assert "\nC12  " not in said, "told in the same line, of another number"
+    assert "results/across_models.csv: mask_shuffled of study full" in said
+
+
+def test_ids_and_signs_may_be_typed(study):
+    assert trace.trace(study, "c26").startswith("C26  ")
+    assert "\nC01  " in trace.trace(study, "-3.5%")
+    with pytest.raises(ConfigError, match="did you mean C09a or C09b"):
+        trace.trace(study, "C9")
+
+
+def test_a_number_of_another_model_leads_to_its_column_and_study(study):
+    said = trace.trace(study, "65.1 %").splitlines()
+    assert said[1:] == [
+        "results/across_models.csv: mask_shuffled of study smollm2, which is `mask shuffled` of C20 in "
+        "results/smollm2/claims.json"
+    ]
+
+
+def test_numbers_match_whole_and_need_a_claim(study, tmp_path, monkeypatch):
+    (tmp_path / "README.md").write_text("It took 19 minutes, 0.684 of them at commit 88c9225ec and 1,200 steps.\n")
+    monkeypatch.setattr(checkout, "root", lambda: tmp_path)
+    with pytest.raises(ConfigError, match="no claim stands behind '19'\nREADME.md:1 "):
+        trace.trace(study, "19")
+    for part in ("84", "0.6", "88", "200"):
+        with pytest.raises(ConfigError, match="does not stand in README.md"):
+            trace.trace(study, part)
 
 
 def test_what_is_neither_a_claim_nor_in_readme_is_refused(study):
