@@ -107,6 +107,9 @@ def test_edits_of_code_run_nothing_and_a_raised_version_runs_its_stage(clone):
     clone.edit("paper/recipes.yaml", "temporallens: {}", "temporallens: {lr: 1.0}")
     assert concerned(clone, "paper/recipes.yaml") == training
     clone.restore()
+    clone.edit("paper/recipes.yaml", "temporallens: {}", "another: {lr: 1.0}\ntemporallens: {}")
+    assert clone.repro("--allow-missing") == []
+    clone.restore()
 
 
 @pytest.mark.parametrize(
