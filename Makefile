@@ -3,6 +3,7 @@
 # make pages STUDY=full    claims, figures, overview and paper of a study again, from its tables
 # make remote DIR=...      where `dvc push` and `dvc pull` keep activations and dictionaries: a folder, s3://..., ssh://...
 # make test | bench        the tests; speed against other libraries
+# make test-full           the tests that take longer (marker `full`); the last result is results/benchmarks/test_full.md
 # make peers               the environment with other libraries, for `make bench` and for the tests that read their files
 # make docs                the pages under docs/
 # make check               ruff and pyright, as continuous integration runs them
@@ -12,7 +13,7 @@ VENV := .venv
 INSTALLED := $(VENV)/.installed
 ACTIVE := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
-.PHONY: repro study full pages remote test bench peers docs check lock
+.PHONY: repro study full pages remote test test-full bench peers docs check lock
 .DELETE_ON_ERROR:
 
 repro: $(INSTALLED) scm
@@ -38,6 +39,9 @@ remote: $(INSTALLED) scm
 
 test: $(INSTALLED)
 	$(ACTIVE) python -m pytest
+
+test-full: $(INSTALLED)
+	$(ACTIVE) python scripts/full_tests.py
 
 bench: $(INSTALLED)
 	$(ACTIVE) python -m benchmarks.run
