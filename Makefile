@@ -37,11 +37,14 @@ remote: $(INSTALLED) scm
 	@test -n "$(DIR)" || { echo "usage: make remote DIR=<folder, s3://bucket/folder or ssh://host/folder>"; exit 2; }
 	$(ACTIVE) dvc remote add --default --force store "$(DIR)"
 
+# One thread per process: two processes with a pool of threads each would wait for each other.
+PARALLEL := -n 2 --dist loadgroup --no-loadscope-reorder
+
 test: $(INSTALLED)
-	$(ACTIVE) python -m pytest
+	$(ACTIVE) OMP_NUM_THREADS=1 python -m pytest $(PARALLEL)
 
 test-full: $(INSTALLED)
-	$(ACTIVE) python scripts/full_tests.py
+	$(ACTIVE) OMP_NUM_THREADS=1 python scripts/full_tests.py $(PARALLEL)
 
 bench: $(INSTALLED)
 	$(ACTIVE) python -m benchmarks.run

@@ -6,6 +6,7 @@ results/benchmarks/install.json. A few minutes, most of them for PyTorch.
 from __future__ import annotations
 
 import json
+import os
 import platform
 import random
 import shutil
@@ -44,7 +45,7 @@ def wheel(folder: Path) -> Path:
 def pip(*arguments: str | Path, python: Path | None = None) -> None:
     """Run pip, for another interpreter if one is named."""
     other = ["--python", python] if python else []
-    subprocess.run([sys.executable, "-m", "pip", *other, "--quiet", *arguments], check=True)
+    subprocess.run([sys.executable, "-m", "pip", *other, "--quiet", *arguments], env=elsewhere(), check=True)
 
 
 def use(environment: Path, folder: Path) -> dict[str, bool]:
@@ -64,10 +65,15 @@ def use(environment: Path, folder: Path) -> dict[str, bool]:
 
 
 def _works(name: str, command: list, folder: Path) -> bool:
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=folder, env=elsewhere(), capture_output=True, text=True)
     if done.returncode:
         print(f"{name} fails:\n{done.stderr}", file=sys.stderr)
     return done.returncode == 0
+
+
+def elsewhere() -> dict[str, str]:
+    """The environment of a process that shall find nothing of the checkout."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.install import elsewhere
 from lens import checkout
 
 NOT_COPIED = {".git", "artifacts", "scratch", "dvc.lock", "config.local", "cache", "tmp"}
@@ -26,7 +27,7 @@ class Project:
     def run(self, *command: str, rc: int = 0) -> str:
         """Output of a command in this copy, standard error included, with this interpreter first in the path."""
         environment = {
-            **os.environ,
+            **elsewhere(),
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
             "DVC_SITE_CACHE_DIR": str(self.root.parent / "dvc"),
             "OMP_NUM_THREADS": "1",  # the models are tiny

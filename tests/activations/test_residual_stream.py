@@ -1,0 +1,94 @@
+"""The residual stream after each layer, and what can be asked for."""
+
+import numpy as np
+import pytest
+import torch
+
+from lens.activations.language_model import check_layers
+from tests.activations.hidden_states import TOKENS, hidden_states
+
+
+def test_residual_stream_is_what_the_model_reports(tiny):
+    caught = tiny.residual_stream(TOKENS, [0, "embedding", 1])
+    reported = hidden_states(tiny)
+    assert list(caught) == [0, "embedding", 1]
+    assert torch.equal(caught["embedding"], reported[0])
+    assert torch.equal(caught[0], reported[1])
+    assert torch.equal(caught[1], reported[2])
+    assert caught[0].shape == (2, 12, tiny.d_model)
+
+
+@pytest.mark.parametrize(("name", "norm"), [("gemma-3-tiny", "norm"), ("gpt2-tiny", "ln_f")])
+def test_last_block_is_before_the_final_norm(load_tiny, name, norm):
+    model = load_tiny(name)
+    last = model.residual_stream(TOKENS, [model.n_layers - 1])[model.n_layers - 1]
+    reported = hidden_states(model)[-1]
+    assert not torch.equal(last, reported)
+    assert torch.equal(getattr(model.model.get_decoder(), norm)(last), reported)
+
+
+def test_nothing_runs_after_the_last_block_asked_for(tiny):
+    def never(*_):
+        raise AssertionError("ran too far")
+
+    handles = [m.register_forward_hook(never) for m in (tiny.blocks[2], tiny.model.get_output_embeddings())]
+    tiny.residual_stream(TOKENS, [1, 0])
+    for handle in handles:
+        handle.remove()
+
+
+@pytest.mark.parametrize("name", ["gemma-3-tiny", "llama", "gpt_neox", "gemma2"])
+def test_rotary_models_do_not_know_where_a_window_starts(load_tiny, name):
+    model = load_tiny(name)
+    here, there = (model.residual_stream(TOKENS, [2], first_position=first)[2] for first in (0, 1000))
+    assert torch.allclose(here, there, rtol=0, atol=1e-3 * here.norm(dim=-1).mean().item())
+
+
+def test_absolute_positions_are_in_the_embedding(load_tiny):
+    model = load_tiny("gpt2-tiny")
+    here, there = (model.residual_stream(TOKENS, ["embedding"], first_position=f)["embedding"] for f in (0, 1000))
+    assert (here - there).norm() > 0.1 * here.norm()
+
+
+def test_a_position_sees_no_later_token(tiny):
+    changed = TOKENS.clone()
+    changed[:, 7:] = 0
+    a, b = (tiny.residual_stream(tokens, [2])[2] for tokens in (TOKENS, changed))
+    assert torch.allclose(a[:, :7], b[:, :7], atol=1e-5)
+    assert not torch.allclose(a[:, 7:], b[:, 7:], atol=1e-3)
+
+
+@pytest.mark.parametrize("token", [257, -1])
+def test_a_token_without_an_embedding_is_refused_with_both_numbers(load_tiny, token):
+    """A BOS that was added to the tokenizer alone was an index out of range, on a GPU a device-side assertion."""
+    model = load_tiny("gemma-3-tiny")
+    tokens = torch.tensor([[1, token, 2]])
+    for ask in (lambda: model.residual_stream(tokens, [0]), lambda: model.spliced(tokens, 0, None)):
+        with pytest.raises(ValueError, match=f"token {token} is not among the 257 .* its tokenizer has 257: .*resize"):
+            ask()
+
+
+def test_layers_may_be_integers_of_numpy(load_tiny):
+    """They were no layers of any model."""
+    model = load_tiny("gemma-3-tiny")
+    assert check_layers(model, np.arange(2)) == [0, 1]
+    tokens = TOKENS.numpy().astype(np.int32)
+    assert torch.equal(model.residual_stream(tokens, [np.int64(1)])[1], model.residual_stream(TOKENS, [1])[1])
+    zeroed = [model.spliced(TOKENS, layer, torch.zeros_like) for layer in (np.int32(1), 1)]
+    assert torch.equal(*zeroed)
+    assert torch.equal(model.spliced_each(TOKENS, np.int8(1), [torch.zeros_like])[0], zeroed[0])
+
+
+@pytest.mark.parametrize("layers", [[4], [0, 19], [-1], [True, 7], ["embeddings"], []])
+def test_a_layer_the_model_does_not_have_is_refused_with_its_depth(load_tiny, layers):
+    model = load_tiny("gemma-3-tiny")
+    with pytest.raises(ValueError, match="4 blocks .* width 32"):
+        model.residual_stream(TOKENS, layers)
+
+
+def test_gemma_2b_is_not_taken_for_gemma_2_2b(load_tiny):
+    gemma_2b = load_tiny("llama", num_hidden_layers=18, hidden_size=64)
+    with pytest.raises(ValueError, match=r"no layer 19: .* has 18 blocks \(0 to 17\) of width 64"):
+        check_layers(gemma_2b, [5, 12, 19])
+    with pytest.raises(ValueError, match="width 2304 expected: .* width 64"):
+        check_layers(gemma_2b, [5, 12], d_model=2304)
