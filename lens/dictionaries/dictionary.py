@@ -159,16 +159,20 @@ class Dictionary(nn.Module):
         """
         if x.shape[-1] != self.info.d_in:
             raise DictionaryError(f"activations of width {x.shape[-1]}, this dictionary reads {self.info.d_in}")
+        return self.encode_with(x, self._values(x, positions, clamp))
+
+    def _values(self, vectors: Tensor, positions: Tensor | None, clamp: bool) -> Tensor | None:
+        """Values of the position term at the positions of vectors [..., d]; None without positions."""
         if (T := self.info.n_positions) is None:
-            return self.encode_with(x, None)
+            return None
         if positions is None:
-            if x.ndim != 3:
+            if vectors.ndim != 3:
                 raise PositionError(
-                    f"input of shape {tuple(x.shape)} has no positions: pass windows [B, T, {self.info.d_in}], "
-                    "or pass positions= with one index per vector"
+                    f"input of shape {tuple(vectors.shape)} has no positions: pass windows "
+                    f"[B, T, {vectors.shape[-1]}], or pass positions= with one index per vector"
                 )
-            positions = torch.arange(x.shape[1], device=x.device)
-        return self.encode_with(x, self.position_term.values(_within(positions, T, clamp)))
+            positions = torch.arange(vectors.shape[1], device=vectors.device)
+        return self.position_term.values(_within(positions, T, clamp))
 
     def encode_with(self, x: Tensor, values: Tensor | None) -> Codes:
         """`encode`, with these values of the position term [..., d] at the positions of x; None: without it."""
@@ -206,18 +210,34 @@ class Dictionary(nn.Module):
             return target
         return self.position_term.apply(target, values)
 
-    def decode(self, codes: Codes | Tensor) -> Tensor:
+    def decode(self, codes: Codes | Tensor, positions: Tensor | None = None, *, clamp: bool = False) -> Tensor:
         """x_hat = (f W_dec + b_dec) / input_scale, [..., d_sae] -> [..., d_in], in the units of the activations.
 
+        Args:
+            positions, clamp: as in `encode`; read where a position term acts on the input, which is undone here.
+
         Raises:
+            PositionError: positions are needed and not given, or out of range.
             DictionaryError: the dictionary normalises its inputs, and these are not the features of as many vectors
                 as were encoded last.
         """
         features = codes.dense() if isinstance(codes, Codes) else codes
-        x_hat = features @ self.W_dec + self.b_dec
+        needed = self.position_term.acts_on == "input"
+        return self.decode_with(features, self._values(features, positions, clamp) if needed else None)
+
+    def decode_with(self, codes: Codes | Tensor, values: Tensor | None) -> Tensor:
+        """`decode`, undoing these values of the position term [..., d], with which the codes were made."""
+        x_hat = self.reconstruct(codes.dense() if isinstance(codes, Codes) else codes, values)
         if self.info.normalisation != "none":
             x_hat = self._denormalise(x_hat)
         return x_hat if self.info.input_scale == 1 else x_hat / self.info.input_scale
+
+    def reconstruct(self, features: Tensor, values: Tensor | None) -> Tensor:
+        """Reconstruction of scaled inputs (see `scaled`) from features [..., d_sae]."""
+        x_hat = features @ self.W_dec + self.b_dec
+        if values is None or self.position_term.acts_on != "input":
+            return x_hat
+        return self.position_term.undo(x_hat, values)
 
     def _denormalise(self, x_hat: Tensor) -> Tensor:
         shape, encoded = tuple(x_hat.shape[:-1]), None if self._undo is None else tuple(self._undo[0].shape[:-1])
@@ -231,7 +251,7 @@ class Dictionary(nn.Module):
 
     def forward(self, x: Tensor, positions: Tensor | None = None) -> Tensor:
         """Reconstruction of raw activations."""
-        return self.decode(self.encode(x, positions))
+        return self.decode(self.encode(x, positions), positions)
 
     def on_disk(self) -> tuple[Info, dict[str, Tensor]]:
         """What is saved: the architecture may be another one after training than during it."""

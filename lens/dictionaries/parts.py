@@ -120,6 +120,13 @@ class PositionTerm(nn.Module):
         """`target` (see `acts_on`) with the values of its positions."""
         return target * values
 
+    def undo(self, x_hat: Tensor, values: Tensor) -> Tensor:
+        """A reconstruction [..., d_in] of what `apply` made of the input, as one of the input itself.
+
+        Called where the term acts on the input, with the values that `apply` had; in the same units.
+        """
+        return x_hat
+
     def before_step(self, step: int, steps: int) -> None:
         """Set what changes over training by rule, before optimiser step `step` of `steps`."""
 

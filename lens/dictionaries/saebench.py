@@ -58,7 +58,8 @@ class SAEBenchAdapter(nn.Module):
     first, as `test_sae` does, lose the positions and are refused, not answered with some other position's mask.
 
     Raises:
-        DictionaryError: the dictionary does not say its model or layer.
+        DictionaryError: the dictionary does not say its model or layer, or a position term of its own is in the units
+            of scaled inputs.
     """
 
     def __init__(self, sae: Dictionary):
@@ -68,6 +69,11 @@ class SAEBenchAdapter(nn.Module):
             raise DictionaryError(
                 f"the dictionary says model {info.model!r}, layer {info.layer!r}; SAEBench needs both: set them in "
                 "its configuration"
+            )
+        if scale != 1 and sae.position_term.acts_on != "code":
+            raise DictionaryError(
+                f"position term {info.position} acts on the {sae.position_term.acts_on} in units of input_scale "
+                f"{scale}, SAEBench reads raw activations: evaluate a dictionary that was trained with input_scale raw"
             )
         weights = {name: value.detach() for name, value in sae.weights().items()}
         scaled = {name: weights[name] / scale for name in ("b_dec", *sae.architecture.in_units_of_u)}

@@ -49,7 +49,7 @@ def fvu_rise(sae: Dictionary, activations: Tensor, generator: torch.Generator) -
     for start in range(0, len(activations), CHUNK):
         x = activations[start : start + CHUNK].float()
         for name, codes in _codes(sae, x, masks).items():
-            error = (sae.decode(codes) - x) * scale
+            error = (sae.decode_with(codes, masks[name][:T]) - x) * scale
             sq_error[name] += error.square().sum(-1).sum(0, dtype=torch.float64)
     total = {name: float(values[TEXT].sum()) for name, values in sq_error.items()}
     return {kind: total[kind] / total[LEARNED] - 1 for kind in kinds}

@@ -43,7 +43,7 @@ def losses(dictionary: Dictionary, x: Tensor, positions: Tensor) -> tuple[Losses
     u = dictionary.scores(x, values)
     selected = architecture.select(u)
     codes = dictionary.gate(selected, values)
-    residual = codes.dense() @ dictionary.W_dec + dictionary.b_dec - x
+    residual = dictionary.reconstruct(codes.dense(), values) - x
     wide = torch.promote_types(residual.dtype, torch.float32)  # sums are never taken in bf16
     found = Losses(
         residual.to(wide).square().sum(-1).mean(0),
