@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from numbers import Integral
 
 
 class ConfigError(ValueError):
@@ -12,6 +13,13 @@ class ConfigError(ValueError):
 
 class DictionaryError(ValueError):
     """A dictionary cannot be read, written or used as asked; the message names both sides and what to do."""
+
+
+def check_whole(least: int, **values: object) -> None:
+    """Raise ConfigError unless each value, given by its parameter's name, is a whole number of at least `least`."""
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+            raise ConfigError(f"{name} must be a whole number of at least {least}, found {value!r}")
 
 
 def suggest(word: str, names: Iterable[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -21,6 +22,7 @@ from lens.errors import DictionaryError, suggest
 
 Normalisation = Literal["none", "constant_norm_rescale", "layer_norm"]
 CONFIG, WEIGHTS = "cfg.json", "sae.safetensors"
+LARGEST = 2**31 - 1  # of a size; two of them multiplied can still be counted
 LAYER_NORM_EPS = 1e-5  # added to the standard deviation, on the way in only, as SAELens does
 
 
@@ -55,6 +57,8 @@ class Info:
     name: str = ""
     """the variant of a study, or library and architecture"""
     seed: int = 0
+    bos: bool = True
+    """whether position 0 of its training windows held BOS; true where nothing says"""
 
 
 class PositionError(ValueError):
@@ -74,38 +78,27 @@ class Dictionary(nn.Module):
         weights: by name; which ones depends on the parts. They are not copied.
 
     Raises:
-        DictionaryError: an unknown part or setting, or weights that are not those of the parts or have other shapes
-            than `info` says.
+        DictionaryError: an unknown part or setting, sizes or a scale that no dictionary has, or weights that are not
+            those of the parts or have other shapes than `info` says.
     """
+
+    stated_l0: int | None = None
+    """features per vector that its configuration or the name of its folder states; None: nothing says"""
 
     def __init__(self, info: Info, weights: Mapping[str, Tensor]):
         super().__init__()
+        _check_shapes(info, weights)
         self.architecture, self.position_term = _parts(info)
         settings = asdict(self.architecture.settings) | asdict(self.position_term.settings)
         self.info = dataclasses.replace(info, settings=settings)
-        self.W_enc = nn.Parameter(torch.empty(info.d_in, info.d_sae, device="meta"))
-        self.W_dec = nn.Parameter(torch.empty(info.d_sae, info.d_in, device="meta"))
-        self.b_dec = nn.Parameter(torch.empty(info.d_in, device="meta"))
-        self._take(weights)
+        self.W_enc, self.W_dec, self.b_dec = (nn.Parameter(weights[name]) for name in ("W_enc", "W_dec", "b_dec"))
+        for part in (self.architecture, self.position_term):
+            for name, parameter in list(part.named_parameters(recurse=False)):
+                setattr(part, name, nn.Parameter(weights[name], requires_grad=parameter.requires_grad))
         self._undo: tuple[Tensor, Tensor] | None = None
+        self.stated_l0 = getattr(self.architecture.settings, "k", None)
         self.eval()
         self.check_codes()
-
-    def _take(self, weights: Mapping[str, Tensor]) -> None:
-        own = self.weights()
-        if set(own) != set(weights):
-            kind = self.info.architecture + ("" if self.info.position == "none" else f" + {self.info.position}")
-            raise DictionaryError(f"weights are {sorted(weights)}, a {kind} dictionary needs {sorted(own)}")
-        for name, parameter in own.items():
-            if weights[name].shape != parameter.shape:
-                T = "" if self.info.n_positions is None else f", T {self.info.n_positions}"
-                raise DictionaryError(
-                    f"{name} has shape {tuple(weights[name].shape)}, its configuration (d_in {self.info.d_in}, d_sae "
-                    f"{self.info.d_sae}{T}) says {tuple(parameter.shape)}"
-                )
-        for module in (self, self.architecture, self.position_term):
-            for name, parameter in list(module.named_parameters(recurse=False)):
-                setattr(module, name, nn.Parameter(weights[name], requires_grad=parameter.requires_grad))
 
     @classmethod
     def initialise(cls, info: Info, mean: Tensor, seed: int) -> Dictionary:
@@ -271,9 +264,10 @@ class Dictionary(nn.Module):
         info, weights = self.on_disk()
         save_file(weights, folder / WEIGHTS)
         code = {part: sha256 for part, sha256 in self._code().items() if parts.is_own(getattr(info, part))}
-        write_json(
-            folder / CONFIG, asdict(info) | {"sha256": digest(folder / WEIGHTS)} | ({"code": code} if code else {})
-        )
+        config = asdict(info) | {"sha256": digest(folder / WEIGHTS)} | ({"code": code} if code else {})
+        if info.bos:
+            del config["bos"]  # as files said before there was the field
+        write_json(folder / CONFIG, config)
 
     @classmethod
     def load(cls, folder: str | Path, *, trust: bool = False) -> Dictionary:
@@ -364,6 +358,32 @@ def _parts(info: Info) -> tuple[parts.Architecture, parts.PositionTerm]:
     position_term.check(architecture)
     own = split(info.settings, architecture.Settings, position_term.Settings)
     return architecture(info.d_in, info.d_sae, own[0]), position_term(info.n_positions, info.d_sae, own[1])
+
+
+def _check_shapes(info: Info, weights: Mapping[str, Tensor]) -> None:
+    """Raise DictionaryError where sizes and weights do not fit, before anything of these sizes is made."""
+    for name in ("d_in", "d_sae", "n_positions"):
+        value = getattr(info, name)
+        if not (isinstance(value, int) and 1 <= value <= LARGEST) and (name, value) != ("n_positions", None):
+            raise DictionaryError(f"{name} = {value!r}: a whole number from 1 to {LARGEST} is needed")
+    if not 0 < info.input_scale < math.inf:
+        raise DictionaryError(f"input_scale = {info.input_scale!r}: a positive, finite factor is needed")
+    own = any(parts.is_own(name) for name in (info.architecture, info.position))  # may not know of devices
+    with torch.device("cpu" if own else "meta"):
+        architecture, position_term = _parts(info)
+    needed = {"W_enc": (info.d_in, info.d_sae), "W_dec": (info.d_sae, info.d_in), "b_dec": (info.d_in,)}
+    for part in (architecture, position_term):
+        needed |= {name: tuple(parameter.shape) for name, parameter in part.named_parameters()}
+    if set(needed) != set(weights):
+        kind = info.architecture + ("" if info.position == "none" else f" + {info.position}")
+        raise DictionaryError(f"weights are {sorted(weights)}, a {kind} dictionary needs {sorted(needed)}")
+    for name, shape in needed.items():
+        if weights[name].shape != shape:
+            T = "" if info.n_positions is None else f", T {info.n_positions}"
+            raise DictionaryError(
+                f"{name} has shape {tuple(weights[name].shape)}, its configuration (d_in {info.d_in}, d_sae "
+                f"{info.d_sae}{T}) says {shape}"
+            )
 
 
 def _constant_norm(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:

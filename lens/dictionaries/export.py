@@ -106,7 +106,7 @@ def _metadata(info: Info, position: int | str | None) -> dict:
         "model_name": info.model or None,
         "hook_name": info.hook or hook_name(info.layer) or None,
         "context_size": info.n_positions,
-        "prepend_bos": True,
+        "prepend_bos": info.bos,
         "exact": position != "mean" or not masked,
         "mask": mask.get(position, f"at position {position}") if masked else "none",
         "origin": {"model": info.model, "layer": info.layer, "variant": info.name, "seed": info.seed},

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from lens.dictionaries.dictionary import Dictionary
 from lens.dictionaries.formats import dictionary_learning, gemma_scope, saelens, sparsify
-from lens.dictionaries.formats.files import read_json
+from lens.dictionaries.formats.files import l0_in_name, read_json
 from lens.dictionaries.hub import fetch
 from lens.errors import DictionaryError
 
@@ -64,9 +65,31 @@ def load(
             raise DictionaryError(f"{path}: norm_scaling_factor is an option of SAELens, this is from {found.name}")
         options["norm_scaling_factor"] = norm_scaling_factor
     try:
-        return found.read(path, **options)
+        opened = found.read(path, **options)
     except DictionaryError as error:
         raise DictionaryError(str(error) if str(path) in str(error) else f"{path}: {error}") from None
+    opened.stated_l0 = opened.stated_l0 or l0_in_name(reversed(path.absolute().parts))
+    _warn_of_weights(opened, path)
+    return opened
+
+
+def _warn_of_weights(sae: Dictionary, path: Path) -> None:
+    """What is odd in finite weights, whatever the format; it is computed as written."""
+    empty = int((sae.W_dec == 0).all(-1).sum())
+    if empty:
+        warnings.warn(
+            f"{path}: {empty} of {sae.info.d_sae} decoder rows are zero: these features are counted where they fire, "
+            "and write nothing",
+            stacklevel=3,
+        )
+    threshold = sae.weights().get("threshold")
+    if threshold is not None and (threshold < 0).all():
+        k = "" if sae.stated_l0 is None else f", and not only the {sae.stated_l0} per vector that it states"
+        warnings.warn(
+            f"{path}: every threshold is below 0 (the largest {threshold.max().item():.3g}), so that all positive "
+            f"features are kept{k}: training was too short to learn one, or the file holds logarithms of thresholds",
+            stacklevel=3,
+        )
 
 
 def _format(path: Path) -> _Format:

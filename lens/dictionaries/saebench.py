@@ -87,6 +87,7 @@ class SAEBenchAdapter(nn.Module):
             context_size=info.n_positions,
             dtype=str(self.dtype).removeprefix("torch."),
             device=str(self.device),
+            prepend_bos=info.bos,
             architecture=TEMPORALLENS if info.position == "mask" else NAMES.get(info.architecture, info.architecture),
         )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Protocol
 
 import torch
@@ -28,12 +30,16 @@ class Encodes(Protocol):
 class Wrapped(Dictionary):
     """Gives anything that encodes and decodes the information that measures read.
 
+    It is given copies, in evaluation mode: whatever it does to them in place, measures see what they handed over. A
+    module is in its own mode again afterwards.
+
     Args:
         inner: whole windows [B, T, d_in] are given to its `encode`, first vector at position 0.
         d_in: width of the residual stream; the number of features is found by encoding one zero vector.
 
     Raises:
-        DictionaryError: it has no `encode` and `decode`, or they do not lead from this width back to it.
+        DictionaryError: it has no `encode` and `decode`, or they do not lead from this width back to it, or answer
+            something else than a tensor of floating-point numbers.
     """
 
     def __init__(self, inner: Encodes, d_in: int):
@@ -42,30 +48,61 @@ class Wrapped(Dictionary):
         if not (callable(getattr(inner, "encode", None)) and callable(getattr(inner, "decode", None))):
             raise DictionaryError(f"{name} is not a dictionary: it has no encode and decode")
         self.inner = inner
+        self._kind: tuple[torch.dtype, torch.device] | None = None  # of the features that it made last
+        self.info = Info(d_in, 0, architecture=name, name=name)
         first = next(inner.parameters(), None) if isinstance(inner, nn.Module) else None
+        x = torch.zeros(1, 2, d_in, **({} if first is None else {"dtype": first.dtype, "device": first.device}))
         try:
             with torch.no_grad():
-                features = inner.encode(torch.zeros(1, 2, d_in, **({} if first is None else _kind(first))))
-                back = inner.decode(features)
-        except RuntimeError as error:
-            raise DictionaryError(f"{name} does not encode activations [B, T, {d_in}]: {error}") from error
-        if features.shape[:2] != (1, 2) or back.shape != (1, 2, d_in):
-            raise DictionaryError(
-                f"{name} makes {tuple(features.shape)} and then {tuple(back.shape)} of activations (1, 2, {d_in}); "
-                f"expected (1, 2, d_sae) and (1, 2, {d_in})"
-            )
+                features = self._answer("encode", x, None)
+                self._answer("decode", features, d_in)
+        except DictionaryError:
+            raise
+        except Exception as error:  # somebody else's code
+            raise DictionaryError(f"{name} does not encode activations [B, T, {d_in}]: {error!r}") from error
         self.info = Info(d_in, features.shape[-1], architecture=name, name=name)
         self.position_term = NoTerm(None, self.info.d_sae, NoTerm.Settings())
 
     def encode(self, x: Tensor, positions: Tensor | None = None, *, clamp: bool = False) -> Codes:
-        return Codes(self.inner.encode(x), None, self.info.d_sae)
+        features = self._answer("encode", x, self.info.d_sae)
+        self._kind = features.dtype, features.device
+        return Codes(features.to(x.device, x.dtype), None, self.info.d_sae)
 
-    def decode(self, codes: Codes | Tensor) -> Tensor:
-        return self.inner.decode(codes.dense() if isinstance(codes, Codes) else codes)
+    def decode(self, codes: Codes | Tensor, positions: Tensor | None = None, *, clamp: bool = False) -> Tensor:
+        features = codes.dense() if isinstance(codes, Codes) else codes
+        dtype, device = self._kind or (features.dtype, features.device)
+        return self._answer("decode", features.to(device, dtype), self.info.d_in).to(features.device, features.dtype)
 
     def weights(self) -> dict[str, nn.Parameter]:
         raise DictionaryError(f"a {self.info.name} is not ours to save, export or take apart: use its own library")
 
+    def _answer(self, does: str, given: Tensor, width: int | None) -> Tensor:
+        """What `encode` or `decode` makes of a copy [B, T, d], [B, T, width]; a copy too, where it is not new."""
+        with _evaluating(self.inner):
+            answer = getattr(self.inner, does)(given.clone())
+        name = f"{self.info.name}.{does}"
+        if not isinstance(answer, Tensor):
+            raise DictionaryError(f"{name} answers a {type(answer).__name__}, a tensor [B, T, width] is needed")
+        if not answer.is_floating_point() or answer.layout != torch.strided:
+            raise DictionaryError(
+                f"{name} answers {answer.dtype}, {answer.layout}: dense floating-point numbers needed"
+            )
+        if answer.ndim != given.ndim or answer.shape != (*given.shape[:-1], width or answer.shape[-1]):
+            raise DictionaryError(
+                f"{name} makes {tuple(answer.shape)} of {tuple(given.shape)}; "
+                f"expected {(*given.shape[:-1], width or 'd_sae')}"
+            )
+        return answer.clone()
 
-def _kind(parameter: Tensor) -> dict:
-    return {"dtype": parameter.dtype, "device": parameter.device}
+
+@contextlib.contextmanager
+def _evaluating(inner: object) -> Iterator[None]:
+    """Evaluation mode (no dropout, no batch statistics) for a while, in every part of a module that was not in it."""
+    training = [m for m in inner.modules() if m.training] if isinstance(inner, nn.Module) else []
+    try:
+        for module in training:
+            module.training = False
+        yield
+    finally:
+        for module in training:
+            module.training = True

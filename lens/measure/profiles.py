@@ -45,7 +45,7 @@ class Labelling:
 
 @dataclass(frozen=True)
 class Profile:
-    """Sums of one dictionary over held-out windows; a feature fires where f > 0. Text positions are 1..T-1."""
+    """Sums of one dictionary over held-out windows; a feature fires where f is not 0. Text positions are 1..T-1."""
 
     windows: int
     """n"""

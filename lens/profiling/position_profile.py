@@ -28,6 +28,7 @@ from lens.dictionaries.compatible import check_fits
 from lens.dictionaries.dictionary import Dictionary
 from lens.dictionaries.load import load
 from lens.dictionaries.wrapped import Encodes, Wrapped
+from lens.errors import check_whole
 from lens.figures import features as feature_figures
 from lens.figures import positions as position_figures
 from lens.figures.looks import Looks
@@ -40,6 +41,8 @@ from lens.profiling.layer import measure_dictionaries
 from lens.profiling.layer_data import LayerData
 
 BATCH_WINDOWS = 16  # per forward pass
+SHORTEST = 8  # tokens of a window of which a profile can be taken
+OFF = 2  # factor between L0 and what the dictionary states, from which on something is wrong
 KEY = ("dictionary", 0)  # variant and seed in the tables, which are shaped like those of a study
 
 
@@ -217,25 +220,29 @@ def profile(
         layer: the block after which the dictionary reads; by default the one that it says it was trained on.
         windows: how many, without overlap, spread over all documents. A feature needs 100 firings for a test of
             position and 300 for a width: with 256 windows of 128 tokens, a density of 0.3 % and 1 %.
-        length: T, tokens of a window; by default 128, or the dictionary's T if that is less. Position 0 holds BOS, or
-            text where the tokenizer has no BOS, and is not counted among the `text` positions.
+        length: T, tokens of a window, at least 8; by default 128, or the dictionary's T if that is less. Position 0
+            holds BOS, or text where the tokenizer has no BOS, and is not counted among the `text` positions.
         fidelity: windows on which the reconstruction is spliced into the model, for Delta CE and KL; 0: none.
         permutations: of the null of the position test, at least 40.
-        seed: draws windows and permutations.
+        seed: draws windows and permutations, at least 0.
         trust: as in `lens.load`: let code of somebody's own run that a folder names.
 
     Raises:
         ProfileError: no layer is known, or a context longer than the dictionary's positions.
+        ConfigError: a number that is out of range.
         ValueError: the dictionary does not fit the model's width or the hook, or the text is too short; both sides
             are named. See `lens.load` and `lens.activations.corpus` for what else can be wrong with either.
     """
-    if permutations < 2 * NULL_DRAWS:
-        raise ProfileError(f"{permutations} permutations are too few for a test: pass at least {2 * NULL_DRAWS}")
+    check_whole(1, windows=windows)
+    check_whole(0, fidelity=fidelity, seed=seed)
+    check_whole(2 * NULL_DRAWS, permutations=permutations)
+    if length is not None:
+        check_whole(SHORTEST, length=length)
     text = as_dataset(text)
     opened = load(sae, trust=trust) if isinstance(sae, str | Path) else copy.deepcopy(sae)
     model = language_model.load(model) if isinstance(model, str | os.PathLike) else model
     name = str(sae) if isinstance(sae, str | Path) else ""
-    sae = opened if isinstance(opened, Dictionary) else Wrapped(opened, model.d_model)
+    sae = (opened if isinstance(opened, Dictionary) else Wrapped(opened, model.d_model)).eval()
     name = name or sae.info.name or type(sae).__name__
     layer = as_layer(_layer_of(sae) if layer is None else layer)
     check_fits(sae, model, layer)
@@ -256,6 +263,7 @@ def profile(
         found.profile.firings_TK / found.profile.windows, index=pd.RangeIndex(1, length, name="position")
     )
     summary = pd.concat([_own_rows(tables["summary"]), _positional_rows(found)], ignore_index=True)
+    _warn_of_other_inputs(sae, summary, data.scale)
     return PositionProfile(
         about, summary, _own_rows(tables["positions"]), _features(found), rates, _null_band(found.profile)
     )
@@ -273,6 +281,24 @@ def _warn_of_another_model(trained_on: str, name: str) -> None:
     if trained_on and trained_on.split("/")[-1].lower() != name.split("/")[-1].lower():
         warnings.warn(
             f"the dictionary says that it was trained on {trained_on}, and is profiled on {name}", stacklevel=3
+        )
+
+
+def _warn_of_other_inputs(sae: Dictionary, summary: pd.DataFrame, scale: float) -> None:
+    """What a dictionary gives of activations in another scale than those that it was trained on, or of other ones."""
+    value = summary[summary["positions"] == "text"].set_index("metric")["value"]
+    said = []
+    if not value["fvu"] <= 1:
+        said.append(f"FVU is {value['fvu']:.3g}, where the mean of the activations alone gives 1")
+    stated, l0 = sae.stated_l0, value["l0"]
+    if stated and not stated / OFF <= l0 <= stated * OFF:
+        said.append(f"L0 is {l0:.3g}, where the dictionary states {stated}")
+    if said:
+        warnings.warn(
+            f"{'; '.join(said)}. Was it trained on activations in another scale (here their norm is about "
+            f"{value['sq_norm'] ** 0.5 / scale:.3g}), of another model or layer? A factor that inputs were multiplied "
+            "by in training is norm_scaling_factor= of lens.load",
+            stacklevel=3,
         )
 
 
@@ -295,8 +321,8 @@ def _check_length(sae: Dictionary, length: int) -> None:
             f"windows of {length} tokens asked for, this dictionary has positions 0..{trained - 1}: "
             f"pass length={trained} or less"
         )
-    if length < 8:
-        raise ProfileError(f"windows of {length} tokens are too short for a profile: pass length=8 or more")
+    if length < SHORTEST:
+        raise ProfileError(f"the dictionary has {length} positions, a profile needs {SHORTEST}")
 
 
 def _windows(text: Corpus, model: LanguageModel, n: int, length: int, seed: int) -> Windows:

@@ -29,6 +29,7 @@ def train(study: Study, data: LayerData, kind: Kind = "dictionaries") -> Trained
         data_digest=data.train.manifest["sha256"]["train.safetensors"],
         model=study.model,
         layer=data.layer,
+        bos=study.windows.bos,
         order_seed=study.windows.seed,
         log_every=study.training.log_every,
     )

@@ -87,6 +87,7 @@ def fit(
         data_digest=manifests[layer]["sha256"]["train.safetensors"],
         model=model.name,
         layer=layer,
+        bos=model.bos_id is not None,
     )
     write_json(record, asked)
     return Dictionary.load(trained.folders[name, seed], trust=True)

@@ -77,6 +77,7 @@ def train_layer(
     data_digest: str,
     model: str = "",
     layer: int | str = "",
+    bos: bool = True,
     order_seed: int = 0,
     log_every: int = 20,
     device: str | torch.device | None = None,
@@ -93,6 +94,7 @@ def train_layer(
         pool: where each run is kept under a digest of everything that decides its result. A call goes on from
             unfinished state, and does not train again what is finished, whatever else it asks for.
         data_digest: identifies the activations, so that no state is resumed on other data.
+        bos: whether position 0 of the windows holds BOS, as the dictionary will say.
 
     Raises:
         TrainingError: the loss is not finite, every feature is silent, or there are fewer windows than a batch.
@@ -130,7 +132,11 @@ def train_layer(
             continue
         statistics = statistics or input_statistics(activations)
         runs = [
-            Run(recipes[v], _initial(v, recipes[v], seed, statistics, (T, d_in), model, layer).to(device), workspace)
+            Run(
+                recipes[v],
+                _initial(v, recipes[v], seed, statistics, (T, d_in), model, layer, bos).to(device),
+                workspace,
+            )
             for v, seed in missing
         ]
         state = pool / f"train-{_key([keys[run] for run in missing])}"
@@ -200,7 +206,7 @@ def _finish(runs: dict[Path, Run], state: Path) -> None:
     shutil.rmtree(state, ignore_errors=True)
 
 
-def _initial(variant, recipe: Recipe, seed, statistics, shape, model, layer) -> Dictionary:
+def _initial(variant, recipe: Recipe, seed, statistics, shape, model, layer, bos) -> Dictionary:
     T, d_in = shape
     scale = 1.0 if recipe.input_scale == "raw" else statistics.mean_square_norm**-0.5
     info = Info(
@@ -215,5 +221,6 @@ def _initial(variant, recipe: Recipe, seed, statistics, shape, model, layer) -> 
         layer=str(layer),
         name=variant,
         seed=seed,
+        bos=bos,
     )
     return Dictionary.initialise(info, statistics.mean * scale, seed)

@@ -87,6 +87,18 @@ def test_without_masks_it_is_exact_everywhere(tmp_path, position):
     assert (settings(tmp_path)["metadata"]["exact"], settings(tmp_path)["metadata"]["mask"]) == (True, "none")
 
 
+@pytest.mark.parametrize("position", [0, None])
+def test_it_says_whether_its_windows_began_with_bos(tmp_path, position):
+    for bos in (True, False):
+        model = sae(bos=bos)
+        model.save(tmp_path / "own")
+        assert ("bos" in settings(tmp_path / "own")) is not bos  # files of before say nothing, and mean true
+        assert Dictionary.load(tmp_path / "own").info.bos is bos
+        export_saelens(model, tmp_path / "theirs", position)
+        assert settings(tmp_path / "theirs")["metadata"]["prepend_bos"] is bos
+        assert load(tmp_path / "theirs").info.bos is bos
+
+
 def test_a_closed_mask_silences_the_feature(tmp_path):
     model = sae()
     model.position_term.pos_logits.data[2, 4] = -1e3

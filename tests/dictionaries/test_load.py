@@ -1,14 +1,18 @@
 """Small folders of each format, written by hand, with the values they must give; and what broken ones get."""
 
+import io
 import json
 import os
+import resource
 import warnings
+import zipfile
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from lens.dictionaries.dictionary import Dictionary, Info
 from lens.dictionaries.load import load
 from lens.errors import DictionaryError
 
@@ -262,7 +266,8 @@ def test_saelens_files_that_do_not_fit(tmp_path):
     for config, weights, message in (
         (None, WEIGHTS, "cfg.json is missing"),
         (SAELENS, {**WEIGHTS, "log_threshold": THRESHOLD}, r"holds \[.*'log_threshold'\], this kind of dictionary has"),
-        (SAELENS, {**WEIGHTS, "b_dec": torch.tensor([0.0, torch.nan])}, "b_dec holds NaN.*get another copy"),
+        (SAELENS, {**WEIGHTS, "b_dec": torch.tensor([0.0, torch.nan])}, "b_dec holds NaN or infinity in 1 of 2"),
+        (SAELENS, {**WEIGHTS, "b_enc": torch.tensor([7e4, 0, 0]).half()}, "b_enc holds .* 1 of 3 .*get another copy"),
         (SAELENS, {"W_enc": WEIGHTS["W_enc"]}, r"holds \['W_enc'\], this kind of dictionary has"),
         (SAELENS, {**WEIGHTS, "scaling_factor": torch.full((3,), 2.0)}, "holds .*scaling_factor"),
         ({**flat, "activation_fn_str": "tanh-relu"}, WEIGHTS, "activation_fn_str 'tanh-relu'; known are relu and topk"),
@@ -384,3 +389,211 @@ def test_folders_of_no_or_of_two_formats(tmp_path):
         load(tmp_path / "two" / "cfg.json")
     with pytest.raises(DictionaryError, match="norm_scaling_factor is an option of SAELens, this is from .*sparsify"):
         load(tmp_path / "layers.8", norm_scaling_factor=2.0)
+
+
+# --- what is odd in what opens ---
+
+
+def test_a_decoder_row_of_zeros_stays_one_and_is_pointed_out(tmp_path):
+    """Where features are multiplied by the norms of their rows, too: the others have what they have without it."""
+    empty = {**LINEAR, "decoder.weight": torch.tensor([[1.0, 0.0, 0.0], [0.0, 2.0, 0.0]]), "bias": torch.zeros(2)}
+    with pytest.warns(UserWarning, match="1 of 3 decoder rows are zero"):
+        sae = load(dictionary_learning(tmp_path / "d", "AutoEncoder", empty))
+    torch.testing.assert_close(sae.encode(X).dense(), torch.tensor([[2.0, 0.0, 0.0], [0.5, 2.0, 0.0]]))
+    torch.testing.assert_close(sae(X), torch.tensor([[2.0, 0.0], [0.5, 2.0]]))
+    weights = {**WEIGHTS, "W_dec": torch.tensor([[1.0, 0.0], [0.0, 0.0], [1.0, 1.0]])}
+    with pytest.warns(UserWarning, match="1 of 3 decoder rows are zero"):
+        assert load(saelens(tmp_path / "s", weights))(X).tolist() == [[12.0, 0.0], [11.0, 0.5]]
+
+
+def test_thresholds_that_were_never_learned_are_pointed_out(tmp_path):
+    """They are used as they are: a plain ReLU."""
+    state = {**LINEAR, "b_dec": torch.zeros(2), "threshold": torch.tensor(-1.0)}
+    with pytest.warns(UserWarning, match=r"every threshold is below 0 \(the largest -1\).*only the 1 per vector"):
+        sae = load(dictionary_learning(tmp_path / "d", "BatchTopKSAE", state, k=1))
+    assert sae.encode(X).dense().tolist() == RELU
+    with pytest.warns(UserWarning, match="holds logarithms"):
+        load(saelens(tmp_path / "s", {**WEIGHTS, "threshold": THRESHOLD.log()}, architecture="jumprelu"))
+
+
+def test_how_many_features_a_vector_it_states(tmp_path):
+    place = tmp_path / "gemma-scope-2b-pt-res" / "layer_12" / "width_16k"
+    assert load(gemma_scope(place / "average_l0_82")).stated_l0 == 82
+    assert load(gemma_scope(place / "l0_0.5" / "canonical")).stated_l0 is None
+    assert load(saelens(tmp_path / "topk", architecture="topk", k=2)).stated_l0 == 2
+    named = {**SAELENS["metadata"], "neuronpedia_id": "gemma-2-2b/20-gemmascope-res-16k__l0-71"}
+    assert load(saelens(tmp_path / "named", metadata=named)).stated_l0 == 71
+    state = {**LINEAR, "b_dec": torch.zeros(2), "threshold": torch.tensor(0.5)}
+    assert load(dictionary_learning(tmp_path / "d", "BatchTopKSAE", state, k=2)).stated_l0 == 2
+    assert load(dictionary_learning(tmp_path / "l0_9", "BatchTopKSAE", state)).stated_l0 == 9
+    assert load(sparsify(tmp_path / "layers.8")).stated_l0 == 1
+
+
+def test_a_model_that_was_processed_before_its_activations_were_taken_is_pointed_out(tmp_path):
+    processed = {"model_from_pretrained_kwargs": {"center_writing_weights": True, "fold_ln": False}}
+    old = {"d_in": 2, "d_sae": 3, "hook_name": "blocks.8.hook_resid_pre", **processed}
+    new = {"metadata": {**SAELENS["metadata"], **processed, "hook_head_index": 3}}
+    with pytest.warns(UserWarning, match="model_from_pretrained_kwargs center_writing_weights = True: it was trained"):
+        load(write(tmp_path / "old", old, WEIGHTS, "cfg.json", "sae_weights.safetensors"))
+    with pytest.warns(UserWarning, match="center_writing_weights = True, hook_head_index 3"):
+        load(saelens(tmp_path / "new", **new))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load(saelens(tmp_path / "plain", metadata={**SAELENS["metadata"], "model_from_pretrained_kwargs": {}}))
+
+
+# --- whatever a file says ---
+
+VALUES = (None, "x", 2.5, -1, 10**30, True, [1], {"a": [1]}, float("nan"))
+
+
+def settings(config: dict) -> list[tuple[str, ...]]:
+    """Paths of all settings, those inside an object too."""
+    inner = [(key, *path) for key, value in config.items() if isinstance(value, dict) for path in settings(value)]
+    return [(key,) for key in config] + inner
+
+
+MADE = {
+    "saelens": lambda d: saelens(d, metadata={**SAELENS["metadata"], "model_from_pretrained_kwargs": {}}),
+    "topk": lambda d: saelens(d, architecture="topk", k=1, rescale_acts_by_decoder_norm=False),
+    "before 6": lambda d: write(
+        d,
+        {
+            "d_in": 2, "d_sae": 3, "hook_name": "blocks.8.hook_resid_pre", "model_name": "m", "activation_fn": "topk",
+            "activation_fn_kwargs": {"k": 1}, "normalize_activations": False, "apply_b_dec_to_input": False,
+        },
+        WEIGHTS, "cfg.json", "sae_weights.safetensors",
+    ),
+    "sparsify": lambda d: sparsify(d / "layers.8"),
+    "dictionary_learning": lambda d: dictionary_learning(
+        d, "AutoEncoderTopK", {**LINEAR, "b_dec": torch.zeros(2), "k": torch.tensor(1)}, {"io": "in"}, k=1,
+        submodule_name="resid_post_layer_8",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("made", MADE.values(), ids=MADE)
+@pytest.mark.filterwarnings("ignore")
+def test_any_value_of_any_setting_is_read_or_named(tmp_path, made):
+    """With its file and, where it is of another type than it should be, its name."""
+    folder = made(tmp_path / "d")
+    file = next(folder / name for name in ("cfg.json", "config.json") if (folder / name).is_file())
+    config, refused = json.loads(file.read_text()), 0
+    for *outer, key in settings(config):
+        for value in VALUES:
+            changed = json.loads(json.dumps(config))
+            inner = changed
+            for name in outer:
+                inner = inner[name]
+            inner[key] = value
+            file.write_text(json.dumps(changed))
+            try:
+                load(folder)
+            except DictionaryError as error:
+                refused += 1
+                assert str(folder) in str(error), (key, value)
+                assert key in str(error) or isinstance(value, int | dict | None), (key, value, str(error))
+    assert refused > len(VALUES)
+
+
+def test_the_run_of_sparsify_says_its_model_or_is_named(tmp_path):
+    (tmp_path / "config.json").write_text('{"model": ["a", "b"]}')
+    with pytest.raises(DictionaryError, match=r"config.json says model = \['a', 'b'\], of type list: str needed"):
+        load(sparsify(tmp_path / "layers.8"))
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000 + "]" * 100_000, '{"a":' * 100_000 + "1" + "}" * 100_000])
+def test_settings_nested_too_deep_are_no_json(tmp_path, text):
+    folder = saelens(tmp_path / "d")
+    (folder / "cfg.json").write_text(text)
+    with pytest.raises(DictionaryError, match="cfg.json is not JSON: maximum recursion depth"):
+        load(folder)
+
+
+@pytest.mark.parametrize(
+    "content", [b"encoder.weight = 1\n", b"", b"\x80\x02.", b"PK\x05\x06" + bytes(18), os.urandom(99)]
+)
+def test_weights_that_are_no_pytorch_file_are_named(tmp_path, content):
+    folder = dictionary_learning(tmp_path / "d", "AutoEncoder", {})
+    (folder / "ae.pt").write_bytes(content)
+    with pytest.raises(DictionaryError, match="ae.pt is (truncated or not a PyTorch file|not plain tensors)"):
+        load(folder)
+
+
+@pytest.fixture
+def little_memory():
+    """4 GB of address space more than there is in use: what takes more fails here, and not on a smaller machine."""
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    pages = int(open("/proc/self/statm").read().split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 4 * 2**30, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+LARGE = 100_000  # squared, in fp32: 40 GB
+
+
+@pytest.mark.parametrize(
+    "weight",
+    [
+        torch.zeros(1).expand(LARGE, LARGE),
+        torch.sparse_coo_tensor(torch.zeros(2, 0), torch.zeros(0), (LARGE, LARGE), check_invariants=True),
+        torch.zeros(LARGE, LARGE, device="meta"),
+        torch.zeros(3, 2, dtype=torch.long),
+        torch.zeros(3, 2, dtype=torch.complex64),
+    ],
+    ids=["expanded", "sparse", "without storage", "integers", "complex"],
+)
+def test_a_tensor_that_does_not_hold_its_numbers_is_refused_unread(tmp_path, little_memory, weight):
+    state = {**LINEAR, "encoder.weight": weight, "bias": torch.zeros(2)}
+    n = weight.shape[0]
+    folder = dictionary_learning(tmp_path / "d", "AutoEncoder", state, activation_dim=n, dict_size=n)
+    with pytest.raises(DictionaryError, match="encoder.weight .* no dense tensor|not plain tensors"):
+        load(folder)
+
+
+def test_sizes_that_weights_do_not_have_are_refused_before_anything_of_them_is_made(tmp_path, little_memory):
+    huge = {"activation_dim": 2, "dict_size": 10**9}
+    state = {**WEIGHTS, "threshold": torch.tensor(0.5)}
+    with pytest.raises(DictionaryError, match=r"d_sae 1000000000\) says \(2, 1000000000\)"):
+        load(dictionary_learning(tmp_path / "d", "MatryoshkaBatchTopKSAE", state, **huge))
+    with pytest.raises(DictionaryError, match=r"d_sae 1000000000\) says \(2, 1000000000\)"):
+        load(saelens(tmp_path / "s", d_sae=10**9))
+    info = Info(2, 3, 10**9, position="mask")
+    with pytest.raises(DictionaryError, match=r"pos_logits has shape \(4, 3\).* says \(1000000000, 3\)"):
+        Dictionary(info, {**WEIGHTS, "pos_logits": torch.zeros(4, 3)})
+
+
+def npz(path, **members: bytes):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(f"{name}.npy", content)
+
+
+def header(*shape: int) -> bytes:
+    out = io.BytesIO()
+    np.lib.format.write_array_header_1_0(out, {"descr": "<f4", "fortran_order": False, "shape": shape})
+    return out.getvalue()
+
+
+def test_an_archive_that_unpacks_to_gigabytes_is_refused_unread(tmp_path, little_memory):
+    good = gemma_scope(tmp_path / "good") / "params.npz"
+    arrays = {name: header(*v.shape) + v.astype("<f4").tobytes() for name, v in np.load(good).items()}
+    npz(tmp_path / "named.npz", **arrays, extra=bytes(50_000_000))
+    npz(tmp_path / "large.npz", **{**arrays, "W_enc": header(2, 6_000_000) + bytes(48_000_000)})
+    npz(tmp_path / "header.npz", **{**arrays, "W_enc": header(10**9, 10**9) + bytes(64)})
+    for name, message in (
+        ("named", "named.npz unpacks to 0.1 GB from 0.0 MB|holds .*'extra'"),
+        ("large", "large.npz unpacks to 0.0 GB from 0.0 MB"),
+        ("header", "header.npz is not an archive of plain arrays: .*get it again"),
+    ):
+        with pytest.raises(DictionaryError, match=message):
+            load(tmp_path / f"{name}.npz")
+    folder = dictionary_learning(tmp_path / "d", "AutoEncoder", {**LINEAR, "bias": torch.zeros(10**7)})
+    with zipfile.ZipFile(folder / "ae.pt") as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(folder / "ae.pt", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    with pytest.raises(DictionaryError, match="ae.pt unpacks to"):
+        load(folder)

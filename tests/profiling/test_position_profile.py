@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import warnings
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 
 import lens
 from lens.activations import language_model
-from lens.dictionaries.dictionary import Dictionary
+from lens.dictionaries.dictionary import Dictionary, Info
 from lens.dictionaries.positions.mask import SATURATED
 from lens.figures.plot import FigureError
 from lens.profiling.position_profile import PositionProfile, ProfileError, profile
@@ -165,7 +166,12 @@ def test_the_same_call_gives_the_same_profile(model, documents, found):
     [
         ({}, {"length": T + 1}, "positions 0..31.*length=32"),
         ({"layer": ""}, {}, "pass layer="),
-        ({}, {"length": 4}, "too short"),
+        ({}, {"length": 4}, "length must be a whole number of at least 8, found 4"),
+        ({}, {"windows": 0}, "windows must be a whole number of at least 1, found 0"),
+        ({}, {"windows": 64.0}, "windows must be a whole number of at least 1, found 64.0"),
+        ({}, {"fidelity": -1}, "fidelity must be a whole number of at least 0, found -1"),
+        ({}, {"seed": -1}, "seed must be a whole number of at least 0, found -1"),
+        ({}, {"permutations": True}, "permutations must be a whole number of at least 40, found True"),
         ({}, {"windows": 10_000}, "10000 non-overlapping windows"),
         ({}, {"layer": 7}, "no layer 7"),
     ],
@@ -182,7 +188,7 @@ def test_what_is_no_dictionary_text_or_test_is_refused(model, documents):
         (torch.nn.Linear(32, 64), documents, {}, "Linear is not a dictionary"),
         (Halves(16), documents, {}, r"Halves does not encode .* 32\]"),
         (small, "first\nsecond", {}, r"text of 12 characters where a path or a name is expected: pass \[text\]"),
-        ("no such dictionary", documents, {"permutations": 39}, "pass at least 40"),
+        ("no such dictionary", documents, {"permutations": 39}, "permutations must be .* at least 40, found 39"),
     ):
         with pytest.raises(ValueError, match=message):
             profile(sae, model, text, layer=LAYER, **{**OPTIONS, **options})
@@ -202,6 +208,13 @@ class Halves(torch.nn.Module):
         return f @ self.weight.T / 2
 
 
+class Dropping(Halves):
+    """The same, with dropout in training."""
+
+    def encode(self, x):
+        return torch.nn.functional.dropout(super().encode(x), 0.5, self.training)
+
+
 def test_any_module_that_encodes_and_decodes_will_do(model, documents):
     own = Halves(model.d_model).double()
     found = profile(own, model, documents, layer=LAYER, **OPTIONS)
@@ -210,6 +223,40 @@ def test_any_module_that_encodes_and_decodes_will_do(model, documents):
     assert own.weight.dtype == torch.float64  # the caller's module is not touched
     with pytest.raises(ProfileError, match="pass layer="):
         profile(own, model, documents, **OPTIONS)
+
+
+def test_inputs_in_another_scale_than_it_was_trained_on_are_pointed_out(model, documents, tmp_path):
+    """Trained on inputs times 100, of which it loses 5 % of a deviation: 25, not 0.0025."""
+    x = model.residual_stream(torch.randint(0, 200, (8, T)), [LAYER])[LAYER][:, 1:]
+    mean, deviation = x.mean((0, 1)), x.std((0, 1))
+    eye, lost = torch.eye(model.d_model), 5 * deviation
+    weights = {"W_enc": torch.cat([eye, -eye], 1), "b_enc": -lost.repeat(2), "W_dec": torch.cat([eye, -eye])}
+    config = Info(model.d_model, 2 * model.d_model, layer=str(LAYER), apply_b_dec_to_input=True)
+    folder = tmp_path / f"average_l0_{model.d_model}"
+    lens.export_saelens(Dictionary(config, {**weights, "b_dec": 100 * mean}), folder, 0)
+    said = json.loads((folder / "cfg.json").read_text())
+    (folder / "cfg.json").write_text(json.dumps({**said, "normalize_activations": "expected_average_only_in"}))
+    options = {**OPTIONS, "windows": 16, "fidelity": 0}
+    with pytest.warns(
+        UserWarning, match=r"FVU is \d+.*the mean of the activations alone gives 1.*norm_scaling_factor="
+    ):
+        wrong = profile(folder, model, documents, **options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        right = profile(lens.load(folder, norm_scaling_factor=100.0), model, documents, **options)
+    assert value(right, "fvu") < 0.01 and value(wrong, "fvu") > 1
+    sparse = lens.load(folder.rename(tmp_path / "average_l0_7"), norm_scaling_factor=100.0)
+    with pytest.warns(UserWarning, match=r"^L0 is 3\d.*, where the dictionary states 7\. .*norm is about \d"):
+        profile(sparse, model, documents, **options)
+
+
+def test_a_dictionary_in_training_mode_is_measured_as_it_will_be_used(model, documents, found):
+    training = identity(model).train()
+    again = profile(training, model, documents, **OPTIONS)
+    assert training.training and again.positions.equals(found.positions)
+    dropping = Dropping(model.d_model)
+    measured = profile(dropping, model, documents, layer=LAYER, **{**OPTIONS, "fidelity": 0})
+    assert dropping.training and value(measured, "nmse") == pytest.approx(0.25, rel=1e-5)
 
 
 def test_another_model_of_the_same_width_is_pointed_out(model, documents):

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from lens.activations.hooks import layer_name
 from lens.dictionaries.dictionary import Dictionary, Info
-from lens.dictionaries.formats.files import pick, read_json, setting
+from lens.dictionaries.formats.files import check_unpacked, pick, read_json, setting
+from lens.dictionaries.formats.saelens import fold_decoder_norm
 from lens.errors import DictionaryError
 
 CONFIG, WEIGHTS = "config.json", "ae.pt"
@@ -68,29 +69,32 @@ def read(folder: Path) -> Dictionary:
         if theirs.endswith("coder.weight"):
             weights[ours] = weights[ours].T.contiguous()
     if "threshold" in weights and weights["threshold"].ndim == 0:
-        weights["threshold"] = weights["threshold"].expand(d_sae).contiguous()
-    hook = _hook(trainer, file.get("buffer") or {})
+        weights["threshold"] = torch.full_like(weights["b_enc"], weights["threshold"].item())
+    hook = _hook(trainer, setting(file, "buffer", dict, CONFIG, {}))
     info = Info(
         d_in,
         d_sae,
         architecture=kind.architecture,
         settings={"k": _k(trainer, state)} if kind.architecture == "topk" else {},
         apply_b_dec_to_input=kind.apply_b_dec_to_input,
-        model=trainer.get("lm_name") or "",
+        model=setting(trainer, "lm_name", str, CONFIG, ""),
         hook=hook,
         layer=layer_name(hook),
         name=f"dictionary_learning-{name}",
-        seed=trainer.get("seed") or 0,
+        seed=setting(trainer, "seed", int, CONFIG, 0),
     )
     dictionary = Dictionary(info, weights)
+    if "k" in kind.unused:
+        dictionary.stated_l0 = setting(trainer, "k", int, CONFIG, None)
     if kind.unit_decoder:
-        _make_decoder_unit(dictionary)
+        fold_decoder_norm(dictionary)
     return dictionary
 
 
 def _state(path: Path) -> dict[str, Tensor]:
     """The tensors of a state dict, read without running anything that the pickle asks for."""
     try:
+        check_unpacked(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise DictionaryError(f"{path.name} is missing") from None
@@ -99,35 +103,33 @@ def _state(path: Path) -> dict[str, Tensor]:
         raise DictionaryError(
             f"{path.name} is not plain tensors and was not run: {reason}. If you trust it, save its state_dict() again"
         ) from None
-    except (RuntimeError, EOFError, ValueError) as error:
-        raise DictionaryError(f"{path.name} is truncated or not a PyTorch file: {error}; get it again") from None
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+    except DictionaryError:
+        raise
+    except Exception as error:  # bytes that are no pickle make its reader fail in any way
+        raise DictionaryError(f"{path.name} is truncated or not a PyTorch file: {error!r}; get it again") from None
+    if not isinstance(state, dict) or not all(type(k) is str and isinstance(v, Tensor) for k, v in state.items()):
         raise DictionaryError(f"{path.name} holds a {type(state).__name__}, a dict of named tensors is needed")
     return state
 
 
 def _k(trainer: dict, state: dict[str, Tensor]) -> int:
     k = setting(trainer, "k", int, CONFIG)
-    if "k" in state and int(state["k"]) != k:
-        raise DictionaryError(f"{CONFIG} says k = {k}, {WEIGHTS} says {int(state['k'])}: they are of two dictionaries")
+    if "k" in state:
+        said = state["k"].item() if state["k"].numel() == 1 else f"a tensor {tuple(state['k'].shape)}"
+        if said != k:
+            raise DictionaryError(f"{CONFIG} says k = {k}, {WEIGHTS} says {said}: they are of two dictionaries")
     return k
 
 
 def _hook(trainer: dict, buffer: dict) -> str:
     """Where the inputs come from: a submodule by name, else a block; its output, or with `io` = in its input."""
-    io, layer = buffer.get("io", "out"), trainer.get("layer")
-    name = trainer.get("submodule_name") or ("" if layer is None else f"blocks.{layer}.hook_resid_post")
+    io, layer = buffer.get("io", "out"), setting(trainer, "layer", int, CONFIG, None)
+    name = setting(trainer, "submodule_name", str, CONFIG, "") or (
+        "" if layer is None else f"blocks.{layer}.hook_resid_post"
+    )
     if io not in ("in", "out"):
         raise DictionaryError(f"{CONFIG} says io {io!r}: it reads something else than it writes; known are in and out")
     if io == "out" or not name:
         return name
     block = layer_name(name)
     return f"blocks.{block}.hook_resid_pre" if block else f"input of {name}"
-
-
-@torch.no_grad()
-def _make_decoder_unit(dictionary: Dictionary) -> None:
-    norms = dictionary.W_dec.norm(dim=-1)
-    dictionary.W_dec.div_(norms[:, None])
-    dictionary.W_enc.mul_(norms)
-    dictionary.weights()["b_enc"].mul_(norms)

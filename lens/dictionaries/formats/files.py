@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
+import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -14,6 +17,9 @@ from torch import Tensor
 from lens.errors import DictionaryError
 
 T = TypeVar("T")
+_NEEDED = object()
+_L0 = re.compile(r"l0[_-]([1-9]\d*)(?![\d.e])")
+_UNPACKS_TO = 100  # times its size: weights compress to nine tenths, so what unpacks to more than this is no dictionary
 TEMPORALLENS = "temporallens"  # the architecture's name in SAELens, where `temporal` means something else
 
 
@@ -27,7 +33,7 @@ def read_json(path: Path) -> dict:
         value = json.loads(path.read_text())
     except FileNotFoundError:
         raise DictionaryError(f"{path.name} is missing") from None
-    except ValueError as error:  # not JSON, or not text
+    except (ValueError, RecursionError) as error:  # not JSON, or not text, or nested too deep
         raise DictionaryError(f"{path.name} is not JSON: {error}") from None
     if not isinstance(value, dict):
         raise DictionaryError(f"{path.name} holds a {type(value).__name__}, an object with named settings is needed")
@@ -48,12 +54,14 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
         raise DictionaryError(f"{path.name} is truncated or not a safetensors file: {error}; get it again") from None
 
 
-def setting(config: Mapping, key: str, kind: type[T], name: str) -> T:
-    """A setting that must be there and of one type; `name` is that of the file.
+def setting(config: Mapping, key: str, kind: type[T], name: str, default: T = _NEEDED) -> T:
+    """A setting of one type; `name` is that of the file. One that is left out or null has its default, if there is one.
 
     Raises:
         DictionaryError: it is missing or of another type.
     """
+    if default is not _NEEDED and config.get(key) is None:
+        return default
     if key not in config:
         raise DictionaryError(f"{name} has no {key!r}, only {sorted(config)}")
     value = config[key]
@@ -62,18 +70,57 @@ def setting(config: Mapping, key: str, kind: type[T], name: str) -> T:
     return value
 
 
+def l0_in_name(names: Iterable[str]) -> int | None:
+    """Features per vector that a name states, such as `average_l0_71`; None where none does."""
+    found = next((match for name in names if (match := _L0.search(name))), None)
+    return None if found is None else int(found[1])
+
+
+def check_names(found: Iterable[str], needed: Iterable[str], unused: Iterable[str], file: str) -> None:
+    """Raise DictionaryError unless a file holds the tensors that are needed, and beside them `unused` ones alone."""
+    if set(needed) - set(found) or set(found) - set(needed) - set(unused):
+        raise DictionaryError(f"{file} holds {sorted(found)}, this kind of dictionary has {sorted(needed)}")
+
+
+def check_unpacked(path: Path) -> None:
+    """Raise DictionaryError for an archive that would unpack to far more than it is."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+        if size > _UNPACKS_TO * path.stat().st_size:
+            raise DictionaryError(
+                f"{path.name} unpacks to {size / 1e9:.1f} GB from {path.stat().st_size / 1e6:.1f} MB: these are no "
+                "weights; get another copy of it"
+            )
+
+
 def pick(
     weights: Mapping[str, Tensor], names: Mapping[str, str], unused: Iterable[str], file: str
 ) -> dict[str, Tensor]:
     """fp32 tensors under our names; `names` maps ours to those in the file, `unused` are those it may also hold.
 
     Raises:
-        DictionaryError: a tensor is missing or holds NaN, or there is one that nothing accounts for.
+        DictionaryError: a tensor is missing, or there is one that nothing accounts for; or one says that it has more
+            numbers than the file holds, or holds others than finite ones.
     """
-    needed, found = set(names.values()), set(weights)
-    if needed - found or found - needed - set(unused):
-        raise DictionaryError(f"{file} holds {sorted(found)}, this kind of dictionary has {sorted(needed)}")
-    for name in needed:
-        if weights[name].isnan().any():
-            raise DictionaryError(f"{name} holds NaN: the dictionary was saved broken; get another copy of it")
-    return {ours: weights[theirs].float().contiguous() for ours, theirs in names.items()}
+    check_names(weights, names.values(), unused, file)
+    for name in names.values():
+        _check_stored(name, weights[name])
+    picked = {ours: weights[theirs].float().contiguous() for ours, theirs in names.items()}
+    for ours, value in picked.items():
+        if bad := value.numel() - int(value.isfinite().sum()):
+            raise DictionaryError(
+                f"{names[ours]} holds NaN or infinity in {bad} of {value.numel()} places: the dictionary was saved "
+                "broken, or in a precision that is too small for it; get another copy of it"
+            )
+    return picked
+
+
+def _check_stored(name: str, value: Tensor) -> None:
+    """Before anything is computed: a few bytes can stand for terabytes (an expanded, sparse or empty-handed tensor)."""
+    plain = value.layout == torch.strided and value.device.type == "cpu" and value.is_floating_point()
+    if not plain or value.untyped_storage().nbytes() < value.numel() * value.element_size():
+        raise DictionaryError(
+            f"{name} ({value.dtype}, shape {tuple(value.shape)}) is no dense tensor of floating-point numbers that are "
+            "all stored: save it again as value.float().contiguous()"
+        )

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import zipfile
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from lens.dictionaries.dictionary import Dictionary, Info
-from lens.dictionaries.formats.files import pick
+from lens.dictionaries.formats.files import check_names, check_unpacked, pick
 from lens.errors import DictionaryError
 
 WEIGHTS = "params.npz"
@@ -31,9 +30,13 @@ def read(path: Path) -> Dictionary:
     """
     file = path / WEIGHTS if path.is_dir() else path
     try:
+        check_unpacked(file)
         with np.load(file, allow_pickle=False) as archive:
-            weights = {name: torch.from_numpy(np.asarray(archive[name])) for name in archive.files}
-    except (ValueError, AttributeError, TypeError, EOFError, OSError, zipfile.BadZipFile) as error:
+            check_names(archive.files, _NAMES, (), file.name)
+            weights = {name: torch.from_numpy(np.asarray(archive[name])) for name in _NAMES}
+    except DictionaryError:
+        raise
+    except Exception as error:  # bytes that are no archive make its reader fail in any way
         raise DictionaryError(f"{file.name} is not an archive of plain arrays: {error}; get it again") from None
     weights = pick(weights, {name: name for name in _NAMES}, (), file.name)
     if weights["W_enc"].ndim != 2:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from lens.activations.hooks import layer_name
 from lens.dictionaries.dictionary import Dictionary, Info
-from lens.dictionaries.formats.files import TEMPORALLENS, T, pick, read_json, read_safetensors, setting
+from lens.dictionaries.formats.files import TEMPORALLENS, T, l0_in_name, pick, read_json, read_safetensors, setting
 from lens.errors import DictionaryError
 
 CONFIG, WEIGHTS, SCALER = "cfg.json", "sae_weights.safetensors", "activation_scaler.json"
@@ -52,7 +53,9 @@ def read(folder: Path, norm_scaling_factor: float | None = None) -> Dictionary:
     names = ("W_enc", "W_dec", "b_dec", *_VECTORS.get(architecture, ("b_enc",)))
     ones = {"scaling_factor"} if _is_ones(weights.get("scaling_factor")) else set()  # an option that was not in use
     weights = pick(weights, {name: name for name in names}, ones, WEIGHTS)
-    hook = metadata.get("hook_name") or ""
+    hook, model = (setting(metadata, key, str, f"metadata of {CONFIG}", "") for key in ("hook_name", "model_name"))
+    bos = setting(metadata, "prepend_bos", bool, f"metadata of {CONFIG}", True)
+    _warn_of_other_inputs(metadata)
     dictionary = Dictionary(
         Info(
             d_in,
@@ -61,18 +64,35 @@ def read(folder: Path, norm_scaling_factor: float | None = None) -> Dictionary:
             settings={"k": setting(config, "k", int, CONFIG)} if architecture == "topk" else {},
             normalisation="none" if normalisation == "expected_average_only_in" else normalisation,
             apply_b_dec_to_input=setting(config, "apply_b_dec_to_input", bool, CONFIG),
-            model=metadata.get("model_name") or "",
+            model=model,
             hook=hook,
             layer=layer_name(hook),
             name=f"saelens-{architecture}",
+            bos=bos,
         ),
         weights,
     )
+    dictionary.stated_l0 = dictionary.stated_l0 or l0_in_name(str(value) for value in metadata.values())
     if normalisation == "expected_average_only_in":
         _fold_scaling(dictionary, norm_scaling_factor, folder / SCALER)
     if architecture == "topk" and setting(config, "rescale_acts_by_decoder_norm", bool, CONFIG):
-        _fold_decoder_norm(dictionary)
+        fold_decoder_norm(dictionary)
     return dictionary
+
+
+def _warn_of_other_inputs(metadata: dict) -> None:
+    """Weights of the model may have been processed before activations were taken; `transformers` does not do that."""
+    name = f"metadata of {CONFIG}"
+    loading = setting(metadata, "model_from_pretrained_kwargs", dict, name, {})
+    said = [f"model_from_pretrained_kwargs {key} = {value!r}" for key, value in loading.items() if value]
+    if (head := metadata.get("hook_head_index")) is not None:
+        said.append(f"hook_head_index {head!r}")
+    if said:
+        warnings.warn(
+            f"{CONFIG} says {', '.join(said)}: it was trained on other activations than those of the model as it is "
+            "published, and is measured on these; what it loses includes the difference",
+            stacklevel=4,  # whoever called `load`
+        )
 
 
 def _nested(config: dict) -> dict:
@@ -85,16 +105,18 @@ def _nested(config: dict) -> dict:
     activation = config.get("activation_fn_str", "relu")
     if activation not in ("relu", "topk"):
         raise DictionaryError(f"{CONFIG} says activation_fn_str {activation!r}; known are relu and topk")
-    hook = config.get("hook_name") or ""
+    hook = setting(config, "hook_name", str, CONFIG, "")
+    options = setting(config, "activation_fn_kwargs", dict, CONFIG, {})
     norm = config.get("normalize_activations") or "none"
+    kept = ("model_name", "prepend_bos", "model_from_pretrained_kwargs", "hook_head_index")
     return {
         **_DEFAULTS,
         **config,
-        **({"k": (config.get("activation_fn_kwargs") or {}).get("k")} if activation == "topk" else {}),
+        **({"k": options.get("k")} if activation == "topk" else {}),
         "architecture": "topk" if activation == "topk" else config.get("architecture", "standard"),
         "normalize_activations": "expected_average_only_in" if norm is True else norm,  # was once a bool
         "reshape_activations": config.get("reshape_activations", "hook_z" if "hook_z" in hook else "none"),
-        "metadata": {"hook_name": hook, "model_name": config.get("model_name")},
+        "metadata": {"hook_name": hook} | {key: config.get(key) for key in kept},
     }
 
 
@@ -135,16 +157,19 @@ def _fold_scaling(dictionary: Dictionary, factor: float | None, scaler: Path) ->
             stacklevel=4,  # whoever called `load`
         )
         return
-    if not isinstance(factor, (int, float)) or not factor > 0:
-        raise DictionaryError(f"inputs are said to have been multiplied by {factor}: a positive factor is needed")
+    if not isinstance(factor, (int, float)) or not 0 < factor < math.inf:
+        raise DictionaryError(f"inputs are said to have been multiplied by {factor!r}: a positive factor is needed")
     dictionary.W_enc.mul_(factor)
     dictionary.W_dec.div_(factor)
     dictionary.b_dec.div_(factor)
 
 
 @torch.no_grad()
-def _fold_decoder_norm(dictionary: Dictionary) -> None:
-    """Multiply features by the norms of their decoder rows, which become unit vectors; TopK selects by the product."""
+def fold_decoder_norm(dictionary: Dictionary) -> None:
+    """Multiply features by the norms of their decoder rows, which become unit vectors; TopK selects by the product.
+
+    A row of zeros stays one.
+    """
     norms = dictionary.W_dec.norm(dim=-1).clamp_min(_MIN_NORM)
     dictionary.W_enc.mul_(norms)
     dictionary.weights()["b_enc"].mul_(norms)
@@ -163,6 +188,7 @@ def _temporallens(config: dict, weights: dict[str, Tensor]) -> Dictionary:
         of("d_in", int), of("d_sae", int), of("n_positions", int), position="mask",
         settings={"tau_end": of("tau", float)}, input_scale=of("input_scale", float),
         model=model, layer=layer, name=name, seed=setting(origin, "seed", int, f"origin of {CONFIG}"),
+        bos=setting(config["metadata"], "prepend_bos", bool, f"metadata of {CONFIG}", True),
     )  # fmt: skip
     names = ("W_enc", "b_enc", "W_dec", "b_dec", "pos_logits")
     return Dictionary(info, pick(weights, {name: name for name in names}, (), WEIGHTS))

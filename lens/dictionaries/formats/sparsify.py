@@ -49,7 +49,7 @@ def read(folder: Path) -> Dictionary:
             architecture="topk",
             settings={"k": k},
             apply_b_dec_to_input=True,
-            model=read_json(run_config).get("model", "") if run_config.is_file() else "",
+            model=setting(read_json(run_config), "model", str, RUN_CONFIG, "") if run_config.is_file() else "",
             hook=hook,
             layer=layer_name(hook),
             name="sparsify-topk",
