@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
+from lens import files
+
 LIBRARIES = ("torch", "transformers", "numpy")
 
 
@@ -29,6 +31,16 @@ def write_record(path: Path, stage: str, parameters: Mapping[str, object], secon
         "versions": {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
     }
     path.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def read_record(path: Path) -> dict:
+    """The run record of a stage.
+
+    Raises:
+        ConfigError: it is missing or damaged.
+    """
+    remedy = "`git checkout` brings it back if it is in git; else delete it, and the next run of its stage writes it"
+    return files.read_json(path, remedy, {"stage": str, "parameters": dict, "wall_seconds": float, "cpus": int})
 
 
 def _peak_memory_mib() -> int:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ruamel.yaml import YAML, YAMLError
-
-from lens import checkout
+from lens import checkout, files
 from lens.activations.layers import EMBEDDING, Layer
 from lens.errors import ConfigError, suggest
 from lens.fields import build
+from lens.study.hosts import read_record
 from lens.training import recipe_file
 
 if TYPE_CHECKING:
@@ -190,12 +188,7 @@ class Study:
             ConfigError: no such study, or a key that is unknown, missing, mistyped or out of range.
         """
         path = _params_path(study)
-        try:
-            raw = YAML(typ="safe").load(path.read_text(encoding="utf-8"))  # YAML 1.2: 3e-4 is a number, `no` a word
-        except (YAMLError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path}: not readable as YAML: {error}") from None
-        if not isinstance(raw, dict):
-            raise ConfigError(f"{path}: expected a mapping of parameters, found {type(raw).__name__}")
+        raw = files.read_yaml(path, "correct it (params.yaml of the checkout shows every key)")
         name, said = raw.pop("study", None), raw.pop("params_file", None)
         raw.pop("root", None)  # for DVC, which resolves its own working folder
         raw |= {"name": name, "params_file": path}
@@ -248,7 +241,7 @@ def _owner(name: str) -> Path | None:
     if known.is_file():
         return known
     records = sorted((root / "results" / name / "runs").glob("*.json"))
-    return root / json.loads(records[0].read_text(encoding="utf-8"))["parameters"]["study"] if records else None
+    return root / read_record(records[0])["parameters"]["study"] if records else None
 
 
 def _check(study: Study, where: str) -> None:

@@ -7,10 +7,9 @@ which columns a table has.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import parquet
 
-from lens.errors import ConfigError
+from lens import files
 
 DIGITS = 6
 ABOUT = b"about"  # table -> its row group (None if it has no rows), its columns, and those that lie under another name
@@ -61,9 +60,9 @@ def read(path: Path, name: str) -> pd.DataFrame | None:
     """The table of that name, as it was written; None if the file holds none.
 
     Raises:
-        ConfigError: the file is damaged.
+        ConfigError: the file is missing or damaged.
     """
-    with _intact(path), parquet.ParquetFile(path) as file:
+    with files.intact(path, files.AGAIN), parquet.ParquetFile(path) as file:
         if (about := _about(file.metadata).get(name)) is None:
             return None
         wide = [c for c in about["columns"] if _is_position(c)]
@@ -84,24 +83,10 @@ def names(path: Path) -> list[str]:
     """Names of the tables in a file.
 
     Raises:
-        ConfigError: the file is damaged.
+        ConfigError: the file is missing or damaged.
     """
-    with _intact(path):
+    with files.intact(path, files.AGAIN):
         return list(_about(parquet.read_metadata(path)))
-
-
-@contextlib.contextmanager
-def _intact(path: Path) -> Iterator[None]:
-    """Names the file and the remedy where a file that is there cannot be read."""
-    try:
-        yield
-    except FileNotFoundError:
-        raise
-    except (pa.ArrowException, OSError) as error:
-        raise ConfigError(
-            f"{path} is damaged ({str(error).splitlines()[0]}): `git checkout {path}` brings back a file that is in "
-            "git, or run the stage again that writes it"
-        ) from error
 
 
 def rounded(table: pd.DataFrame, *, exact: bool = False) -> pd.DataFrame:

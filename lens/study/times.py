@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
-
 from lens import checkout
+from lens.study.hosts import read_record
 from lens.study.params import Study
 
 RESULTS = {
@@ -30,7 +29,7 @@ def text(study: Study) -> str:
     A time is that of the run which made the committed result, on the machine that made it.
     """
     paths = [study.results / "runs" / f"{name}.json" for name in stages(study)]
-    records = [json.loads(path.read_text(encoding="utf-8")) for path in paths if path.is_file()]
+    records = [read_record(path) for path in paths if path.is_file()]
     width = max([len("stage"), *(len(r["stage"]) for r in records)])
     lines = [f"study {study.name}", "", f"{'stage':<{width}}  {'wall':>8}  {'memory':>9}  where"]
     for r in records:

@@ -1,4 +1,5 @@
 import dataclasses
+import json
 
 import pytest
 
@@ -6,6 +7,7 @@ from lens import checkout
 from lens.errors import ConfigError
 from lens.study.params import Study
 
+RECORD = {"stage": "01_extract", "parameters": {"study": "first.yaml"}, "wall_seconds": 1.5, "cpus": 2}
 GOOD = """
 study: tried
 root: .
@@ -85,8 +87,8 @@ def test_out_redirects_everything_that_is_written(tmp_path):
             "no recipe for the variant .temporalens. .did you mean",
         ),
         ("recipe_file: paper/recipes.yaml", "", "no recipe for the variant .standard.: write it .* there are none"),
-        ("study: tried", "study: [", "tried.yaml: not readable as YAML"),
-        ("layers: [1, embedding]", "layers: [1", "tried.yaml: not readable as YAML"),
+        ("study: tried", "study: [", "tried.yaml cannot be read .*line 2.*: correct it"),
+        ("layers: [1, embedding]", "layers: [1", "tried.yaml cannot be read .*line.*: correct it"),
         *(
             ("study: tried", f"study: {name}", "study: .* names the folder of its results")
             for name in ("../x", "/x", "a/b", "''", "..", ".x", "-x", '"a\\0b"', '"x\\n"')
@@ -115,11 +117,15 @@ def test_a_study_keeps_the_results_of_one_file(tmp_path, monkeypatch):
     assert load(tmp_path, GOOD).name == "tried"
     runs = tmp_path / "results" / "tried" / "runs"
     runs.mkdir(parents=True)
-    (runs / "01_extract.json").write_text('{"parameters": {"study": "first.yaml"}}')
+    (runs / "01_extract.json").write_text(json.dumps(RECORD))
     assert load(tmp_path, GOOD).name == "tried"  # it was renamed
     (tmp_path / "first.yaml").write_text(GOOD)
     with pytest.raises(ConfigError, match=r"study: tried is the study of .*first\.yaml: give"):
         load(tmp_path, GOOD)
+    (runs / "01_extract.json").write_text("{")
+    with pytest.raises(ConfigError, match=r"runs/01_extract\.json cannot be read .*delete it"):
+        load(tmp_path, GOOD)
+    (runs / "01_extract.json").write_text(json.dumps(RECORD))
     assert Study.load(tmp_path / "first.yaml").name == "tried"
 
 

@@ -87,7 +87,9 @@ def test_a_damaged_file_is_named_with_the_remedy(study, damage):
         path.write_bytes(damaged[damage])
     else:
         frame().to_parquet(path)
-    with pytest.raises(ConfigError, match=r"measures/layer_3.parquet is damaged .*`git checkout .*or run the stage"):
+    with pytest.raises(
+        ConfigError, match=r"measures/layer_3.parquet cannot be read .*`git checkout` .*or run the stage"
+    ):
         tables.read(study, "positions")
 
 

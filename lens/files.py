@@ -1,0 +1,101 @@
+"""Small files read whole or refused: one that is missing or damaged is named, with what brings it back."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import textwrap
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import UnionType
+from typing import TYPE_CHECKING
+
+from lens.errors import ConfigError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+AGAIN = "`git checkout` brings back a file that is in git, or run the stage again that writes it"
+
+
+@contextlib.contextmanager
+def intact(path: Path, remedy: str, raised: type[Exception] = ConfigError) -> Iterator[None]:
+    """Around the reading of a file and nothing else: whatever fails there is the file's fault.
+
+    Args:
+        remedy: ends the message, e.g. `run the stage again that writes it`.
+        raised: kind of the error.
+
+    Raises:
+        ConfigError: (or `raised`) the file is missing or cannot be read; one of that kind from inside goes through.
+    """
+    try:
+        yield
+    except raised:
+        raise
+    except FileNotFoundError:
+        raise raised(f"{path} is missing: {remedy}") from None
+    except Exception as error:  # parsers of damaged files raise errors of many kinds
+        why = textwrap.shorten(str(error) or type(error).__name__, 300)
+        raise raised(f"{path} cannot be read ({why}): {remedy}") from error
+
+
+def read_json(
+    path: Path,
+    remedy: str = AGAIN,
+    holds: Mapping[str, type | UnionType] | None = None,
+    raised: type[Exception] = ConfigError,
+) -> dict:
+    """The object in a JSON file.
+
+    Args:
+        holds: keys that it must have, and the types of their values.
+
+    Raises:
+        ConfigError: (or `raised`) missing, not JSON, no object, or without one of the keys.
+    """
+    with intact(path, remedy, raised):
+        value = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(value, dict):
+            raise ValueError(f"it holds a {type(value).__name__}, an object is needed")
+        for key, kind in (holds or {}).items():
+            if not isinstance(value.get(key), kind):
+                found = repr(value[key])[:50] if key in value else "nothing"
+                raise ValueError(f"under {key!r} it holds {found}, not {getattr(kind, '__name__', kind)}")
+    return value
+
+
+def read_yaml(path: Path, remedy: str = AGAIN, raised: type[Exception] = ConfigError) -> dict:
+    """The mapping in a YAML 1.2 file (3e-4 is a number, `no` a word).
+
+    Raises:
+        ConfigError: (or `raised`) missing, not YAML, or no mapping.
+    """
+    from ruamel.yaml import YAML
+
+    with intact(path, remedy, raised):
+        value = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+        if not isinstance(value, dict):
+            raise ValueError(f"it holds a {type(value).__name__}, a mapping is needed")
+    return value
+
+
+def read_csv(
+    path: Path, remedy: str = AGAIN, columns: tuple[str, ...] = (), raised: type[Exception] = ConfigError, **how
+) -> pd.DataFrame:
+    """The table in a CSV file.
+
+    Args:
+        columns: that it must have.
+        how: arguments of `pandas.read_csv`.
+
+    Raises:
+        ConfigError: (or `raised`) missing, no table, or without one of the columns.
+    """
+    import pandas as pd
+
+    with intact(path, remedy, raised):
+        table = pd.read_csv(path, **how)
+        if lacking := [column for column in columns if column not in table]:
+            raise ValueError(f"it has no column {', '.join(map(repr, lacking))}")
+    return table

@@ -1,0 +1,62 @@
+"""Files that are missing, cut, overwritten or of another kind are named, with what brings them back."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from lens import files
+from lens.errors import ConfigError, DictionaryError
+
+DEEP = b"[" * 100_000 + b"]" * 100_000
+DAMAGED = {
+    "missing": None,
+    "empty": b"",
+    "cut": b'{"a": [1, ',
+    "not UTF-8": b'{"a": "\xff"}',
+    "nested deep": DEEP,
+    "a list": b"[1]",
+    "a folder": ...,
+}
+
+
+def damage(path, content):
+    if content is ...:
+        path.mkdir()
+    elif content is not None:
+        path.write_bytes(content)
+
+
+@pytest.mark.parametrize("read", [files.read_json, files.read_yaml])
+@pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED)
+def test_a_damaged_file_is_named_with_the_remedy(tmp_path, read, content):
+    path = tmp_path / "a file.x"
+    damage(path, content)
+    with pytest.raises(ConfigError, match="a file.x (is missing|cannot be read).*: make it again$"):
+        read(path, "make it again")
+
+
+@pytest.mark.parametrize("content", ["", "a,b\n1", '"a,b\n1,2'])
+def test_a_damaged_table_is_named_with_the_remedy(tmp_path, content):
+    path = tmp_path / "x.csv"
+    path.write_text(content)
+    with pytest.raises(ConfigError, match=r"x\.csv cannot be read .*: make it again"):
+        files.read_csv(path, "make it again", columns=("a", "c"))
+
+
+def test_a_whole_file_is_read_as_it_is(tmp_path):
+    path = tmp_path / "x"
+    path.write_text(json.dumps({"a": 1e-4, "b": None, "c": "ü"}), encoding="utf-8")
+    assert files.read_json(path, holds={"a": float, "b": str | None}) == {"a": 1e-4, "b": None, "c": "ü"}
+    path.write_text("a: 3e-4\nb: no\n")
+    assert files.read_yaml(path) == {"a": 3e-4, "b": "no"}
+    path.write_text("a,b\n1,2\n")
+    pd.testing.assert_frame_equal(files.read_csv(path, columns=("b",)), pd.DataFrame({"a": [1], "b": [2]}))
+
+
+@pytest.mark.parametrize(("holds", "found"), [({"b": int}, "nothing"), ({"a": int}, "'x'")])
+def test_what_a_json_file_must_hold_is_checked(tmp_path, holds, found):
+    path = tmp_path / "x.json"
+    path.write_text('{"a": "x"}')
+    with pytest.raises(DictionaryError, match=f"x.json cannot be read .*{found}, not int.*: get it again"):
+        files.read_json(path, "get it again", holds, raised=DictionaryError)
