@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -37,6 +38,20 @@ def build(kind: type, raw: object, where: str, shown: Mapping[str, str] | None =
         elif f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
             raise ConfigError(f"{where}: parameter {label!r} is missing")
     return kind(**values)
+
+
+def folder_name(name: str, where: str) -> str:
+    """The name, if it may be that of a folder: one that stays where it is put, on every system.
+
+    Raises:
+        ConfigError: it holds something else than letters, digits, `_`, `-` and `.`, or begins with `.` or `-`.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
+        raise ConfigError(
+            f"{where}: {name!r} names a folder of results: letters, digits, `_`, `-` and `.`, the first a letter, a "
+            "digit or `_`"
+        )
+    return name
 
 
 def convert(hint: Any, value: object, where: str) -> Any:

@@ -6,15 +6,15 @@ the other models: a study alone could not, since its pipeline knows only its own
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
 import pandas as pd
 
-from lens import checkout
+from lens import checkout, files
 from lens.errors import ConfigError
 from lens.study.params import Study
+from paper import claims_file
 
 READINGS = {
     "positional": ("C19", "from position 8"),
@@ -27,6 +27,7 @@ READINGS = {
     "span_deep": ("C07", "full width at half maximum"),
 }
 """quantity -> claim and the name of one of its readings or controls."""
+AGAIN = "`python -m lens readme` writes it anew"
 NOT_A_MODEL = "smoke"  # a tiny random model, for tests
 COLUMNS = ("study", "model", "layers", "steps", "seeds", "quantity", "estimate", "low", "high")
 
@@ -40,7 +41,7 @@ def collect() -> pd.DataFrame:
     """One row per study that has been judged and quantity of `READINGS`, from the studies' own `claims.json`.
 
     Raises:
-        ConfigError: results lie there of a study whose parameters do not.
+        ConfigError: a `claims.json` is damaged, or of a study whose parameters are not there.
     """
     judged = [p.parent.name for p in sorted((checkout.root() / "results").glob("*/claims.json"))]
     found = [rows(_load(name)) for name in judged if name != NOT_A_MODEL]
@@ -57,7 +58,7 @@ def _load(name: str) -> Study:
 
 def rows(study: Study) -> pd.DataFrame:
     """The rows of one study; a quantity that it has not measured, or a claim that it lacks, has no estimate."""
-    claims = {c["id"]: c for c in json.loads((study.results / "claims.json").read_text(encoding="utf-8"))["claims"]}
+    claims = claims_file.by_id(study)
     facts = (study.name, study.model, ", ".join(map(str, study.main)), study.training.steps, len(study.seeds))
     lines = []
     for quantity, (claim, name) in READINGS.items():
@@ -69,7 +70,7 @@ def rows(study: Study) -> pd.DataFrame:
 
 def read() -> pd.DataFrame:
     """The table as it was last written; empty where there is none."""
-    return pd.read_csv(path()) if path().is_file() else pd.DataFrame(columns=list(COLUMNS))
+    return files.read_csv(path(), AGAIN, COLUMNS) if path().is_file() else pd.DataFrame(columns=list(COLUMNS))
 
 
 def markdown(table: pd.DataFrame) -> str:

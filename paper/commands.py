@@ -41,7 +41,7 @@ def _trace(arguments: argparse.Namespace) -> None:
 def _readme(arguments: argparse.Namespace) -> None:
     from paper import readme
 
-    readme.refresh(Study.load(arguments.study).name)
+    readme.refresh(Study.load(arguments.study))
 
 
 def outdated() -> list[str]:

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
-from ruamel.yaml import YAML
 
+from lens import files
 from lens.errors import ConfigError
 from lens.figures.by_layer import mask_agreement, positional_share, spans_by_layer
 from lens.figures.calibration import calibration
@@ -52,14 +52,18 @@ def reader(study: Study, *, over_depth: bool = False) -> Read:
 
 def looks_of(study: Study) -> Looks:
     """How figures of a study show its variants: their roles are the study's, labels and marks those of `looks.yaml`."""
-    said = YAML(typ="safe").load((Path(__file__).parent / "looks.yaml").read_text(encoding="utf-8"))
-    marks = {variant: x["marks"] for variant, x in said.items() if "marks" in x}
+    path, advice = Path(__file__).parent / "looks.yaml", "`git checkout` brings it back"
+    said = files.read_yaml(path, advice)
+    with files.intact(path, advice):
+        labels = {variant: x["label"] for variant, x in said.items()}
+        marks = {variant: x["marks"] for variant, x in said.items() if "marks" in x}
+        marks = {v: (color, d if isinstance(d, str) else tuple(d), marker) for v, (color, d, marker) in marks.items()}
     return Looks(
         **dataclasses.asdict(study.roles),
         variants=study.variants,
         ablations=study.ablations.variants,
-        labels={variant: x["label"] for variant, x in said.items()},
-        marks={v: (color, d if isinstance(d, str) else tuple(d), marker) for v, (color, d, marker) in marks.items()},
+        labels=labels,
+        marks=marks,
     )
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import html
-import json
 from pathlib import Path
 
 import pandas as pd
 
 from lens.study.params import Study
-from paper import in_short
+from paper import claims_file, in_short
 from paper.in_short import FIGURES, estimate_text
 
 
@@ -34,7 +33,7 @@ def setting_table(study: Study) -> pd.DataFrame:
 
 def answer(study: Study) -> str:
     """The answer in a few sentences, as Markdown."""
-    return "\n".join(f"- {sentence}" for sentence in in_short.sentences(_claims(study)))
+    return "\n".join(f"- {sentence}" for sentence in in_short.sentences(claims_file.read(study)))
 
 
 def claims_table(study: Study) -> str:
@@ -48,13 +47,9 @@ def claims_table(study: Study) -> str:
             "due to the method?": html.escape(c["attributable"]),
             "why": f"<small>{html.escape(c['reason'] or '')}</small>",
         }
-        for c in sorted(_claims(study)["claims"], key=lambda c: c["status"] != "measured")
+        for c in sorted(claims_file.read(study)["claims"], key=lambda c: c["status"] != "measured")
     ]
     return pd.DataFrame(rows).to_html(escape=False, border=0, index=False)
-
-
-def _claims(study: Study) -> dict:
-    return json.loads((study.results / "claims.json").read_text(encoding="utf-8"))
 
 
 def _link(text: str, path: str | None) -> str:

@@ -15,7 +15,7 @@ from lens.measure import stats
 from lens.measure.spans import WIDTH_FIRINGS
 from lens.study import tables
 from lens.study.params import Study
-from paper import across, calibration
+from paper import across, calibration, claims_file
 from paper.claims import PAPER_MODEL, scope
 from paper.gallery import looks_of
 
@@ -53,19 +53,19 @@ def contents(about: Study, beside: Study | None = None) -> dict:
         beside: another one, whose claims an appendix sets beside the first's.
 
     Raises:
-        PaperError: claims are missing, or belong to another study.
+        ConfigError: claims are missing, damaged or of another study.
     """
     return _finite(
         {
             "study": _study(about),
             "recipe": asdict(_recipe(about)) | {name: _recipe(about).setting(name) for name in SETTINGS},
-            "claims": _claims(about),
+            "claims": claims_file.by_id(about),
             "summary": _summary(about),
             "calibration": _calibration(about),
             "splice": _splice(about),
             "across": _across(about),
             "stretches": _stretches(about),
-            "beside": beside and {"study": beside.name, "scope": scope(beside), "claims": _claims(beside)},
+            "beside": beside and {"study": beside.name, "scope": scope(beside), "claims": claims_file.by_id(beside)},
         }
     )
 
@@ -107,24 +107,6 @@ def _recipe(study: Study):
     if study.roles.method is None:
         raise PaperError(f"study {study.name!r} says under `roles` of no variant that it is the method")
     return study.train_recipe(study.roles.method)
-
-
-def _claims(study: Study) -> dict:
-    """By id.
-
-    Raises:
-        PaperError: the study has no claims.json, or another study's.
-    """
-    path = study.results / "claims.json"
-    if not path.is_file():
-        raise PaperError(f"results/{study.name}/claims.json is missing; run the pipeline of study {study.name!r} first")
-    document = json.loads(path.read_text(encoding="utf-8"))
-    if (document["study"], document["model"]) != (study.name, study.model):
-        raise PaperError(
-            f"results/{study.name}/claims.json is of study {document['study']!r} on {document['model']!r}, not of "
-            f"{study.name!r} on {study.model!r}; run the pipeline again"
-        )
-    return {claim["id"]: claim for claim in document["claims"]}
 
 
 def _summary(study: Study) -> dict:

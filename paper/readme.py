@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 
 from lens import checkout
 from lens.errors import ConfigError
-from paper import across, in_short
+from lens.study.params import Study
+from paper import across, claims_file, in_short
 from paper.in_short import FIGURES, estimate_text, number
 from paper.verdicts import WORDS
 
@@ -16,16 +16,16 @@ CLAIMS, MODELS = "claims", "models"
 """the blocks, each between two markers that bear its name"""
 
 
-def refresh(study: str) -> None:
+def refresh(study: Study) -> None:
     """Write `results/across_models.csv` and the blocks of README.md anew, that of the claims from one study's.
 
     Raises:
-        ConfigError: README has no markers, or the study has no claims yet.
+        ConfigError: README has no markers, or claims are missing or damaged.
     """
     table = across.collect()
-    across.path().write_text(table.to_csv(index=False, lineterminator="\n"), encoding="utf-8")
     path = checkout.root() / "README.md"
-    text = spliced(path.read_text(encoding="utf-8"), CLAIMS, claims_block(_document(study)))
+    text = spliced(path.read_text(encoding="utf-8"), CLAIMS, claims_block(claims_file.read(study)))
+    across.path().write_text(table.to_csv(index=False, lineterminator="\n"), encoding="utf-8")
     path.write_text(spliced(text, MODELS, across.markdown(table)), encoding="utf-8")
 
 
@@ -33,7 +33,10 @@ def stale() -> list[str]:
     """What does not show what the `claims.json` of the studies say: blocks of README, or the table across models."""
     text, table = (checkout.root() / "README.md").read_text(encoding="utf-8"), across.collect()
     named = re.search(r"<!-- claims:start -->\s*Study `([\w-]+)`", text)
-    blocks = {MODELS: across.markdown(table), CLAIMS: claims_block(_document(named[1])) if named else ""}
+    blocks = {
+        MODELS: across.markdown(table),
+        CLAIMS: claims_block(claims_file.read(Study.load(named[1]))) if named else "",
+    }
     found = [f"README.md, {name}" for name, block in blocks.items() if spliced(text, name, block) != text]
     written = across.path().read_text(encoding="utf-8") if across.path().is_file() else ""
     return found + [across.path().name] * (written != table.to_csv(index=False, lineterminator="\n"))
@@ -103,13 +106,6 @@ def _value(value: float | list | str | None) -> str:
 def _cell(text: str) -> str:
     """Text that cannot end its table cell or become HTML."""
     return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
-
-
-def _document(study: str) -> dict:
-    path = checkout.root() / "results" / study / "claims.json"
-    if not path.exists():
-        raise ConfigError(f"{path} does not exist; run the pipeline of study {study!r} first")
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def spliced(text: str, name: str, block: str) -> str:

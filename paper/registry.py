@@ -18,8 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML, YAMLError
-
+from lens import files
 from lens.errors import ConfigError
 from paper.verdicts import OPERATORS
 
@@ -74,12 +73,10 @@ def read(path: Path = REGISTRY) -> dict:
     Raises:
         ConfigError: not readable as YAML, or without a list `claims`.
     """
-    try:
-        document = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
-        if not isinstance(document["claims"], list):
-            raise TypeError(f"`claims` is {document['claims']!r}")
-    except (YAMLError, KeyError, TypeError) as error:
-        raise ConfigError(f"{path.name}: expected a list `claims`: {error!r}") from None
+    document = files.read_yaml(path, "`git checkout` brings it back")
+    claims = document.get("claims")
+    if not isinstance(claims, list) or not all(isinstance(claim, dict) for claim in claims):
+        raise ConfigError(f"{path.name}: expected a list `claims` of mappings, found {claims!r}"[:300])
     return document
 
 

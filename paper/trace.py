@@ -20,7 +20,7 @@ from lens import checkout
 from lens.errors import ConfigError, suggest
 from lens.study import table_files
 from lens.study.params import Study
-from paper import across
+from paper import across, claims_file
 from paper.claims import evidence_files
 from paper.evidence.measured import Measured, Missing, Read
 from paper.in_short import FIGURES, estimate_text, everything, number, short
@@ -65,13 +65,12 @@ def _normalised(what: str) -> str:
 
 def _told(study: Study, lines: list[str], what: str, registry: dict[str, dict]) -> dict[str, None]:
     """The claims that lines name: of each line those that measured the number, or all if none of them did."""
-    document = json.loads((study.results / "claims.json").read_text(encoding="utf-8"))
-    judged = {claim["id"]: claim for claim in document["claims"]}
+    known = claims_file.by_id(study)
     numbers = set(re.findall(r"−?\d+(?:\.\d+)?", what))
     found: dict[str, None] = {}
     for line in lines:
-        named = [name for name in re.findall(r"\bC\d\d[ab]?\b", line) if name in registry]
-        own = [name for name in named if numbers and numbers <= _shown(judged[name], percent="%" in what)]
+        named = [name for name in re.findall(r"\bC\d\d[ab]?\b", line) if name in registry and name in known]
+        own = [name for name in named if numbers and numbers <= _shown(known[name], percent="%" in what)]
         found |= dict.fromkeys(own or named)
     return found
 
@@ -102,26 +101,27 @@ def _across_models(line: str, whole: re.Pattern) -> Iterator[str]:
 
 
 def _chain(study: Study, claim: dict) -> Iterator[str]:
-    document = json.loads((study.results / "claims.json").read_text(encoding="utf-8"))
-    judged = next(c for c in document["claims"] if c["id"] == claim["id"])
+    found = claims_file.by_id(study).get(claim["id"])
+    if found is None:
+        raise ConfigError(f"{study.results / 'claims.json'} has no claim {claim['id']}: run `python -m lens claims`")
     yield f"{claim['id']}  {claim['title']}"
     yield from _part("the paper", f'"{claim["quote"]}" ({claim["where"]})')
     yield from _part("quantity", claim["quantity"])
     yield from _part(
         "rule", json.dumps(claim["rule"]), f"paper/claims.yaml:{_lines('paper/claims.yaml', 'id: ' + claim['id'])[0]}"
     )
-    due = f"; due to the method: {judged['attributable']}" if judged["attributable"] != "not applicable" else ""
-    yield from _part("verdict", f"{judged['verdict']}{due}, in study {study.name}", judged["reason"] or "")
-    readings = judged["readings"] + judged["controls"]
-    yield from _part("numbers", *(f"{r['name']}: {estimate_text(judged, r)}" for r in readings))
+    due = f"; due to the method: {found['attributable']}" if found["attributable"] != "not applicable" else ""
+    yield from _part("verdict", f"{found['verdict']}{due}, in study {study.name}", found["reason"] or "")
+    readings = found["readings"] + found["controls"]
+    yield from _part("numbers", *(f"{r['name']}: {estimate_text(found, r)}" for r in readings))
     yield from _part("evidence", _place(evidence_of(claim)))
     headline = readings[0]["estimate"] if readings else None
     here = (study.results / "tables").is_dir()
     read_of = study if here else Study.load(ABOUT)
     yield from _part("read", *_rows(measured(read_of, claim), headline), *([] if here else _at_hand(study, "tables")))
-    files = evidence_files(study, judged["evidence"])
+    files = evidence_files(study, found["evidence"])
     yield from _part("notebook", *_at_hand(study, files["notebook_file"]))
-    figure = judged["evidence"]["figure"]
+    figure = found["evidence"]["figure"]
     yield from _part("figure", f"{figure} in {_at_hand(study, FIGURES)[0]}" if figure else "none")
     readme = (checkout.root() / "README.md").read_text(encoding="utf-8").splitlines()
     named = re.compile(rf"\b{claim['id']}\b")

@@ -14,6 +14,7 @@ import base64
 import hashlib
 import html
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -47,9 +48,7 @@ def page(studies: Sequence[StudyData]) -> str:
         "data": "\n".join(element for study in studies for element in _elements(study)),
     }
     text = (FOLDER / "page.html").read_text(encoding="utf-8")
-    for name, value in parts.items():
-        text = text.replace("{{" + name + "}}", value)
-    return text
+    return re.sub(r"\{\{(\w+)\}\}", lambda place: parts[place[1]], text)  # one pass: what is filled in stays
 
 
 def _elements(study: StudyData) -> list[str]:

@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from lens import checkout
+from lens import checkout, files
 from lens.errors import suggest
 
 _TYPES = {"int": int, "float": float, "str": str, "bool": bool, "list": list, "dict": dict, "None": None}
@@ -135,7 +135,7 @@ def _imported_names(path: Path) -> set[str]:
 
 
 def _cells(path: Path) -> list[dict]:
-    return json.loads(path.read_text(encoding="utf-8"))["cells"]
+    return files.read_json(path, "`git checkout` brings it back", {"cells": list}, ParameterError)["cells"]
 
 
 def _check_names(notebook: str, contract: Mapping[str, Parameter], names: Iterable[str]) -> None:

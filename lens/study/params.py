@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from lens import checkout, files
 from lens.activations.layers import EMBEDDING, Layer
 from lens.errors import ConfigError, suggest
-from lens.fields import build
+from lens.fields import build, folder_name
 from lens.study.hosts import read_record
 from lens.training import recipe_file
 
@@ -185,7 +184,8 @@ class Study:
                 stands for `results/<name>` and `artifacts/<name>`.
 
         Raises:
-            ConfigError: no such study, or a key that is unknown, missing, mistyped or out of range.
+            ConfigError: no such study; a key that is unknown, missing, mistyped or out of range; or an `out` that is a
+                file, or holds files of the project.
         """
         path = _params_path(study)
         raw = files.read_yaml(path, "correct it (params.yaml of the checkout shows every key)")
@@ -197,9 +197,10 @@ class Study:
         named = recipe_file.read(checkout.root() / loaded.recipe_file) if loaded.recipe_file else {}
         loaded = dataclasses.replace(loaded, recipes=named | loaded.recipes | loaded.ablations.recipes)
         _check(loaded, path.name)
-        if out is None or (checkout.root() / out).resolve() == loaded.results.resolve():
+        if out is None or (folder := (checkout.root() / out).resolve()) == loaded.results.resolve():
             return loaded
-        return dataclasses.replace(loaded, out=(checkout.root() / out).resolve())
+        _check_out(folder)
+        return dataclasses.replace(loaded, out=folder)
 
 
 def _params_path(study: str | Path) -> Path:
@@ -217,11 +218,7 @@ def _params_path(study: str | Path) -> Path:
 
 def _check_name(name: str, path: Path, said: object) -> None:
     """Raise where the results of the file would be kept as those of another file, or outside `results/`."""
-    if not re.fullmatch(r"[A-Za-z0-9_.-]+", name) or name[0] in ".-":
-        raise ConfigError(
-            f"{path.name}: study: {name!r} names the folder of its results: letters, digits, `_`, `-` and `.`, the "
-            "first a letter, a digit or `_`"
-        )
+    folder_name(name, f"{path.name}: study")
     root, itself = checkout.root(), path.resolve()
     here = itself.relative_to(root).as_posix() if itself.is_relative_to(root) else str(itself)
     if said is not None and (root / str(said)).resolve() != itself:
@@ -232,6 +229,24 @@ def _check_name(name: str, path: Path, said: object) -> None:
     owner = _owner(name)
     if owner is not None and owner.is_file() and owner.resolve() != itself:
         raise ConfigError(f"{path}: study: {name} is the study of {owner}: give this one a name of its own")
+
+
+def _check_out(folder: Path) -> None:
+    root = checkout.root()
+    inside = folder.is_relative_to(root) and not folder.is_relative_to(root / "scratch")
+    if inside or root.is_relative_to(folder):
+        raise ConfigError(
+            f"out: {folder} holds files of the project, which a trial would replace: name a folder under scratch/, or "
+            "one outside the project"
+        )
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"out: {folder} is a file: name a folder")
+
+
+def check_layer(layer: Layer, where: str) -> None:
+    """Raise ConfigError if this names no layer of any model."""
+    if layer != EMBEDDING and (isinstance(layer, str) or layer < 0):
+        raise ConfigError(f"{where}: layer {layer!r} is neither a block index from 0 nor {EMBEDDING!r}")
 
 
 def _owner(name: str) -> Path | None:
@@ -264,8 +279,9 @@ def _check(study: Study, where: str) -> None:
     if w.fidelity > w.test:
         raise ConfigError(f"{where}: windows.fidelity ({w.fidelity}) is more than windows.test ({w.test})")
     for layer in (*study.layers, *study.ablations.layers):
-        if isinstance(layer, str) and layer != EMBEDDING or isinstance(layer, int) and layer < 0:
-            raise ConfigError(f"{where}: layer {layer!r} is neither a block index from 0 nor {EMBEDDING!r}")
+        check_layer(layer, where)
+    for variant in study.recipes:
+        folder_name(variant, f"{where}: recipe")
     for name, part, whole in (
         ("ablations.layers", study.ablations.layers, study.layers),
         ("main_layers", study.main_layers, study.layers),

@@ -16,6 +16,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import nbformat
 import papermill
@@ -24,12 +25,13 @@ from jupyter_client.manager import AsyncKernelManager
 from nbformat import NotebookNode
 
 from lens import checkout
+from lens.activations.layers import Layer
 from lens.errors import ConfigError
 from lens.study import notebooks
 from lens.study.canonical import canonical
 from lens.study.hosts import write_record
 from lens.study.notebooks import ParameterError
-from lens.study.params import Study
+from lens.study.params import Study, check_layer
 
 KERNEL_START_S = 300
 
@@ -68,7 +70,7 @@ def plan(name: str, texts: Mapping[str, str]) -> Job:
 
     Raises:
         ParameterError: unknown, missing or mistyped parameter, or a layer that is not in the study.
-        ConfigError: no such study, or a recipe or a random model in it that there is not.
+        ConfigError: no such study or layer, or a recipe or a random model in it that there is not.
     """
     path = notebooks.notebook_path(name)
     contract = notebooks.parameters(path)
@@ -83,6 +85,8 @@ def plan(name: str, texts: Mapping[str, str]) -> Job:
         raise ParameterError(f"{path.stem} needs {flags}; its parameters: {notebooks.listing(contract)}")
     out = values.get("out")
     study = Study.load(str(values["study"]), None if out is None else str(out))
+    if "layer" in values:
+        check_layer(cast(Layer, values["layer"]), path.stem)
     layers = study.ablations.layers if path.stem == "03_ablations" else study.layers
     if study.out is None and "layer" in values and values["layer"] not in layers:
         raise ParameterError(

@@ -15,6 +15,7 @@ from lens.activations.split import Text, as_dataset
 from lens.activations.store import open_layer, write_json
 from lens.dictionaries.dictionary import Dictionary
 from lens.errors import ConfigError
+from lens.fields import folder_name
 from lens.training.recipe import build
 from lens.training.train import train_layer
 
@@ -57,15 +58,15 @@ def fit(
 
     Raises:
         ValueError: no such layer, or a text too short for the windows; the message has the counts.
-        ConfigError: an unknown field, architecture or position term, a negative seed, or a dictionary of this name that
-            was fitted in another way.
+        ConfigError: an unknown field, architecture or position term, a negative seed, a name that is no folder's, or a
+            dictionary of this name that was fitted in another way.
         DictionaryError: an architecture of your own does not answer codes.
         TrainingError: the loss is not finite, or every feature is silent.
     """
     recipe = build({"architecture": architecture, "position": position, "steps": steps, **fields}, "fit")
     if seed < 0:
         raise ConfigError(f"fit: seed must be at least 0, found {seed}")
-    name = name or "-".join(part.rpartition(":")[2] for part in (architecture, position))
+    name = folder_name(name or "-".join(part.rpartition(":")[2] for part in (architecture, position)), "fit: name")
     model = language_model.load(model) if isinstance(model, str | os.PathLike) else model
     [layer] = language_model.check_layers(model, [as_layer(layer)])
     folder = Path(folder)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -11,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from lens import checkout
+from lens import checkout, files
 from lens.activations.layers import EMBEDDING
 from lens.errors import suggest
 from lens.study import tables
@@ -222,7 +221,7 @@ class Measured:
         path = checkout.root() / "results" / "benchmarks" / f"{name}.json"
         if not path.is_file():
             raise Missing(f"results/benchmarks/{name}.json is not there: run `{made}`")
-        return json.loads(path.read_text(encoding="utf-8"))
+        return files.read_json(path, f"`git checkout` brings it back, or run `{made}`")
 
 
 def complete(rows: pd.DataFrame, keys: dict[str, list], what: str, column: str = "value") -> np.ndarray:

@@ -41,6 +41,11 @@ def test_names_of_studies_are_escaped():
     assert "<i>" not in text and "&quot;&gt;&lt;i&gt;" in text
 
 
+def test_a_name_like_a_placeholder_stays_text():
+    text = explorer.page([dataclasses.replace(synthetic.encoder(), name="{{data}}")])
+    assert "({{data}})</title>" in text and text.count("application/octet-stream") == 2
+
+
 @pytest.mark.skipif(shutil.which("node") is None, reason="needs node")
 @pytest.mark.parametrize("path", sorted(explorer.FOLDER.glob("*.js")), ids=lambda path: path.name)
 def test_each_script_parses_alone(path):

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from lens import checkout
+from lens.errors import ConfigError
 from lens.study import params as config
 from lens.study import tables
 from lens.study.params import Study
@@ -135,10 +136,10 @@ def test_a_claim_or_reading_that_is_missing_stops_the_build_and_is_named(full):
 def test_claims_of_another_study_are_refused(full):
     path = full.results / "claims.json"
     path.write_text(path.read_text().replace('"model": "gemma-3-270m"', '"model": "smollm2-135m"'))
-    with pytest.raises(PaperError, match="smollm2-135m"):
+    with pytest.raises(ConfigError, match="smollm2-135m"):
         typeset.build(full)
     path.unlink()
-    with pytest.raises(PaperError, match=r"claims\.json is missing"):
+    with pytest.raises(ConfigError, match=r"claims\.json is missing.*run the pipeline of study .full"):
         typeset.build(full)
 
 

@@ -11,7 +11,7 @@ from lens import checkout
 from lens.errors import ConfigError
 from lens.study.params import Study
 from lens.study.show import seed_means
-from paper import across, overview, readme
+from paper import across, claims_file, overview, readme
 from paper.in_short import estimate_text, sentences
 from paper.readme import claims_block
 
@@ -98,7 +98,7 @@ def test_masks_are_answered_with_their_agreement_once_it_is_known():
 
 @pytest.fixture
 def page(tmp_path, monkeypatch) -> str:
-    study = dataclasses.replace(Study.load("quick"), out=tmp_path)
+    study = dataclasses.replace(Study.load("quick"), out=tmp_path, model=DOCUMENT["model"])
     (tmp_path / "claims.json").write_text(json.dumps(DOCUMENT))
     return overview.claims_table(study)
 
@@ -131,7 +131,7 @@ def judged(root, study, **changed):
         kept.append(reading(quantity, *changed.get(name, (0.25, 0.125, 0.5))))
     folder = root / "results" / study
     folder.mkdir(parents=True, exist_ok=True)
-    document = {"study": study, "scope": "", "claims": list(claims.values())}
+    document = {"study": study, "model": Study.load(study).model, "scope": "", "claims": list(claims.values())}
     (folder / "claims.json").write_text(json.dumps(document))
 
 
@@ -162,7 +162,7 @@ def test_every_model_is_there_once_with_its_size_and_readings(project):
 
 def test_readme_shows_both_blocks_and_nothing_else_changes(project):
     assert len(readme.stale()) == 3
-    readme.refresh("minilm")
+    readme.refresh(Study.load("minilm"))
     text = (project / "README.md").read_text()
     minilm, random = [row.split(" | ") for row in text.splitlines() if row.startswith("| [`")]
     assert minilm[0] == "| [`minilm`](results/minilm/claims.json)" and minilm[2:4] == ["600 × 3", "25.0 % [12.5, 50.0]"]
@@ -170,7 +170,7 @@ def test_readme_shows_both_blocks_and_nothing_else_changes(project):
     assert random[1] == "random:gemma-3-270m: 3, 8, 13" and random[5] == "n/a"
     assert text.startswith("# Title\n") and text.endswith("\nThe rest.\n") and "Study `minilm`" in text
     assert readme.stale() == []
-    readme.refresh("minilm")
+    readme.refresh(Study.load("minilm"))
     assert (project / "README.md").read_text() == text
     judged(project, "random-gemma", C01=(-0.02, -0.03, -0.01))
     assert readme.stale() == ["README.md, models", "across_models.csv"]
@@ -189,11 +189,32 @@ def test_a_claim_that_a_study_lacks_has_no_estimate(project):
 
 
 def test_results_that_are_missing_or_of_no_study_are_named_with_what_to_do(project):
-    with pytest.raises(ConfigError, match="run the pipeline of study 'full' first"):
-        readme.refresh("full")
+    smoke, minilm = Study.load("smoke"), Study.load("minilm")
+    (smoke.results / "claims.json").unlink()
+    with pytest.raises(ConfigError, match=r"smoke/claims\.json is missing: .*run the pipeline of study .smoke"):
+        readme.refresh(smoke)
     shutil.rmtree(project / "studies" / "minilm")
     with pytest.raises(ConfigError, match="results/minilm/claims.json: .*move results/minilm out of results/"):
-        readme.refresh("minilm")
+        readme.refresh(minilm)
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"study": "minilm", "cl', '{"study": "minilm", "claims": 3}', "[]"])
+def test_damaged_verdicts_are_named_by_every_reader(project, content):
+    path, study = project / "results" / "minilm" / "claims.json", Study.load("minilm")
+    path.write_text(content)
+    for read in (across.rows, overview.answer, readme.refresh, claims_file.by_id):
+        with pytest.raises(ConfigError, match=r"minilm/claims\.json cannot be read .*run the pipeline of study .mini"):
+            read(study)
+    assert not across.path().exists()
+
+
+def test_verdicts_with_a_claim_that_is_none_are_refused(project):
+    path = project / "results" / "minilm" / "claims.json"
+    document = json.loads(path.read_text())
+    del document["claims"][1]["verdict"]
+    path.write_text(json.dumps(document))
+    with pytest.raises(ConfigError, match=r"minilm/claims\.json: claim 1 lacks .*verdict"):
+        across.collect()
 
 
 START, END = "<!-- claims:start -->", "<!-- claims:end -->"
@@ -203,7 +224,7 @@ START, END = "<!-- claims:start -->", "<!-- claims:end -->"
 def test_a_readme_without_a_place_for_a_block_is_refused(project, text):
     (project / "README.md").write_text(text)
     with pytest.raises(ConfigError, match="exactly one"):
-        readme.refresh("minilm")
+        readme.refresh(Study.load("minilm"))
     assert (project / "README.md").read_text() == text
 
 

@@ -79,8 +79,8 @@ def test_a_faulty_claim_is_refused_with_its_name(tmp_path, change, message):
 def test_a_claim_given_twice_or_no_list_at_all_is_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"claim ids \['C01'\] stand there twice"):
         load(tmp_path, locked([REGISTRY[0], REGISTRY[0]]))
-    for faulty in ({"claims": "none"}, {}, []):
-        with pytest.raises(ConfigError, match="expected a list `claims`"):
+    for faulty in ({"claims": "none"}, {"claims": [3]}, {}, []):
+        with pytest.raises(ConfigError, match="expected a list `claims`|it holds a list"):
             load(tmp_path, faulty)
 
 

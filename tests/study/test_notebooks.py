@@ -337,6 +337,14 @@ def test_a_trial_writes_only_where_it_is_told(project):
     assert not (project / "results").exists()
 
 
+def test_a_trial_of_a_layer_that_is_none_makes_no_folder(project):
+    layers = ("../../x", "-1", "embeding")
+    answers = lens(project, *(("run", "02_train", *GIVEN[:2], "--layer", x, "--out", "scratch/try") for x in layers))
+    for layer, (code, output) in zip(layers, answers, strict=True):
+        assert code == 1 and layer in output and "neither a block index" in output
+    assert not (project / "scratch").exists() and not (project / "results").exists()
+
+
 FAILING = {
     "04_error": ("1 / 0", "ZeroDivisionError"),
     "04_exit": ("import sys; sys.exit(0)", "ended the run early"),

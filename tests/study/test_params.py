@@ -59,6 +59,18 @@ def test_out_redirects_everything_that_is_written(tmp_path):
     assert Study.load("quick", "results/quick").out is None
 
 
+@pytest.mark.parametrize("out", ["", ".", "..", "/", "results", "results/full", "notebooks", "scratch/../lens", "x"])
+def test_a_trial_replaces_no_file_of_the_project(out):
+    with pytest.raises(ConfigError, match="out: .* holds files of the project, .* under scratch/"):
+        Study.load("quick", out)
+
+
+def test_a_trial_wants_a_folder(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="out: .*file is a file: name a folder"):
+        Study.load("quick", tmp_path / "file")
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -90,8 +102,12 @@ def test_out_redirects_everything_that_is_written(tmp_path):
         ("study: tried", "study: [", "tried.yaml cannot be read .*line 2.*: correct it"),
         ("layers: [1, embedding]", "layers: [1", "tried.yaml cannot be read .*line.*: correct it"),
         *(
-            ("study: tried", f"study: {name}", "study: .* names the folder of its results")
+            ("study: tried", f"study: {name}", "study: .* names a folder of results")
             for name in ("../x", "/x", "a/b", "''", "..", ".x", "-x", '"a\\0b"', '"x\\n"')
+        ),
+        *(
+            ("seeds: [0, 1]", f"seeds: [0, 1]\nrecipes: {{{name}: {{}}}}", "recipe: .* names a folder of results")
+            for name in ("../x", "/x", "a/b", "''", "..")
         ),
         ("study: tried", "study: quick", r"study: quick is the study of .*params\.yaml: give"),
         ("study: tried", "study: smollm2", r"study: smollm2 is the study of .*smollm2/params\.yaml: give"),

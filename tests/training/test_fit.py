@@ -45,6 +45,13 @@ def test_another_recipe_of_one_name_is_refused_and_the_first_dictionary_stays(tm
     assert (tmp_path / "dictionaries/relu-mask/relu-mask-seed0/cfg.json").is_file()
 
 
+@pytest.mark.parametrize("name", ["../mine", "/tmp/mine", "a/b", "..", "-x", "a\0b"])
+def test_a_name_that_leaves_the_folder_is_refused_before_anything_is_made(tmp_path, name):
+    with pytest.raises(ConfigError, match="fit: name: .* names a folder of results"):
+        fit(MODEL, 1, TEXT, tmp_path / "here", name=name, **OPTIONS)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_layer_may_be_typed_as_a_word(tmp_path):
     assert fit(MODEL, "1", TEXT, tmp_path, **OPTIONS).info.layer == "1"
 

@@ -75,5 +75,8 @@ def test_a_recipe_file_must_hold_recipes(tmp_path):
     with pytest.raises(ConfigError, match="missing.yaml is missing: name another"):
         recipe_file.read(tmp_path / "missing.yaml")
     (tmp_path / "list.yaml").write_text("- temporallens")
-    with pytest.raises(ConfigError, match="expected a mapping from names"):
+    with pytest.raises(ConfigError, match="list.yaml cannot be read .it holds a list"):
         recipe_file.read(tmp_path / "list.yaml")
+    (tmp_path / "flat.yaml").write_text("temporallens: relu")
+    with pytest.raises(ConfigError, match="flat.yaml: expected a mapping from names"):
+        recipe_file.read(tmp_path / "flat.yaml")
