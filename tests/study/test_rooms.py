@@ -9,7 +9,7 @@ from ruamel.yaml import YAML
 from lens import checkout
 
 ROOMS = ["activations", "dictionaries", "training", "measure", "figures", "profiling", "explorer", "study"]  # upwards
-BELOW = {"errors", "checkout", "fields", "files", "locks", "versions", "_names", "cli", "__init__", "__main__"}  # single files
+BELOW = {"errors", "checkout", "fields", "files", "locks", "versions", "_names", "cli", "__init__", "__main__"}
 FILES = sorted((checkout.root() / "lens").rglob("*.py"))
 NOT_VARIANTS = {"temporallens"}  # the name of the package and of its format, too
 
