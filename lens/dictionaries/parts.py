@@ -17,7 +17,7 @@ import pkgutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
 import pandas as pd
 import torch
@@ -31,6 +31,19 @@ from lens.errors import DictionaryError, suggest
 @dataclasses.dataclass(frozen=True)
 class NoSettings:
     """Of a part that has none."""
+
+
+class Forward(NamedTuple):
+    """A forward pass in training, of which the terms of a loss are made; differentiable."""
+
+    u: Tensor
+    """pre-activations [B, P, d_sae]"""
+    codes: Codes
+    """with the position term, where it acts on codes"""
+    residual: Tensor
+    """x - x_hat [B, P, d_in], of scaled inputs x"""
+    W_dec: Tensor
+    """[d_sae, d_in]"""
 
 
 class Architecture(nn.Module):
@@ -48,6 +61,8 @@ class Architecture(nn.Module):
     """parameters that are scaled when the pre-activations are"""
     penalty_name: ClassVar[str] = "l1"
     """what `penalty` is called among the metrics of training"""
+    version: ClassVar[int] = 1
+    """raised when it trains to other numbers, so that its finished runs, and no others, are trained again"""
 
     def __init__(self, d_in: int, d_sae: int, settings):
         super().__init__()
@@ -65,17 +80,12 @@ class Architecture(nn.Module):
         """What the penalty is multiplied by in the loss (lambda of eq. 8)."""
         return 0.0
 
-    def penalty(self, codes: Codes) -> Tensor:
-        """Penalty of each vector [...]; the L1 norm of its code unless an architecture says otherwise."""
-        return codes.values.abs().sum(-1)
+    def penalty(self, forward: Forward) -> Tensor:
+        """Penalty of each vector [B, P]; the L1 norm of its code unless an architecture says otherwise."""
+        return forward.codes.values.abs().sum(-1)
 
-    def auxiliary(self, u: Tensor, residual: Tensor, W_dec: Tensor) -> Tensor | None:
-        """A further term of the loss, a sum over positions and mean over windows; None for none.
-
-        Args:
-            u: pre-activations [B, P, d_sae].
-            residual: x - x_hat [B, P, d_in], without gradient.
-        """
+    def auxiliary(self, forward: Forward) -> Tensor | None:
+        """A further term of the loss, a sum over positions and mean over windows, without position weights; or None."""
         return None
 
     def after_step(self, codes: Codes) -> None:
@@ -192,6 +202,25 @@ def identity(name: str) -> str:
 def code_digest(kind: type) -> str:
     """sha256 of the file of a part of one's own."""
     return hashlib.sha256(Path(inspect.getfile(kind)).read_bytes()).hexdigest()
+
+
+def check_settings(
+    settings: object,
+    *,
+    positive: tuple[str, ...] = (),
+    not_negative: tuple[str, ...] = (),
+    share: tuple[str, ...] = (),
+) -> None:
+    """Raise DictionaryError unless these settings are above 0, at least 0, or above 0 and at most 1."""
+    rules = (
+        (positive, "above 0", lambda value: value > 0),
+        (not_negative, "at least 0", lambda value: value >= 0),
+        (share, "above 0 and at most 1", lambda value: 0 < value <= 1),
+    )
+    for names_, wanted, holds in rules:
+        for name in names_:
+            if not holds(value := getattr(settings, name)):
+                raise DictionaryError(f"{name} must be {wanted}, found {value}")
 
 
 def check_codes(architecture: Architecture, u: Tensor) -> None:

@@ -33,7 +33,8 @@ def first_key(recipe: Recipe, variant: str, seed: int, shared: Mapping[str, obje
     Args:
         shared: data, model, layer, order_seed, log_every, device and torch, as in the present key.
     """
-    if recipe.architecture != "relu" or recipe.position not in ("mask", "none"):
+    known = {*_SAME, *_MASK, "architecture", "position", "frozen", "l1_coef"}
+    if recipe.architecture != "relu" or recipe.position not in ("mask", "none") or set(recipe.identity()) - known:
         return None
     masked = recipe.position == "mask"
     config = {name: getattr(recipe, name) for name in _SAME}

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lens.dictionaries.codes import Codes
 from lens.dictionaries.dictionary import Dictionary
+from lens.dictionaries.parts import Forward
 
 Gradients = dict[str, Tensor]
 """by the name of the weight"""
@@ -43,14 +44,15 @@ def losses(dictionary: Dictionary, x: Tensor, positions: Tensor) -> tuple[Losses
     u = dictionary.scores(x, values)
     selected = architecture.select(u)
     codes = dictionary.gate(selected, values)
-    residual = dictionary.reconstruct(codes.dense(), values) - x
+    residual = x - dictionary.reconstruct(codes.dense(), values)
+    forward = Forward(u, codes, residual, dictionary.W_dec)
     wide = torch.promote_types(residual.dtype, torch.float32)  # sums are never taken in bf16
     found = Losses(
         residual.to(wide).square().sum(-1).mean(0),
-        architecture.penalty(codes).to(wide).mean(0),
+        architecture.penalty(forward).to(wide).mean(0),
         selected.fired().sum(-1).to(wide).mean(0),
     )
-    return found, architecture.auxiliary(u, -residual.detach(), dictionary.W_dec), selected
+    return found, architecture.auxiliary(forward), selected
 
 
 def gradients(
@@ -58,14 +60,19 @@ def gradients(
     x: Tensor,
     positions: Tensor,
     position_weights: Tensor,
+    coefficient: float,
     *,
     weight_penalty: bool,
     autocast: torch.autocast,
 ) -> tuple[Losses, Gradients, Tensor | float, Codes]:
-    """Losses, the gradient of eq. 8 by weight (0 for those that are frozen), the auxiliary loss, and the codes."""
+    """Losses, the gradient of eq. 8 by weight (0 for those that are frozen), the auxiliary loss, and the codes.
+
+    Args:
+        coefficient: lambda of eq. 8.
+    """
     with autocast:
         found, auxiliary, codes = losses(dictionary, x, positions)
-    total = found.total(position_weights, dictionary.architecture.coefficient, weight_penalty)
+    total = found.total(position_weights, coefficient, weight_penalty)
     weights = dictionary.weights()
     learned = [p for p in weights.values() if p.requires_grad]
     loss = total if auxiliary is None else total + auxiliary

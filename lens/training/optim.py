@@ -42,7 +42,6 @@ class ConstrainedAdamW(torch.optim.AdamW):
         decayed: Iterable[Tensor],
         free: Iterable[Tensor],
         *,
-        lr: float = 3e-4,
         betas: tuple[float, float] = (0.9, 0.999),
         weight_decay: float = 0.01,
     ):
@@ -60,10 +59,13 @@ class ConstrainedAdamW(torch.optim.AdamW):
             {"params": list(decayed), "weight_decay": weight_decay},
             {"params": list(free), "weight_decay": 0.0},
         ]
-        super().__init__([g for g in groups if g["params"]], lr=lr, betas=betas, eps=1e-8, fused=True)
+        super().__init__([g for g in groups if g["params"]], betas=betas, eps=1e-8, fused=True)
 
     @torch.no_grad()
-    def step(self) -> None:
+    def step(self, lr: float) -> None:
+        """One step at this learning rate."""
+        for group in self.param_groups:
+            group["lr"] = lr
         for weight in self.constrained:
             remove_parallel_(weight.grad, weight)  # type: ignore[arg-type]
         super().step()

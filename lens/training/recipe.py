@@ -33,6 +33,12 @@ class Recipe:
     """windows per forward pass, gradients added up; 0 = the whole batch at once"""
     lr: float = 3e-4
     """learning rate (section 5)"""
+    lr_warmup: float = 0.0
+    """share of the steps, the first ones, over which the learning rate rises evenly"""
+    lr_decay: float = 0.0
+    """share of the steps, the last ones, over which it falls evenly towards 0"""
+    sparsity_warmup: float = 0.0
+    """share of the steps, the first ones, over which what multiplies the penalty rises evenly"""
     betas: tuple[float, float] = (0.9, 0.999)
     """moment decay of AdamW (section 5)"""
     weight_decay: float = 0.01
@@ -71,7 +77,9 @@ class Recipe:
         return settings | own | self._named()
 
     def _named(self) -> dict[str, str]:
-        return {name: parts.identity(getattr(self, name)) for name in ("architecture", "position")}
+        version = parts.architecture(self.architecture).version
+        architecture = parts.identity(self.architecture) + (f" {version}" if version > 1 else "")
+        return {"architecture": architecture, "position": parts.identity(self.position)}
 
     def _parts(self) -> list:
         kinds = parts.architecture(self.architecture), parts.position_term(self.position)
@@ -137,6 +145,10 @@ def build(fields: Fields, where: str = "recipe") -> Recipe:
     for name in ("steps", "expansion", "batch_windows"):
         if getattr(built, name) < 1:
             raise ConfigError(f"{where}: {name} must be at least 1, found {getattr(built, name)}")
+    for names in (("lr_warmup", "lr_decay"), ("sparsity_warmup",)):
+        shares = [getattr(built, name) for name in names]
+        if min(shares) < 0 or not sum(shares) <= 1:
+            raise ConfigError(f"{where}: {' and '.join(names)} are shares of the steps, 0 to 1 in all, found {shares}")
     if built.micro_batch_windows and built.batch_windows % built.micro_batch_windows:
         raise ConfigError(
             f"{where}: batch_windows ({built.batch_windows}) is not a multiple of "

@@ -21,7 +21,7 @@ from lens.training.gradients import Workspace, applies_to, loss_and_gradients
 from lens.training.objective import Gradients, Losses, gradients
 from lens.training.optim import ConstrainedAdamW
 from lens.training.recipe import Recipe
-from lens.training.schedule import PositionWeights
+from lens.training.schedule import PositionWeights, decay, warmup
 from lens.training.stability import local_variation, spike_rate
 
 WEIGHT_SNAPSHOTS = 20  # of the position weights, spread evenly over log(step)
@@ -35,7 +35,8 @@ class Run:
     """Training state of one (variant, seed).
 
     `step` does everything that belongs to one optimiser step: temperature (eq. 5), gradients (eqs. 3, 4, 8), the
-    constrained step (eq. 7), the architecture's own state and the position weights (eq. 6), in this order.
+    constrained step (eq. 7) at its learning rate, the architecture's own state and the position weights (eq. 6), in
+    this order.
     """
 
     def __init__(self, recipe: Recipe, dictionary: Dictionary, workspace: Workspace):
@@ -59,7 +60,6 @@ class Run:
             [dictionary.W_dec],
             [dictionary.W_enc],
             [p for p in self.learned if p is not dictionary.W_dec and p is not dictionary.W_enc],
-            lr=recipe.lr,
             betas=recipe.betas,
             weight_decay=recipe.weight_decay,
         )
@@ -81,13 +81,15 @@ class Run:
         term.before_step(step, recipe.steps)
         x = x[:, self.first_position :] if shuffled is None or recipe.positions == "true" else shuffled
         w = self._weights_in_use()
-        found, auxiliary = self._gradients(x, w, log)
-        loss = found.total(w, self.dictionary.architecture.coefficient, recipe.weight_l1) + auxiliary
+        coefficient = self.dictionary.architecture.coefficient * warmup(step, recipe.steps, recipe.sparsity_warmup)
+        found, auxiliary = self._gradients(x, w, coefficient, log)
+        loss = found.total(w, coefficient, recipe.weight_l1) + auxiliary
         self.curves[0, step] = loss / w.numel()
         self.curves[1, step] = torch.stack([_gradient(p).float().norm() for p in self.learned]).norm()
         learned = [p for p in term.parameters() if p.requires_grad] if log else []
         before = [p.detach().clone() for p in learned]
-        self.optimizer.step()
+        lr = recipe.lr * warmup(step, recipe.steps, recipe.lr_warmup) * decay(step, recipe.steps, recipe.lr_decay)
+        self.optimizer.step(lr)
         while self.codes:
             self.dictionary.architecture.after_step(self.codes.pop(0))
 
@@ -111,18 +113,18 @@ class Run:
             return torch.ones_like(self.position_weights.average)
         return self.position_weights.value
 
-    def _gradients(self, x: Tensor, w: Tensor, log: bool) -> tuple[Losses, Tensor | float]:
+    def _gradients(self, x: Tensor, w: Tensor, coefficient: float, log: bool) -> tuple[Losses, Tensor | float]:
         """Set `.grad` of every weight, over micro-batches where asked; the batch's losses and auxiliary loss."""
         one = self._written_out if self.fast else self._differentiated
         parts = x.split(self.recipe.micro_batch_windows or len(x))
-        found, grads, auxiliary = one(parts[0], w, log)
+        found, grads, auxiliary = one(parts[0], w, coefficient, log)
         if len(parts) > 1:
             share = len(parts[0]) / len(x)
             found, auxiliary = Losses(*(share * v for v in found)), share * auxiliary
             grads = {n: g.float() * share for n, g in grads.items()}
         for part in parts[1:]:
             share = len(part) / len(x)
-            more, new, extra = one(part, w, log)
+            more, new, extra = one(part, w, coefficient, log)
             found, auxiliary = (
                 Losses(*(a + share * b for a, b in zip(found, more, strict=True))),
                 auxiliary + share * extra,
@@ -138,25 +140,27 @@ class Run:
             parameter.grad = grad
         return found, auxiliary
 
-    def _written_out(self, x: Tensor, w: Tensor, log: bool) -> tuple[Losses, Gradients, float]:
+    def _written_out(self, x: Tensor, w: Tensor, coefficient: float, log: bool) -> tuple[Losses, Gradients, float]:
         """Losses and gradients of ReLU, the fast path; those of a mask have no rows of untrained positions."""
         weights, term = {n: p.detach() for n, p in self.dictionary.weights().items()}, self.dictionary.position_term
         tau = term.tau if isinstance(term, Mask) else None
         if tau is not None:
             weights["pos_logits"] = weights["pos_logits"][self.first_position :]
         found, grads = loss_and_gradients(
-            weights, x, tau, w, self.dictionary.architecture.coefficient, self.workspace,
+            weights, x, tau, w, coefficient, self.workspace,
             input_scale=self.dictionary.info.input_scale, weight_l1=self.recipe.weight_l1,
             compute_dtype=self.compute_dtype, count_active=log,
         )  # fmt: skip
         return found, grads, 0.0
 
-    def _differentiated(self, x: Tensor, w: Tensor, log: bool) -> tuple[Losses, Gradients, Tensor | float]:
+    def _differentiated(
+        self, x: Tensor, w: Tensor, coefficient: float, log: bool
+    ) -> tuple[Losses, Gradients, Tensor | float]:
         """Losses and gradients of any architecture, by autograd."""
         positions = torch.arange(self.first_position, self.first_position + x.shape[1], device=x.device)
         autocast = torch.autocast(x.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16_autocast")
         found, grads, auxiliary, codes = gradients(
-            self.dictionary, x, positions, w, weight_penalty=self.recipe.weight_l1, autocast=autocast
+            self.dictionary, x, positions, w, coefficient, weight_penalty=self.recipe.weight_l1, autocast=autocast
         )
         self.codes.append(codes)
         return found, grads, auxiliary

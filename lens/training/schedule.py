@@ -1,9 +1,20 @@
-"""Position weights of the loss (eq. 6)."""
+"""What changes over training by rule: factors of step sizes and penalties, and position weights (eq. 6)."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+
+
+def warmup(step: int, steps: int, share: float) -> float:
+    """Factor of `step` (from 0) that rises evenly over the first n, a `share` of all: 1/n, 2/n, ..., 1, 1, ..."""
+    n = round(share * steps)
+    return min(1.0, (step + 1) / n) if n else 1.0
+
+
+def decay(step: int, steps: int, share: float) -> float:
+    """Factor of `step` that falls evenly over the last n, a `share` of all: ..., 1, 1, (n-1)/n, ..., 1/n."""
+    return warmup(steps - 1 - step, steps, share)
 
 
 class PositionWeights:

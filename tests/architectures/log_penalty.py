@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lens.dictionaries.codes import Codes
-from lens.dictionaries.parts import Architecture
+from lens.dictionaries.parts import Architecture, Forward
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,10 @@ class LogPenalty(Architecture):
     def select(self, u: Tensor) -> Codes:
         return Codes(torch.relu(u + self.b_enc), None, self.d_sae)
 
-    def penalty(self, codes: Codes) -> Tensor:
-        return torch.log1p(codes.values * self.log_scale.exp()).sum(-1)
+    def penalty(self, forward: Forward) -> Tensor:
+        return torch.log1p(forward.codes.values * self.log_scale.exp()).sum(-1)
 
-    def auxiliary(self, u: Tensor, residual: Tensor, W_dec: Tensor) -> Tensor:
+    def auxiliary(self, forward: Forward) -> Tensor:
         return self.settings.prior * self.log_scale.square().sum()
 
     def on_disk(self) -> tuple[str, dict, dict[str, Tensor]]:

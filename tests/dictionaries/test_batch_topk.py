@@ -23,14 +23,3 @@ def test_the_threshold_follows_the_smallest_kept_value_and_is_saved_as_jumprelu(
     assert (name, settings) == ("jumprelu", {})
     torch.testing.assert_close(weights["threshold"], torch.full((3,), 0.9 * 1.5 + 0.1 * 3.0))
     assert net.eval().select(U).dense().tolist() == [[[2.0, 0.0, 0.0], [0.0, 0.0, 0.0]]]
-
-
-def test_dead_features_reconstruct_what_is_left_by_hand():
-    net, residual = made(k_aux=1, dead_after=3, aux_coef=0.5), torch.tensor([[[1.0, 0.0], [0.0, 2.0]]])
-    W_dec = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
-    assert net.auxiliary(U, residual, W_dec) is None
-    for _ in range(2):
-        net.after_step(net.select(U))
-    assert net.silent.tolist() == [0, 4, 0]
-    # feature 1, which never fired: ReLU(u) = 0 and 1, times its direction (0, 1)
-    assert net.auxiliary(U, residual, W_dec).item() == 0.5 * (1.0 + (2.0 - 1.0) ** 2)

@@ -30,6 +30,10 @@ def test_other_architectures_had_none():
     assert first_pool.first_key(build({"architecture": "topk", "position": "none"}), "v", 0, {}) is None
 
 
+def test_what_could_not_be_asked_for_then_had_none():
+    assert first_pool.first_key(build({"lr_warmup": 0.1}), "v", 0, {}) is None
+
+
 def test_a_finished_run_is_taken_over_and_not_trained_again(tmp_path, monkeypatch):
     kinds = {"variants": ("temporallens",), "seeds": (0,)}
     expected = train(tmp_path / "a", **kinds)

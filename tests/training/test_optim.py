@@ -14,11 +14,11 @@ def problem(seed: int = 0):
 
 def test_decoder_rows_have_unit_norm_after_every_step():
     generator, W_dec, W_enc, bias = problem()
-    optimizer = ConstrainedAdamW([W_dec], [W_enc], [bias], lr=0.1)
+    optimizer = ConstrainedAdamW([W_dec], [W_enc], [bias])
     for _ in range(20):
         for p in (W_dec, W_enc, bias):
             p.grad = torch.randn(p.shape, generator=generator)
-        optimizer.step()
+        optimizer.step(0.1)
         norms = W_dec.detach().norm(dim=1)
         assert (norms - 1).abs().max() < 1e-5
         assert (W_dec.detach().norm(dim=0) - 1).abs().max() > 0.05  # the other axis is not what is constrained
@@ -42,9 +42,9 @@ def test_gradient_is_orthogonal_to_each_row():
 def test_a_purely_radial_gradient_moves_nothing():
     _, W_dec, *_ = problem()
     before = W_dec.detach().clone()
-    optimizer = ConstrainedAdamW([W_dec], [], [], lr=0.1)
+    optimizer = ConstrainedAdamW([W_dec], [], [])
     W_dec.grad = 3 * before
-    optimizer.step()
+    optimizer.step(0.1)
     # what rounding leaves of the removed gradient is tiny, but Adam divides it by its own size: at most one lr
     assert optimizer.state[W_dec]["exp_avg"].abs().max() < 1e-6
 
@@ -52,10 +52,10 @@ def test_a_purely_radial_gradient_moves_nothing():
 def test_decay_acts_on_the_encoder_only():
     _, W_dec, W_enc, bias = problem()
     before = [p.detach().clone() for p in (W_dec, W_enc, bias)]
-    optimizer = ConstrainedAdamW([W_dec], [W_enc], [bias], lr=0.1, weight_decay=0.5)
+    optimizer = ConstrainedAdamW([W_dec], [W_enc], [bias], weight_decay=0.5)
     for p in (W_dec, W_enc, bias):
         p.grad = torch.zeros_like(p)
-    optimizer.step()
+    optimizer.step(0.1)
     torch.testing.assert_close(W_enc.detach(), before[1] * (1 - 0.1 * 0.5))
     torch.testing.assert_close(W_dec.detach(), before[0])
     assert torch.equal(bias.detach(), before[2])
@@ -64,8 +64,8 @@ def test_decay_acts_on_the_encoder_only():
 def test_one_step_by_hand():
     """First AdamW step: every coordinate moves lr * g/(|g| + eps); then the row is scaled back to norm 1."""
     W = torch.nn.Parameter(torch.tensor([[0.6, 0.8]]))
-    optimizer = ConstrainedAdamW([W], [], [], lr=0.1)
+    optimizer = ConstrainedAdamW([W], [], [])
     W.grad = torch.tensor([[1.0, 0.0]])  # minus 0.6 * row: (0.64, -0.48)
-    optimizer.step()
+    optimizer.step(0.1)
     moved = torch.tensor([[0.6 - 0.1, 0.8 + 0.1]])
     torch.testing.assert_close(W.detach(), moved / moved.norm())

@@ -1,6 +1,7 @@
 import pytest
 
 from lens import checkout
+from lens.dictionaries.architectures.gated import Gated
 from lens.errors import ConfigError
 from lens.training import recipe_file
 from lens.training.recipe import Recipe, build, recipe
@@ -31,8 +32,19 @@ def test_a_variant_with_larger_batches_takes_fewer_steps():
 
 def test_what_tells_recipes_apart_is_every_field_and_no_default():
     assert build({}).identity() == build({"lr": 3e-4, "tau_end": 0.1}).identity()
+    assert build({}).identity() == {"architecture": "relu", "position": "mask", "steps": 1000}
     changed = [{"lr": 1e-3}, {"tau_end": 0.2}, {"position": "none"}, {"l1_coef": 0.1}, {"steps": 7}]
     assert len({str(build(fields).identity()) for fields in [{}, *changed]}) == 6
+
+
+def test_an_architecture_that_trains_to_other_numbers_leaves_the_runs_of_others(monkeypatch):
+    def keys():
+        return [build({"architecture": name, "position": "none"}).identity() for name in ("relu", "gated")]
+
+    before = keys()
+    monkeypatch.setattr(Gated, "version", 2)
+    after = keys()
+    assert after[0] == before[0] and after[1] != before[1]
 
 
 def test_code_of_your_own_counts_by_its_content(tmp_path):
@@ -55,6 +67,11 @@ def test_code_of_your_own_counts_by_its_content(tmp_path):
         (("temporallens", RECIPES, 5, {"tau_end": 0}), "temperatures must be positive"),
         (("standard", RECIPES, 5, {"expansion": 0}), "expansion must be at least 1"),
         (("standard", RECIPES, 5, {"batch_windows": 16, "micro_batch_windows": 5}), "not a multiple"),
+        (
+            ("standard", RECIPES, 5, {"lr_warmup": 0.6, "lr_decay": 0.5}),
+            "lr_warmup and lr_decay are shares of the steps",
+        ),
+        (("standard", RECIPES, 5, {"sparsity_warmup": -0.1}), "sparsity_warmup are shares.*-0.1"),
         (("mine", {"mine": {"position": "maks"}}, 5), "recipe 'mine': unknown position term 'maks' .did you mean"),
         (("mine", {"mine": {"architecture": "topk"}}, 5), "recipe 'mine': position term mask on architecture topk"),
         (("mine", {"mine": {"position": "none", "tau_end": 1.0}}, 5), "'tau_end'.* position none"),

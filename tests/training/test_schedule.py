@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lens.dictionaries.positions.mask import temperature
-from lens.training.schedule import PositionWeights
+from lens.training.schedule import PositionWeights, decay, warmup
 
 
 def test_temperature_hits_both_ends_exactly_and_falls_exponentially():
@@ -51,3 +51,9 @@ def test_on_use_normalisation_does_not_depend_on_the_units_and_in_place_does():
 
     torch.testing.assert_close(after(1, False), after(1000, False))
     assert (after(1, True) - after(1000, True)).abs().max() > 0.1
+
+
+def test_factors_rise_and_fall_by_hand():
+    assert [warmup(step, 6, 0.5) for step in range(6)] == pytest.approx([1 / 3, 2 / 3, 1, 1, 1, 1])
+    assert [decay(step, 6, 0.5) for step in range(6)] == pytest.approx([1, 1, 1, 1, 2 / 3, 1 / 3])
+    assert {factor(step, 6, 0.0) for factor in (warmup, decay) for step in range(6)} == {1.0}

@@ -11,11 +11,12 @@ import torch
 
 from lens import checkout
 from lens.activations.statistics import input_statistics
-from lens.dictionaries.dictionary import Dictionary
+from lens.dictionaries.dictionary import Dictionary, Info
 from lens.training import recipe_file
 from lens.training import train as lens_train
-from lens.training.recipe import recipe
-from lens.training.run import TrainingError
+from lens.training.gradients import Workspace
+from lens.training.recipe import build, recipe
+from lens.training.run import Run, TrainingError
 from lens.training.train import shuffle_positions, train_layer, window_order
 
 N, T, D = 12, 9, 16
@@ -280,3 +281,28 @@ def test_silent_dictionary_is_an_error_and_writes_nothing(tmp_path):
 def test_fewer_windows_than_a_batch_is_an_error(tmp_path):
     with pytest.raises(TrainingError, match="3 training windows are fewer than one batch of 4"):
         train(tmp_path, data=activations()[:3])
+
+
+def one_step(**fields):
+    """The run of a recipe of four steps after its first."""
+    x = activations()
+    made = build({"position": "none", "position_weights": "uniform", "precision": "fp32", "steps": 4, **fields})
+    info = Info(D, D, T, position="none", settings=made.settings)
+    run = Run(made, Dictionary.initialise(info, torch.zeros(D), 0), Workspace())
+    run.step(x.float(), None, log=False)
+    return run
+
+
+def test_a_warmed_up_learning_rate_moves_as_a_smaller_one():
+    """The first of two steps of warm-up, and of four of decay: Adam moves by lr in every coordinate."""
+    bias = [one_step(**fields).dictionary.architecture.b_enc for fields in ({}, {"lr_warmup": 0.5}, {"lr": 1.5e-4})]
+    assert torch.equal(bias[1], bias[2])
+    torch.testing.assert_close(bias[0].abs().max().item(), 3e-4, rtol=1e-3, atol=0)
+    assert torch.equal(one_step(lr_decay=1.0).dictionary.W_dec, one_step().dictionary.W_dec)  # 4/4 at the first step
+
+
+def test_a_warmed_up_penalty_is_a_smaller_one():
+    warm, small = one_step(sparsity_warmup=0.5, l1_coef=0.4), one_step(l1_coef=0.2)
+    assert torch.equal(warm.dictionary.W_enc, small.dictionary.W_enc)
+    assert warm.curves[0, 0] == small.curves[0, 0]
+    assert not torch.equal(warm.dictionary.W_enc, one_step(l1_coef=0.4).dictionary.W_enc)

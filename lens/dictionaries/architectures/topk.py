@@ -1,4 +1,7 @@
-"""TopK: the k largest pre-activations of each vector (Gao et al. 2024, arXiv 2406.04093)."""
+"""TopK: the k largest pre-activations of each vector (Gao et al. 2024, arXiv 2406.04093).
+
+Dead features are revived by reconstructing what is left of the input (AuxK, appendix A.2 there).
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lens.dictionaries.codes import Codes
-from lens.dictionaries.parts import Architecture
+from lens.dictionaries.parts import Architecture, Forward, check_settings
 from lens.errors import DictionaryError
 
 
@@ -18,12 +21,15 @@ class Settings:
 
     k: int = 32
     """features kept of each vector; fewer where fewer are positive"""
+    k_aux: int = 0
+    """dead features that reconstruct what is left; 0: half the width of the input"""
+    aux_coef: float = 1 / 32
+    """what their squared error is multiplied by in the loss"""
+    dead_after: int = 1_000_000
+    """vectors after which a feature that did not fire is dead"""
 
-
-def check_k(k: int, d_sae: int) -> None:
-    """Raise DictionaryError unless k of d_sae features can be kept."""
-    if not 1 <= k <= d_sae:
-        raise DictionaryError(f"k = {k} of {d_sae} features: choose 1..{d_sae}")
+    def __post_init__(self):
+        check_settings(self, positive=("k",), not_negative=("k_aux", "aux_coef", "dead_after"))
 
 
 class TopK(Architecture):
@@ -31,12 +37,32 @@ class TopK(Architecture):
 
     Settings = Settings
     separable = False
+    version = 2
+    silent: Tensor
 
     def __init__(self, d_in: int, d_sae: int, settings: Settings):
         super().__init__(d_in, d_sae, settings)
-        check_k(settings.k, d_sae)
+        if settings.k > d_sae:
+            raise DictionaryError(f"k = {settings.k} of {d_sae} features: choose 1..{d_sae}")
         self.b_enc = nn.Parameter(torch.zeros(d_sae))
+        self.register_buffer("silent", torch.zeros(d_sae, dtype=torch.long))  # vectors since a feature fired
 
     def select(self, u: Tensor) -> Codes:
         values, index = (u + self.b_enc).topk(self.settings.k, dim=-1, sorted=False)
         return Codes(values.relu(), index, self.d_sae)
+
+    def auxiliary(self, forward: Forward) -> Tensor | None:
+        """AuxK: the squared error of the residual as the k_aux largest dead features reconstruct it."""
+        dead = self.silent > self.settings.dead_after
+        if not dead.any():
+            return None
+        k = min(self.settings.k_aux or self.d_in // 2, int(dead.sum()))
+        f = torch.relu(forward.u + self.b_enc)[..., dead]
+        values, index = f.topk(k, dim=-1, sorted=False)
+        e_hat = torch.zeros_like(f).scatter(-1, index, values) @ forward.W_dec[dead]  # without b_dec: x_hat has it
+        return self.settings.aux_coef * (e_hat - forward.residual.detach()).float().square().sum(-1).mean(0).sum()
+
+    def after_step(self, codes: Codes) -> None:
+        fired = codes.fired()
+        self.silent += fired[..., 0].numel()
+        self.silent[fired.flatten(0, -2).any(0)] = 0

@@ -1,0 +1,177 @@
+"""The loss of each architecture against values by hand and against its plain definition."""
+
+import pytest
+import torch
+
+from lens.dictionaries.architectures import batch_topk, jumprelu, matryoshka, topk
+from lens.dictionaries.codes import Codes
+from lens.dictionaries.dictionary import Dictionary, Info
+from lens.dictionaries.parts import Forward
+from lens.errors import ConfigError, DictionaryError
+from lens.training.objective import gradients
+from lens.training.recipe import build
+
+B, P, D, K = 3, 4, 6, 10
+NO_AUTOCAST = torch.autocast("cpu", enabled=False)
+
+
+def made(architecture: str, **settings) -> Dictionary:
+    """In training, with weights for which every term of every loss has a gradient."""
+    generator = torch.Generator().manual_seed(0)
+    info = Info(D, K, P, architecture=architecture, settings=settings)
+    weights = {n: p.detach().double() for n, p in Dictionary.initialise(info, torch.zeros(D), 1).weights().items()}
+    for name, value in weights.items():
+        if name not in ("W_enc", "W_dec"):
+            value += 0.2 * torch.rand(value.shape, generator=generator)
+    return Dictionary(info, weights).train()
+
+
+def inputs() -> torch.Tensor:
+    return torch.randn(B, P, D, generator=torch.Generator().manual_seed(3)).double()
+
+
+def check(dictionary: Dictionary, coefficient: float, definition) -> None:
+    """`definition(x, weights)`, mean over windows and sum over positions, has the loss and gradients of training."""
+    x, weights = inputs(), {n: p.detach().clone().requires_grad_() for n, p in dictionary.weights().items()}
+    loss = definition(x, weights)
+    expected = torch.autograd.grad(loss, list(weights.values()))
+    w = torch.ones(P, dtype=torch.float64)
+    found, grads, auxiliary, _ = gradients(
+        dictionary, x, torch.arange(P), w, coefficient, weight_penalty=True, autocast=NO_AUTOCAST
+    )
+    torch.testing.assert_close(found.total(w, coefficient) + auxiliary, loss.detach(), rtol=1e-6, atol=1e-6)
+    for name, wanted in zip(weights, expected, strict=True):
+        torch.testing.assert_close(grads[name], wanted, rtol=1e-5, atol=1e-6, msg=name)
+
+
+def per_window(error: torch.Tensor) -> torch.Tensor:
+    return error.square().sum(-1).mean(0).sum()
+
+
+def test_topk_is_the_error_of_its_largest_features():
+    def definition(x, w):
+        u = x @ w["W_enc"] + w["b_enc"]
+        f = u.relu() * (u >= u.sort(-1, descending=True).values[..., 2:3])
+        return per_window(x - f @ w["W_dec"] - w["b_dec"])
+
+    check(made("topk", k=3), 0.0, definition)
+
+
+def test_gated_adds_the_error_of_its_gate_through_a_frozen_decoder():
+    def definition(x, w):
+        u = x @ w["W_enc"]
+        gate = (u + w["b_gate"]).relu()
+        f = (u * w["r_mag"].exp() + w["b_mag"]).relu() * (gate > 0)
+        main = per_window(x - f @ w["W_dec"] - w["b_dec"])
+        frozen = per_window(x - gate @ w["W_dec"].detach() - w["b_dec"].detach())
+        return main + 0.3 * gate.sum(-1).mean(0).sum() + frozen
+
+    check(made("gated", l1_coef=0.3), 0.3, definition)
+
+
+def test_matryoshka_is_the_sum_of_the_errors_of_its_prefixes():
+    def definition(x, w):
+        f = (x @ w["W_enc"] + w["b_enc"]).relu()
+        f = f * (f >= f.flatten().sort(descending=True).values[2 * B * P - 1])
+        return sum(per_window(x - f[..., :m] @ w["W_dec"][:m] - w["b_dec"]) for m in (2, 5, 10))
+
+    check(made("matryoshka", k=2, prefixes=(0.2, 0.5, 1.0)), 0.0, definition)
+
+
+@pytest.mark.parametrize("kind", [topk, batch_topk, matryoshka])
+def test_dead_features_reconstruct_what_is_left_by_hand(kind):
+    settings = {"k": 1, "k_aux": 1, "dead_after": 3, "aux_coef": 0.5}
+    cls = {topk: topk.TopK, batch_topk: batch_topk.BatchTopK, matryoshka: matryoshka.Matryoshka}[kind]
+    net = cls(2, 3, kind.Settings(**settings, **({"prefixes": (1.0,)} if kind is matryoshka else {}))).train()
+    u = torch.tensor([[[2.0, -3.0, -1.0], [0.5, 1.0, 1.5]]])  # one window of two vectors
+    W_dec, residual = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]]), torch.tensor([[[1.0, 0.0], [0.0, 2.0]]])
+    forward = Forward(u, net.select(u), residual, W_dec)
+    assert net.auxiliary(forward) is None
+    for _ in range(2):
+        net.after_step(net.select(u))
+    assert net.silent.tolist() == [0, 4, 0]
+    # feature 1, which never fired: ReLU(u) = 0 and 1, times its direction (0, 1)
+    assert net.auxiliary(forward).item() == 0.5 * (1.0 + (2.0 - 1.0) ** 2)
+
+
+def jump(**settings) -> jumprelu.JumpReLU:
+    net = jumprelu.JumpReLU(2, 2, jumprelu.Settings(**settings))
+    net.threshold.data = torch.tensor([0.5, 0.5])
+    return net
+
+
+def forward_of(net, u) -> Forward:
+    return Forward(u, Codes(u, None, 2), u, u)
+
+
+def test_jumprelu_by_hand():
+    """Kernel of width 0.2: within 0.1 of the threshold the code has slope -0.5 / 0.2 by it, the count -1 / 0.2."""
+    net = jump(bandwidth=0.2, target_l0=0.0)
+    u = torch.tensor([[0.55, 0.45], [0.7, -1.0]], requires_grad=True)
+    f = net.select(u).dense()
+    torch.testing.assert_close(f, torch.tensor([[0.55, 0.0], [0.7, 0.0]]))
+    by_u, by_threshold = torch.autograd.grad(f.sum(), (u, net.threshold))
+    assert by_u.tolist() == [[1.0, 0.0], [1.0, 0.0]]
+    torch.testing.assert_close(by_threshold, torch.tensor([-2.5, -2.5]))  # 0.55, and 0.45, which is off
+    l0 = net.penalty(forward_of(net, u))
+    assert l0.tolist() == [1.0, 1.0]
+    by_u, by_threshold = torch.autograd.grad(l0.sum(), (u, net.threshold), materialize_grads=True)
+    assert not by_u.any()
+    torch.testing.assert_close(by_threshold, torch.tensor([-5.0, -5.0]))
+
+
+def test_jumprelu_with_a_target_by_hand():
+    net = jump(bandwidth=0.2, target_l0=1.0)
+    penalty = net.penalty(forward_of(net, torch.tensor([[0.55, 0.7], [0.7, 0.1]])))
+    assert penalty.tolist() == [0.25, 0.25]  # (3 / 2 - 1)^2
+    (by_threshold,) = torch.autograd.grad(penalty.mean(), net.threshold)
+    torch.testing.assert_close(by_threshold, torch.tensor([2 * 0.5 * -5.0 / 2, 0.0]))
+
+
+def test_the_slopes_of_jumprelu_are_those_of_the_expectations():
+    """For u even on (0, 1): E count = 1 - t, E code = (1 - t^2) / 2."""
+    net = jump(bandwidth=0.1, target_l0=0.0)
+    net.threshold.data = torch.tensor([0.3, 0.6])
+    u = ((torch.arange(200_000) + 0.5) / 200_000)[:, None].expand(-1, 2)
+    (by_count,) = torch.autograd.grad(net.penalty(forward_of(net, u)).mean(), net.threshold)
+    (by_code,) = torch.autograd.grad(net.select(u).dense().mean(0).sum(), net.threshold)
+    torch.testing.assert_close(by_count, torch.tensor([-1.0, -1.0]), rtol=1e-3, atol=0)
+    torch.testing.assert_close(by_code, torch.tensor([-0.3, -0.6]), rtol=1e-3, atol=0)
+
+
+def test_a_threshold_does_not_go_below_0():
+    net = jump()
+    net.threshold.data = torch.tensor([-0.2, 0.3])
+    net.after_step(Codes(torch.zeros(1, 2), None, 2))
+    torch.testing.assert_close(net.threshold.detach(), torch.tensor([0.0, 0.3]))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "settings", "message"),
+    [
+        ("topk", {"k": 0}, "k must be above 0, found 0"),
+        ("batch_topk", {"dead_after": -1}, "dead_after must be at least 0, found -1"),
+        ("batch_topk", {"threshold_rate": 1.5}, "threshold_rate must be above 0 and at most 1, found 1.5"),
+        ("jumprelu", {"bandwidth": 0.0}, "bandwidth must be above 0, found 0"),
+        ("jumprelu", {"target_l0": float("nan")}, "target_l0 must be at least 0, found nan"),
+        ("gated", {"l1_coef": -0.1}, "l1_coef must be at least 0, found -0.1"),
+    ],
+)
+def test_settings_out_of_range_are_refused_as_a_recipe_is_read(architecture, settings, message):
+    with pytest.raises(ConfigError, match=message):
+        build({"architecture": architecture, "position": "none", **settings})
+
+
+@pytest.mark.parametrize(
+    ("architecture", "settings", "message"),
+    [
+        ("topk", {"k": 11}, "k = 11 of 10 features: choose 1..10"),
+        ("matryoshka", {"k": 1, "prefixes": (0.5, 0.9)}, r"of 10 features are \[5, 9\]: shares have to increase to 1"),
+        ("matryoshka", {"k": 1, "prefixes": (0.5, 0.4, 1.0)}, r"\[5, 4, 10\]"),
+        ("matryoshka", {"k": 1, "prefixes": (0.01, 1.0)}, r"\[0, 10\].*each has to add a feature"),
+        ("matryoshka", {"k": 1, "prefixes": ()}, "shares have to increase to 1"),
+    ],
+)
+def test_settings_that_the_width_does_not_allow_are_refused(architecture, settings, message):
+    with pytest.raises(DictionaryError, match=message):
+        made(architecture, **settings)
