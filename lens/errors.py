@@ -15,11 +15,15 @@ class DictionaryError(ValueError):
     """A dictionary cannot be read, written or used as asked; the message names both sides and what to do."""
 
 
-def check_whole(least: int, **values: object) -> None:
-    """Raise ConfigError unless each value, given by its parameter's name, is a whole number of at least `least`."""
-    for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-            raise ConfigError(f"{name} must be a whole number of at least {least}, found {value!r}")
+def whole(name: str, value: object, least: int) -> int:
+    """The value of a parameter, numpy's integers as Python's.
+
+    Raises:
+        ConfigError: it is no whole number, or less than `least`.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        raise ConfigError(f"{name} must be a whole number of at least {least}, found {value!r}")
+    return int(value)
 
 
 def suggest(word: str, names: Iterable[str]) -> str:

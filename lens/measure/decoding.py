@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lens.errors import whole
+
 CHUNK = 32  # windows held in fp32 at a time
 RIDGE = 1e-3  # of the mean variance of a coordinate
 CONSTANT = 1e-12  # variance over squared mean, up to which a representation is constant but for rounding
@@ -76,9 +78,10 @@ def decode_position(
         first: first position used: 1 for all text positions, 8 to leave out those where BOS and the first token show.
 
     Raises:
-        ValueError: `first` would include BOS or leave fewer than two positions, or a fold has no windows.
+        ValueError: `first` would include BOS or leave fewer than two positions, or a fold has no windows; or there are
+            fewer than two folds.
     """
-    fold_B = np.arange(n_blocks) % folds
+    fold_B = np.arange(n_blocks) % whole("folds", folds, 2)
     moments = position_moments(represent, activations, block, fold_B, first)
     return score(fit(moments), represent, activations, block, fold_B, first)
 

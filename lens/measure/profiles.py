@@ -19,6 +19,7 @@ from torch.nn.functional import embedding_bag
 from tqdm import tqdm
 
 from lens.dictionaries.dictionary import Dictionary
+from lens.errors import whole
 
 CHUNK = 32  # windows held in fp32 at a time
 PERMUTATIONS = 299  # of the labels
@@ -133,9 +134,13 @@ def profile(
             dictionary while it runs.
 
     Raises:
-        ValueError: labels or tokens do not fit the activations, or the lags do not fit the window.
+        ValueError: labels or tokens do not fit the activations, the lags do not fit the window, or a count or seed is
+            negative.
     """
     n, T, _ = activations.shape
+    counts = {"permutations": permutations, "profile_permutations": profile_permutations, "lags": lags, "seed": seed}
+    for name, value in counts.items():
+        whole(name, value, 0)
     _check(n, T, lags, labellings, tokens)
     classes = None if tokens is None else tokens[:, 1:].unique(return_inverse=True)[1]
     width = sum(len(labelling.names) for labelling in labellings.values())

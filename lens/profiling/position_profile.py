@@ -28,7 +28,7 @@ from lens.dictionaries.compatible import check_fits
 from lens.dictionaries.dictionary import Dictionary
 from lens.dictionaries.load import load
 from lens.dictionaries.wrapped import Encodes, Wrapped
-from lens.errors import check_whole
+from lens.errors import whole
 from lens.figures import features as feature_figures
 from lens.figures import positions as position_figures
 from lens.figures.looks import Looks
@@ -233,11 +233,8 @@ def profile(
         ValueError: the dictionary does not fit the model's width or the hook, or the text is too short; both sides
             are named. See `lens.load` and `lens.activations.corpus` for what else can be wrong with either.
     """
-    check_whole(1, windows=windows)
-    check_whole(0, fidelity=fidelity, seed=seed)
-    check_whole(2 * NULL_DRAWS, permutations=permutations)
-    if length is not None:
-        check_whole(SHORTEST, length=length)
+    windows, fidelity, seed = whole("windows", windows, 1), whole("fidelity", fidelity, 0), whole("seed", seed, 0)
+    permutations = whole("permutations", permutations, 2 * NULL_DRAWS)
     text = as_dataset(text)
     opened = load(sae, trust=trust) if isinstance(sae, str | Path) else copy.deepcopy(sae)
     model = language_model.load(model) if isinstance(model, str | os.PathLike) else model
@@ -247,7 +244,7 @@ def profile(
     layer = as_layer(_layer_of(sae) if layer is None else layer)
     check_fits(sae, model, layer)
     _warn_of_another_model(sae.info.model, model.name)
-    length = _length_of(sae) if length is None else length
+    length = _length_of(sae) if length is None else whole("length", length, SHORTEST)
     _check_length(sae, length)
     if fidelity and not model.causal:
         raise ProfileError(f"{model.name} is an encoder and predicts no next token: pass fidelity=0")

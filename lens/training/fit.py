@@ -14,7 +14,7 @@ from lens.activations.layers import Layer, as_layer
 from lens.activations.split import Text, as_dataset
 from lens.activations.store import open_layer, write_json
 from lens.dictionaries.dictionary import Dictionary
-from lens.errors import ConfigError
+from lens.errors import ConfigError, whole
 from lens.fields import folder_name
 from lens.training.recipe import build
 from lens.training.train import train_layer
@@ -64,8 +64,7 @@ def fit(
         TrainingError: the loss is not finite, or every feature is silent.
     """
     recipe = build({"architecture": architecture, "position": position, "steps": steps, **fields}, "fit")
-    if seed < 0:
-        raise ConfigError(f"fit: seed must be at least 0, found {seed}")
+    windows, length, seed = whole("windows", windows, 1), whole("length", length, 2), whole("seed", seed, 0)
     name = folder_name(name or "-".join(part.rpartition(":")[2] for part in (architecture, position)), "fit: name")
     model = language_model.load(model) if isinstance(model, str | os.PathLike) else model
     [layer] = language_model.check_layers(model, [as_layer(layer)])

@@ -94,3 +94,5 @@ def test_later_positions_alone():
 def test_a_fold_without_windows_is_refused():
     with pytest.raises(ValueError, match=r"folds \[3, 4\] of 5 hold no windows: ask for fewer folds"):
         decode_position(same, noise(), BLOCK % 3, BLOCKS // 2)
+    with pytest.raises(ValueError, match="folds must be a whole number of at least 2, found 1"):
+        decode_position(same, noise(), BLOCK, BLOCKS, folds=1)

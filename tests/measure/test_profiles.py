@@ -166,6 +166,10 @@ def test_what_does_not_fit_is_refused():
         measured(x, {"a": position_labelling(40, 8)})
     with pytest.raises(ValueError, match="bins outside -1..0"):
         measured(x, {"a": Labelling(position_labelling(40, 9).bins, ("1",))})
+    for wrong in ({"permutations": -1}, {"profile_permutations": 2.0}, {"lags": -1}, {"seed": -1}):
+        [name] = wrong
+        with pytest.raises(ValueError, match=f"{name} must be a whole number of at least 0, found"):
+            measured(x, **wrong)
     with pytest.raises(ValueError, match="choose 0..7"):
         measured(x, lags=8)
     with pytest.raises(ValueError, match="tokens"):

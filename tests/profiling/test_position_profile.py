@@ -9,6 +9,7 @@ import torch
 
 import lens
 from lens.activations import language_model
+from lens.cli import main
 from lens.dictionaries.dictionary import Dictionary, Info
 from lens.dictionaries.positions.mask import SATURATED
 from lens.figures.plot import FigureError
@@ -225,7 +226,7 @@ def test_any_module_that_encodes_and_decodes_will_do(model, documents):
         profile(own, model, documents, **OPTIONS)
 
 
-def test_inputs_in_another_scale_than_it_was_trained_on_are_pointed_out(model, documents, tmp_path):
+def test_inputs_in_another_scale_than_it_was_trained_on_are_pointed_out(model, documents, tmp_path, capsys):
     """Trained on inputs times 100, of which it loses 5 % of a deviation: 25, not 0.0025."""
     x = model.residual_stream(torch.randint(0, 200, (8, T)), [LAYER])[LAYER][:, 1:]
     mean, deviation = x.mean((0, 1)), x.std((0, 1))
@@ -245,6 +246,13 @@ def test_inputs_in_another_scale_than_it_was_trained_on_are_pointed_out(model, d
         warnings.simplefilter("error")
         right = profile(lens.load(folder, norm_scaling_factor=100.0), model, documents, **options)
     assert value(right, "fvu") < 0.01 and value(wrong, "fvu") > 1
+    (tmp_path / "text.txt").write_text("\n".join(documents))
+    words = ["profile", str(folder), "random:gemma-3-tiny", str(tmp_path / "text.txt"), "--out", str(tmp_path / "out")]
+    words += ["--windows", "16", "--length", str(T), "--fidelity"]
+    with pytest.warns(UserWarning, match=r"FVU is \d+"):
+        assert main([*words, "0"]) == 0
+    assert main([*words, "-1"]) == 1
+    assert "fidelity must be a whole number of at least 0, found -1" in capsys.readouterr().err
     sparse = lens.load(folder.rename(tmp_path / "average_l0_7"), norm_scaling_factor=100.0)
     with pytest.warns(UserWarning, match=r"^L0 is 3\d.*, where the dictionary states 7\. .*norm is about \d"):
         profile(sparse, model, documents, **options)

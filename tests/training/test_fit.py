@@ -70,10 +70,13 @@ def test_mistakes_are_found_before_the_model_runs(tmp_path):
         ({"architecture": "rellu"}, "unknown architecture 'rellu' .did you mean 'relu'"),
         ({"position": "maks"}, "unknown position term 'maks'"),
         ({"l1": 0.1}, "unknown field 'l1'"),
-        ({"seed": -1}, "seed must be at least 0, found -1"),
+        ({"seed": -1}, "seed must be a whole number of at least 0, found -1"),
+        ({"windows": 0}, "windows must be a whole number of at least 1, found 0"),
+        ({"length": 1}, "length must be a whole number of at least 2, found 1"),
+        ({"length": 32.0}, "length must be a whole number of at least 2, found 32.0"),
     ):
         with pytest.raises(ConfigError, match=message):
-            fit(MODEL, 1, TEXT, tmp_path, **fields, **OPTIONS)
+            fit(MODEL, 1, TEXT, tmp_path, **{**OPTIONS, **fields})
     with pytest.raises(ValueError, match="no layer 9"):
         fit(MODEL, 9, TEXT, tmp_path, **OPTIONS)
     with pytest.raises(ValueError, match="corpus too short"):

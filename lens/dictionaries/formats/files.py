@@ -7,7 +7,7 @@ import re
 import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -17,7 +17,7 @@ from torch import Tensor
 from lens.errors import DictionaryError
 
 T = TypeVar("T")
-_NEEDED = object()
+_NEEDED: Any = object()
 _L0 = re.compile(r"l0[_-]([1-9]\d*)(?![\d.e])")
 _UNPACKS_TO = 100  # times its size: weights compress to nine tenths, so what unpacks to more than this is no dictionary
 TEMPORALLENS = "temporallens"  # the architecture's name in SAELens, where `temporal` means something else
