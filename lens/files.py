@@ -1,9 +1,11 @@
-"""Small files read whole or refused: one that is missing or damaged is named, with what brings it back."""
+"""Small files read whole or refused: one that is missing or damaged is named, with what brings it back. Files written
+whole or not at all: a full disk is named, with the bytes that it has no room for."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import os
 import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -99,3 +101,31 @@ def read_csv(
         if lacking := [column for column in columns if column not in table]:
             raise ValueError(f"it has no column {', '.join(map(repr, lacking))}")
     return table
+
+
+@contextlib.contextmanager
+def writing(path: Path, nbytes: int) -> Iterator[None]:
+    """Say which file of how many bytes could not be written, where writing it raises an OSError."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"{nbytes:,} bytes could not be written to {path}: {error.strerror or error}; make room and start again: "
+            "what is finished is kept",
+        ) from None
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file, complete or not at all.
+
+    Raises:
+        OSError: it could not be written; the message has its path and size.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with writing(path, len(content)):
+            temporary.write_bytes(content)
+            os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

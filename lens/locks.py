@@ -14,13 +14,13 @@ from filelock import FileLock, Timeout
 
 @contextlib.contextmanager
 def holding(path: Path) -> Iterator[None]:
-    """Hold the lock of `path`, a file or folder that need not exist, by the file `<path>.lock` beside it.
+    """Hold the lock of `path`, a file or folder that need not exist, by the file `.<name>.lock` beside it.
 
     A process that has to wait prints one line to standard error. The lock of a process that was killed is free; its
     file stays. Not to be nested for one path.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    file = path.with_name(f"{path.name}.lock")
+    file = path.with_name(f".{path.name}.lock")
     lock = FileLock(file)
     try:
         lock.acquire(timeout=0)

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import safetensors
 import torch
 import transformers
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 from tqdm import tqdm
 
 from lens.activations import language_model
 from lens.activations.corpus import Windows
+from lens.activations.fingerprint import fingerprint
+from lens.activations.growing_file import GrowingFile
 from lens.activations.language_model import LanguageModel
 from lens.activations.layers import Layer
-from lens.activations.store import GrowingFile, digest, layer_folder, link_folders, write_json
+from lens.activations.store import StoreError, digest, layer_folder, link_folders, verified, write_json
+from lens.files import write
+from lens.locks import holding
 from lens.versions import version
 
 BATCH_WINDOWS = 16  # windows per forward pass; part of the result, since batch shape decides the rounding of bf16
@@ -33,58 +39,108 @@ def extract(
     pool: Path,
     *,
     window_rule: dict,
+    as_named: bool = False,
     forward: Callable | None = None,
 ) -> dict[Layer, dict]:
     """Write the activations of `layers` on `windows` into `folder` (see `lens.activations.store` for its shape).
 
     All layers come from one pass that stops after the last of them. Finished layers are kept in `pool` under a digest
-    of all that decides them, so a study that asks for one layer more extracts that one; after an interruption the same
-    call goes on at the first batch not yet written. `folder` holds hard links to the pool and appears all at once.
+    of all that decides them, so a study that asks for one layer more extracts that one; what is damaged there is made
+    again. After an interruption the same call goes on at the first batch not yet written. `folder` holds hard links to
+    the pool and appears all at once. Of two processes that want the same, one waits.
 
     Args:
         window_rule: how the windows were cut; recorded in the manifests.
+        as_named: the model is what its name stands for, and that never changes. Activations that the pool has under
+            their first key, which knew the name and not the configuration, precision and device, are then its own.
         forward: stands in for `model.residual_stream` (tests use it to interrupt).
 
     Returns:
         The manifest of each layer, by layer.
 
     Raises:
-        ConfigError: a layer that the model does not have.
+        ValueError: a layer that the model does not have.
+        OSError: the disk has too little room; the message has a file and its size.
     """
     layers = language_model.check_layers(model, layers)
     identity = _identity(model, windows, window_rule)
-    finished = pool / f"activations-{_pool_key(identity)}"
-    missing = [layer for layer in layers if not layer_folder(finished, layer).is_dir()]
-    if missing:
-        _extract_missing(model, windows, missing, finished, identity, forward or model.residual_stream)
-    if not (finished / "tokens").is_dir():
-        _write_tokens(windows, finished / "tokens", identity)
-    link_folders([finished / "tokens", *(layer_folder(finished, layer) for layer in layers)], folder)
+    decided_by = {**identity, "fingerprint": fingerprint(model.model), "version": version("extract")}
+    finished = pool / f"activations-{_key(decided_by)}"
+    with holding(finished):
+        if as_named:
+            _take_over(pool / f"activations-{_key(identity)}", finished)
+        manifests = {layer: _manifest(layer, model, identity) for layer in layers}
+        folders = {layer: layer_folder(finished, layer) for layer in layers}
+        missing = [layer for layer in layers if not _intact(folders[layer], manifests[layer], windows)]
+        if missing:
+            _extract_missing(
+                model, windows, {x: manifests[x] for x in missing}, finished, forward or model.residual_stream
+            )
+        tokens = {**identity, "documents": {split: list(w.documents) for split, w in windows.items()}}
+        if not _intact(finished / "tokens", tokens, windows):
+            _write_tokens(windows, finished / "tokens", tokens)
+        link_folders([finished / "tokens", *folders.values()], folder)
     return {layer: json.loads((layer_folder(folder, layer) / "manifest.json").read_text()) for layer in layers}
-
-
-def _pool_key(identity: dict) -> str:
-    """Of all that decides the activations; version 1, from before there were versions, is not named in it."""
-    number = version("extract")
-    return _key(identity if number == 1 else {**identity, "version": number})
 
 
 def _key(identity: dict) -> str:
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _extract_missing(model, windows, layers: Sequence[Layer], finished: Path, identity: dict, forward) -> None:
-    """One pass over both splits for `layers`, in a work folder of its own; each layer then moves to `finished`."""
-    work = finished.with_name(f"{finished.name}-unfinished-{_key({'layers': [str(layer) for layer in layers]})}")
-    for layer in layers:
-        layer_folder(work, layer).mkdir(parents=True, exist_ok=True)
+def _take_over(first: Path, finished: Path) -> None:
+    """Rename activations that are kept under their first key; their numbers are those of version 1."""
+    if version("extract") == 1 and first.is_dir() and not finished.exists():
+        first.rename(finished)
+
+
+def _intact(folder: Path, manifest: dict, splits: Iterable[str]) -> bool:
+    """Whether a folder of the pool is as it was written, with this manifest; a damaged one is removed."""
+    if not folder.exists():
+        return False
+    try:
+        found = verified(folder, splits)
+        if found != {**manifest, "sha256": found["sha256"]}:
+            raise StoreError(f"{folder / 'manifest.json'} is altered; delete {folder} and extract it again")
+    except StoreError as error:
+        print(f"{error} (done now)", file=sys.stderr)
+        shutil.rmtree(folder)
+        return False
+    return True
+
+
+def _extract_missing(
+    model: LanguageModel, windows: dict[str, Windows], manifests: dict[Layer, dict], finished: Path, forward: Callable
+) -> None:
+    """One pass over all splits for the layers of `manifests`, in a folder for unfinished work; each layer then moves to
+    `finished`."""
+    work = finished.with_name(f"{finished.name}-unfinished")
+    files = _files(model, windows, manifests, work)
     for split in windows:
-        _fill(model, windows[split], layers, work, split, forward)
+        _fill(model, windows[split], split, {layer: files[layer][split] for layer in manifests}, forward)
     finished.mkdir(parents=True, exist_ok=True)
-    for layer in layers:
-        _write_manifest(layer_folder(work, layer), layer, model, identity)
+    for layer, manifest in manifests.items():
+        digests = {file.path.name: file.finish() for file in files[layer].values()}
+        write_json(layer_folder(work, layer) / "manifest.json", {**manifest, "sha256": digests})
         os.rename(layer_folder(work, layer), layer_folder(finished, layer))
-    shutil.rmtree(work)
+    with contextlib.suppress(OSError):  # not empty: it holds layers of another call that was interrupted
+        work.rmdir()
+
+
+def _files(model, windows: dict[str, Windows], layers: Iterable[Layer], work: Path) -> dict[Layer, dict]:
+    """The file of each layer and split, at its full size; none that was not begun before, if the disk lacks room."""
+    files: dict[Layer, dict[str, GrowingFile]] = {}
+    try:
+        for layer in layers:
+            files[layer] = {}
+            layer_folder(work, layer).mkdir(parents=True, exist_ok=True)
+            for split, w in windows.items():
+                path = layer_folder(work, layer) / f"{split}.safetensors"
+                files[layer][split] = GrowingFile(path, (*w.tokens.shape, model.d_model))
+    except OSError:
+        for file in (file for of_layer in files.values() for file in of_layer.values() if not file.rows):
+            file.path.unlink()
+        raise
+    return files
 
 
 def _identity(model: LanguageModel, windows: dict[str, Windows], rule: dict) -> dict:
@@ -108,49 +164,44 @@ def _tokens_digest(windows: Windows) -> str:
     return hashlib.sha256(windows.tokens.tobytes()).hexdigest()
 
 
-def _fill(model, windows: Windows, layers, work: Path, split: str, forward) -> None:
-    """Run the model over the windows that are not yet written, and write each batch in place."""
+def _fill(model, windows: Windows, split: str, files: dict[Layer, GrowingFile], forward: Callable) -> None:
+    """Run the model over the windows that are not yet written, and write each batch to the file of each layer."""
     n, T = windows.tokens.shape
-    shape = (n, T, model.d_model)
-    files = {layer: GrowingFile(layer_folder(work, layer) / f"{split}.safetensors", shape) for layer in layers}
-    progress_file = work / "done.json"
-    done = json.loads(progress_file.read_text()) if progress_file.exists() else {}
-    first = done.get(split, 0)
+    first = min(file.rows for file in files.values())
+    for file in files.values():
+        file.go_back(first)
     tokens = torch.from_numpy(windows.tokens.astype("int64"))
     with tqdm(
         total=n * T, initial=first * T, desc=f"extract {split}", unit="token", unit_scale=True, mininterval=2
     ) as bar:
         for start in range(first, n, BATCH_WINDOWS):
             batch = tokens[start : start + BATCH_WINDOWS]
-            for layer, values in forward(batch, layers).items():
-                files[layer].write(start, values)
-            done[split] = start + len(batch)
-            write_json(progress_file, done)
+            for layer, values in forward(batch, list(files)).items():
+                files[layer].append(values)
             bar.update(batch.numel())
 
 
-def _write_tokens(windows: dict[str, Windows], folder: Path, identity: dict) -> None:
-    work = folder.with_name(f".{folder.name}.{os.getpid()}")
+def _write_tokens(windows: dict[str, Windows], folder: Path, manifest: dict) -> None:
+    work = folder.with_name(".tokens")
+    shutil.rmtree(work, ignore_errors=True)  # left by a run that was killed
     work.mkdir(parents=True)
-    for split, w in windows.items():
-        save_file({"tokens": w.tokens, "document": w.document, "start": w.start}, work / f"{split}.safetensors")
-    documents = {split: list(w.documents) for split, w in windows.items()}
-    write_json(work / "manifest.json", {**identity, "documents": documents, "sha256": _digests(work)})
-    os.rename(work, folder)
+    try:
+        for split, w in windows.items():
+            content = save({"tokens": w.tokens, "document": w.document, "start": w.start})
+            write(work / f"{split}.safetensors", content)
+        digests = {f"{split}.safetensors": digest(work / f"{split}.safetensors") for split in windows}
+        write_json(work / "manifest.json", {**manifest, "sha256": digests})
+        os.rename(work, folder)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
 
 
-def _write_manifest(folder: Path, layer: Layer, model: LanguageModel, identity: dict) -> None:
-    manifest = {
+def _manifest(layer: Layer, model: LanguageModel, identity: dict) -> dict:
+    return {
         **identity,
         "layer": layer,
         "hook": "input of block 0" if layer == "embedding" else f"output of block {layer} (resid_post)",
         "depth": 0.0 if layer == "embedding" else (int(layer) + 1) / model.n_layers,
         "d_in": model.d_model,
         "dtype": "bfloat16",
-        "sha256": _digests(folder),
     }
-    write_json(folder / "manifest.json", manifest)
-
-
-def _digests(folder: Path) -> dict[str, str]:
-    return {path.name: digest(path) for path in sorted(folder.glob("*.safetensors"))}

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from filelock import FileLock
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 from transformers.utils import logging
 
 from lens import checkout
 from lens.activations import packages
+from lens.files import read_json
+from lens.locks import holding
 
 
 def prepared() -> Path:
@@ -84,8 +85,7 @@ def prepare(name: str, recipe: Recipe | None = None, folder: Path | None = None)
     """
     recipe, folder = recipe or RECIPES[name], folder or prepared()
     target, unfinished = folder / name, folder / f"{name}.unfinished"
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / f"{name}.lock"):
+    with holding(target):
         if not target.exists():
             shutil.rmtree(unfinished, ignore_errors=True)  # left by a run that was killed
             unfinished.mkdir()
@@ -133,13 +133,8 @@ def _part(name: str, package: str, file: str, expected: str, install: str) -> Pa
 def _verify(folder: Path, recipe: Recipe) -> None:
     advice = f"remove the folder {folder}; it is made again on the next call"
     source = folder / "source.json"
-    if not source.exists():
-        raise ValueError(f"{source} is missing; {advice}")
-    try:
-        recorded = json.loads(source.read_text())
-        gguf, files = recorded["gguf"], dict(recorded["files"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{source} is damaged ({type(error).__name__}: {error}); {advice}") from None
+    recorded = read_json(source, advice, {"gguf": str, "files": dict})
+    gguf, files = recorded["gguf"], recorded["files"]
     if gguf != recipe.sha256:
         raise ValueError(f"{folder} comes from GGUF {gguf}, not {recipe.sha256}; {advice}")
     if strange := {path.name for path in folder.iterdir()} ^ {source.name, *files}:

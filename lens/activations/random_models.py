@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import tokenizers
@@ -19,6 +18,7 @@ from transformers import (
 )
 
 from lens.activations import gguf_packages
+from lens.activations.fingerprint import weights_digest
 from lens.errors import ConfigError, suggest
 
 BOS = "<bos>"
@@ -89,11 +89,7 @@ def build(name: str, dtype: torch.dtype, seed: int = 0) -> tuple[PreTrainedModel
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = AutoModelForCausalLM.from_config(settings, dtype=dtype)
-    digest = hashlib.sha256()
-    for key, weight in sorted(model.state_dict().items()):
-        digest.update(key.encode())
-        digest.update(weight.reshape(-1).view(torch.uint8).numpy())
-    return model, tokenizer, digest.hexdigest()
+    return model, tokenizer, weights_digest(model)
 
 
 def _real(name: str) -> tuple[PretrainedConfig, PreTrainedTokenizerBase]:

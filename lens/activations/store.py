@@ -10,17 +10,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import shutil
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
+
+from lens.files import intact, read_json, write, writing
 
 KEY = "activations"
 
@@ -47,12 +47,17 @@ class LayerStore:
 
 
 def digest(path: Path) -> str:
-    """sha256 of a file, read in blocks."""
+    """sha256 of a file."""
+    return sha256(path).hexdigest()
+
+
+def sha256(path: Path, size: int = sys.maxsize) -> hashlib._Hash:
+    """sha256 of a file, or of its first `size` bytes, read in blocks; more can be added to it."""
     sha = hashlib.sha256()
     with open(path, "rb") as file:
-        while block := file.read(1 << 22):
+        while block := file.read(min(1 << 22, size - file.tell())):
             sha.update(block)
-    return sha.hexdigest()
+    return sha
 
 
 def layer_folder(folder: Path, layer: int | str) -> Path:
@@ -65,65 +70,48 @@ def open_layer(folder: Path, layer: int | str, split: str) -> LayerStore:
     Raises:
         StoreError: a file is missing, truncated or altered.
     """
-    manifest, path = _verified(layer_folder(folder, layer), split)
-    token_manifest, token_path = _verified(folder / "tokens", split)
-    with safe_open(path, "pt") as file:
-        activations = file.get_tensor(KEY)
-    with safe_open(token_path, "pt") as file:
-        tokens, document, start = (file.get_tensor(name) for name in ("tokens", "document", "start"))
+    of_layer, of_tokens = layer_folder(folder, layer), folder / "tokens"
+    manifest, token_manifest = verified(of_layer, [split]), verified(of_tokens, [split])
     if manifest["windows"] != token_manifest["windows"]:
-        raise StoreError(f"{path} and {token_path} were cut by different window rules; extract this study again")
+        raise StoreError(f"{of_layer} and {of_tokens} were cut by different window rules; extract this study again")
+    [activations] = _tensors(of_layer, split, [KEY])
+    tokens, document, start = _tensors(of_tokens, split, ["tokens", "document", "start"])
     return LayerStore(activations, tokens, document, start, tuple(token_manifest["documents"][split]), manifest)
 
 
-def _verified(folder: Path, split: str) -> tuple[dict, Path]:
-    manifest_path, path = folder / "manifest.json", folder / f"{split}.safetensors"
-    for needed in (manifest_path, path):
+def verified(folder: Path, splits: Iterable[str]) -> dict:
+    """The manifest of a folder of a store, after comparing the files of `splits` with the digests in it.
+
+    Raises:
+        StoreError: a file is missing, truncated or altered.
+    """
+    manifest_path, paths = folder / "manifest.json", [folder / f"{split}.safetensors" for split in splits]
+    for needed in (manifest_path, *paths):
         if not needed.is_file():
             raise StoreError(f"{needed} is missing; run the extraction of this study and layer first")
-    manifest = json.loads(manifest_path.read_text())
-    expected, found = manifest["sha256"][path.name], digest(path)
-    if expected != found:
-        raise StoreError(
-            f"{path} is truncated or altered: sha256 {found}, its manifest says {expected}; "
-            f"delete {folder} and extract it again"
-        )
+    advice = f"delete {folder} and extract it again"
+    manifest = read_json(manifest_path, advice, {"windows": dict, "sha256": dict}, StoreError)
+    with intact(manifest_path, advice, StoreError):
+        digests = {path: manifest["sha256"][path.name] for path in paths}
+        _ = folder.name == "tokens" and [manifest["documents"][path.stem] for path in paths]
+    for path, expected in digests.items():
+        if (found := digest(path)) != expected:
+            raise StoreError(f"{path} is truncated or altered: sha256 {found}, its manifest says {expected}; {advice}")
+    return manifest
+
+
+def _tensors(folder: Path, split: str, names: Sequence[str]) -> list[Tensor]:
+    path = folder / f"{split}.safetensors"
     try:
-        with safe_open(path, "pt"):
-            return manifest, path
+        with safe_open(path, "pt") as file:
+            return [file.get_tensor(name) for name in names]
     except SafetensorError as error:  # the digest was taken of a file that was never readable
-        raise StoreError(f"{path} is not a safetensors file: {error}") from None
-
-
-class GrowingFile:
-    """A safetensors file with one bf16 tensor of known shape that is filled row by row.
-
-    The file has its final size and header from the start; rows land in place, so finishing it is a rename and an
-    interrupted extraction goes on at the first row that was not recorded as written.
-    """
-
-    def __init__(self, path: Path, shape: tuple[int, int, int]):
-        nbytes = 2 * math.prod(shape)
-        header = json.dumps({KEY: {"dtype": "BF16", "shape": list(shape), "data_offsets": [0, nbytes]}}).encode()
-        header += b" " * (-len(header) % 8)
-        size = 8 + len(header) + nbytes
-        if not path.exists() or path.stat().st_size != size:
-            with open(path, "wb") as file:
-                file.write(len(header).to_bytes(8, "little") + header)
-                os.posix_fallocate(file.fileno(), 0, size)  # a full disk shows here, not after an hour
-        self.rows = np.memmap(path, dtype=np.int16, mode="r+", offset=8 + len(header), shape=shape)
-
-    def write(self, start: int, values: Tensor) -> None:
-        """Write rows start.. with values [m, T, d]; on return they are on disk."""
-        self.rows[start : start + len(values)] = values.to(torch.bfloat16).cpu().contiguous().view(torch.int16).numpy()
-        self.rows.flush()
+        raise StoreError(f"{path} holds no {', '.join(names)}: {error}; delete {folder} and extract it again") from None
 
 
 def write_json(path: Path, value: dict) -> None:
     """Write JSON with sorted keys, complete or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n")
-    os.replace(temporary, path)
+    write(path, (json.dumps(value, indent=1, sort_keys=True) + "\n").encode())
 
 
 def link_folders(sources: Sequence[Path], folder: Path) -> None:
@@ -131,10 +119,14 @@ def link_folders(sources: Sequence[Path], folder: Path) -> None:
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    for source in sources:
-        shutil.copytree(source, temporary / source.name, copy_function=_link_or_copy)
-    shutil.rmtree(folder, ignore_errors=True)
-    os.rename(temporary, folder)
+    try:
+        with writing(folder, sum(path.stat().st_size for source in sources for path in source.rglob("*"))):
+            for source in sources:
+                shutil.copytree(source, temporary / source.name, copy_function=_link_or_copy)
+            shutil.rmtree(folder, ignore_errors=True)
+            os.rename(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _link_or_copy(source: str, target: str) -> None:

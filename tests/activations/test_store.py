@@ -2,9 +2,9 @@ import json
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
-from lens.activations.store import GrowingFile, StoreError, digest, link_folders, open_layer
+from lens.activations.store import StoreError, digest, link_folders, open_layer
 
 DOCUMENTS = ["A", "B"]
 
@@ -60,6 +60,26 @@ def test_damaged_files_are_refused_with_both_digests(tmp_path, name, damage):
     assert digest(path) in str(error.value)
 
 
+@pytest.mark.parametrize("name", ["layer_3", "tokens"])
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b'{"sha256": 1}', b"\xff", b"[" * 100_000])
+def test_a_damaged_manifest_is_named_with_what_to_do(tmp_path, name, content):
+    write_store(tmp_path)
+    (tmp_path / name / "manifest.json").write_bytes(content)
+    with pytest.raises(StoreError, match=f"{name}/manifest.json cannot be read.*delete .*{name} and extract it again"):
+        open_layer(tmp_path, 3, "train")
+
+
+@pytest.mark.parametrize("name", ["layer_3", "tokens"])
+def test_a_file_that_never_was_one_is_named_though_its_digest_is_right(tmp_path, name):
+    write_store(tmp_path)
+    manifest = json.loads((tmp_path / name / "manifest.json").read_text())
+    (tmp_path / name / "train.safetensors").write_bytes(b"\0" * 64)
+    manifest["sha256"]["train.safetensors"] = digest(tmp_path / name / "train.safetensors")
+    (tmp_path / name / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(StoreError, match=f"{name}/train.safetensors.*delete .*{name} and extract it again"):
+        open_layer(tmp_path, 3, "train")
+
+
 def test_missing_layer_says_what_to_run(tmp_path):
     write_store(tmp_path)
     with pytest.raises(StoreError, match="layer_5.*is missing; run the extraction"):
@@ -73,16 +93,6 @@ def test_tokens_and_activations_of_different_windows_are_refused(tmp_path):
     path.write_text(json.dumps({**manifest, "windows": {"length": 5}}))
     with pytest.raises(StoreError, match="different window rules"):
         open_layer(tmp_path, 3, "train")
-
-
-def test_growing_file_is_a_plain_safetensors_file(tmp_path):
-    values = torch.randn(5, 2, 3).bfloat16()
-    values[0, 0, 0] = 1e30  # fp16 would overflow
-    file = GrowingFile(tmp_path / "a.safetensors", (5, 2, 3))
-    file.write(0, values[:2])
-    again = GrowingFile(tmp_path / "a.safetensors", (5, 2, 3))  # reopening keeps what is there
-    again.write(2, values[2:].float())
-    assert torch.equal(load_file(tmp_path / "a.safetensors")["activations"], values)
 
 
 def test_linked_folders_replace_what_was_there(tmp_path):

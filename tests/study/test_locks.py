@@ -31,7 +31,7 @@ def test_a_second_process_waits_and_says_for_whom(tmp_path):
     assert first.stdout.readline() == "held\n"
     second = start(path, "pass")
     said = second.stderr.readline()
-    assert f"process {first.pid} " in said and str(path) + ".lock" in said
+    assert f"process {first.pid} " in said and str(path.with_name(".work.lock")) in said
     assert second.poll() is None
     first.communicate("go\n", timeout=60)
     assert second.communicate(timeout=60) == ("held\nreleased\n", "")

@@ -1,7 +1,12 @@
+import json
+import threading
+
 import pytest
 import torch
 
+from lens.activations import language_model
 from lens.errors import ConfigError, DictionaryError
+from lens.locks import holding
 from lens.training.fit import fit
 
 MODEL = "random:gemma-3-tiny"
@@ -82,3 +87,26 @@ def test_mistakes_are_found_before_the_model_runs(tmp_path):
     with pytest.raises(ValueError, match="corpus too short"):
         fit(MODEL, 1, TEXT, tmp_path, **{**OPTIONS, "windows": 10**6})
     assert not list(tmp_path.iterdir())
+
+
+def test_a_model_that_was_edited_in_its_folder_is_read_again(tmp_path):
+    made = language_model.load(MODEL)
+    made.model.save_pretrained(tmp_path / "model")
+    made.tokenizer.save_pretrained(tmp_path / "model")
+    model, config = str(tmp_path / "model"), tmp_path / "model" / "config.json"
+    before = fit(model, 1, TEXT, tmp_path / "a", **OPTIONS)
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"rms_norm_eps": 10.0}))
+    after, fresh = (fit(model, 1, TEXT, tmp_path / folder, **OPTIONS) for folder in ("a", "fresh"))
+    assert torch.equal(after.W_enc, fresh.W_enc) and not torch.equal(before.W_enc, after.W_enc)
+
+
+def test_the_store_is_not_replaced_while_another_call_reads_it(tmp_path, capsys):
+    with holding(tmp_path / "activations"):
+        other = threading.Thread(target=fit, args=(MODEL, 1, TEXT, tmp_path), kwargs=OPTIONS)
+        other.start()
+        said = ""
+        while "waiting for process" not in said and other.is_alive():
+            said += capsys.readouterr().err
+        assert not (tmp_path / "activations").exists()
+    other.join()
+    assert (tmp_path / "activations" / "layer_1").is_dir()

@@ -1,0 +1,83 @@
+"""What decides the numbers of a model, and what does not."""
+
+import json
+
+import pytest
+import torch
+
+from lens.activations import language_model
+from lens.activations.fingerprint import fingerprint
+
+KINDS = ("sliding_attention", "full_attention")
+
+
+@pytest.fixture
+def saved(load_tiny, tmp_path):
+    """A model in a folder."""
+    model = load_tiny("gemma-3-tiny", torch.bfloat16)
+    model.model.save_pretrained(tmp_path / "model")
+    model.tokenizer.save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def of(folder, dtype=torch.bfloat16):
+    return fingerprint(language_model.load(folder, device="cpu", dtype=dtype).model)
+
+
+def edit(folder, file="config.json", **changes):
+    path = folder / file
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"rms_norm_eps": 1.0},
+        {"query_pre_attn_scalar": 64},
+        {"rope_parameters": dict.fromkeys(KINDS, {"rope_type": "default", "rope_theta": 5.0})},
+        {"layer_types": ["full_attention"] * 4},
+        {"final_logit_softcapping": 1.0},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_an_edited_configuration_is_another_model(saved, changes):
+    before = of(saved)
+    edit(saved, **changes)
+    assert of(saved) != before
+
+
+@pytest.mark.parametrize(
+    "name", ["model.embed_tokens.weight", "model.layers.2.mlp.up_proj.weight", "model.norm.weight"]
+)
+def test_a_single_weight_is_seen(load_tiny, name):
+    model = load_tiny("gemma-3-tiny", torch.bfloat16).model
+    before = fingerprint(model)
+    weight = dict(model.named_parameters())[name].data.view(-1).view(torch.int16)
+    weight[-1] ^= 1  # the last bit
+    assert fingerprint(model) != before
+    weight[-1] ^= 1
+    assert fingerprint(model) == before
+
+
+def test_two_weights_that_change_places_are_seen(load_tiny):
+    model = load_tiny("gemma-3-tiny").model
+    before = fingerprint(model)
+    rows = dict(model.named_parameters())["model.embed_tokens.weight"].data
+    rows[[0, 1]] = rows[[1, 0]]
+    assert fingerprint(model) != before
+
+
+def test_precision_and_kernels_are_seen(saved):
+    before = of(saved)
+    assert of(saved, torch.float32) != before
+    model = language_model.load(saved, device="cpu").model
+    model.set_attn_implementation("eager")
+    assert fingerprint(model) != before
+
+
+def test_place_name_and_how_text_is_generated_are_not(saved):
+    before = of(saved)
+    edit(saved, transformers_version="4.0", use_cache=False, eos_token_id=7, architectures=["Gemma3ForCausalLM"])
+    edit(saved, "generation_config.json", temperature=0.5, top_k=3)
+    moved = saved.rename(saved.with_name("elsewhere"))
+    assert of(moved) == before
