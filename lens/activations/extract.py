@@ -15,7 +15,6 @@ import safetensors
 import torch
 import transformers
 from safetensors.numpy import save
-from tqdm import tqdm
 
 from lens.activations import language_model
 from lens.activations.corpus import Windows
@@ -26,6 +25,7 @@ from lens.activations.layers import Layer
 from lens.activations.store import StoreError, digest, layer_folder, link_folders, verified, write_json
 from lens.files import write
 from lens.locks import holding
+from lens.progress import progress
 from lens.versions import version
 
 BATCH_WINDOWS = 16  # windows per forward pass; part of the result, since batch shape decides the rounding of bf16
@@ -171,14 +171,12 @@ def _fill(model, windows: Windows, split: str, files: dict[Layer, GrowingFile], 
     for file in files.values():
         file.go_back(first)
     tokens = torch.from_numpy(windows.tokens.astype("int64"))
-    with tqdm(
-        total=n * T, initial=first * T, desc=f"extract {split}", unit="token", unit_scale=True, mininterval=2
-    ) as bar:
+    with progress(f"extract {split}", n * T, "tokens", done=first * T) as advance:
         for start in range(first, n, BATCH_WINDOWS):
             batch = tokens[start : start + BATCH_WINDOWS]
             for layer, values in forward(batch, list(files)).items():
                 files[layer].append(values)
-            bar.update(batch.numel())
+            advance(batch.numel())
 
 
 def _write_tokens(windows: dict[str, Windows], folder: Path, manifest: dict) -> None:

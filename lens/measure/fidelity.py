@@ -12,6 +12,7 @@ from torch import Tensor
 from lens.activations.language_model import LanguageModel
 from lens.activations.layers import Layer
 from lens.dictionaries.dictionary import Dictionary
+from lens.progress import progress
 
 Replace = Callable[[Tensor], Tensor]  # residual stream [B, T, d] -> what takes its place
 LOGIT_ROWS = 256  # positions whose logits exist at a time: 256 x 262,144 x 4 bytes = 268 MB for Gemma-3
@@ -78,25 +79,27 @@ def splice(model: LanguageModel, tokens: Tensor, layer: Layer, replacements: dic
     device = next(model.model.parameters()).device
     tokens = tokens.long().to(device)
     n, T = tokens.shape
-    states = model.spliced_each(tokens, layer, [None, *replacements.values()])
-    clean_hidden, *others = (x[:, :-1].flatten(0, 1) for x in states)
-    hidden = dict(zip(replacements, others, strict=True))
-    targets = tokens[:, 1:].flatten()
-    ce_clean = torch.empty(n * (T - 1))
-    ce = {name: torch.empty(n * (T - 1)) for name in replacements}
-    kl = {name: torch.empty(n * (T - 1)) for name in replacements}
-    for start in range(0, len(targets), LOGIT_ROWS):
-        rows = slice(start, start + LOGIT_ROWS)
-        clean = torch.empty(len(targets[rows]), model.vocab_size, device=device)
-        for part, log_p in _log_probabilities(model, clean_hidden[rows]):
-            clean[part] = log_p
-        ce_clean[rows] = -clean.gather(1, targets[rows, None])[:, 0].cpu()
-        p = clean.exp()
-        for name, x in hidden.items():
-            for part, log_q in _log_probabilities(model, x[rows]):
-                where = slice(start + part.start, start + part.stop)
-                ce[name][where] = -log_q.gather(1, targets[where, None])[:, 0].cpu()
-                kl[name][where] = torch.linalg.vecdot(p[part], torch.sub(clean[part], log_q, out=log_q)).cpu()
+    with progress(f"splice into the model, {n} windows", n * (T - 1), "predictions") as advance:
+        states = model.spliced_each(tokens, layer, [None, *replacements.values()])
+        clean_hidden, *others = (x[:, :-1].flatten(0, 1) for x in states)
+        hidden = dict(zip(replacements, others, strict=True))
+        targets = tokens[:, 1:].flatten()
+        ce_clean = torch.empty(n * (T - 1))
+        ce = {name: torch.empty(n * (T - 1)) for name in replacements}
+        kl = {name: torch.empty(n * (T - 1)) for name in replacements}
+        for start in range(0, len(targets), LOGIT_ROWS):
+            rows = slice(start, start + LOGIT_ROWS)
+            clean = torch.empty(len(targets[rows]), model.vocab_size, device=device)
+            for part, log_p in _log_probabilities(model, clean_hidden[rows]):
+                clean[part] = log_p
+            ce_clean[rows] = -clean.gather(1, targets[rows, None])[:, 0].cpu()
+            p = clean.exp()
+            for name, x in hidden.items():
+                for part, log_q in _log_probabilities(model, x[rows]):
+                    where = slice(start + part.start, start + part.stop)
+                    ce[name][where] = -log_q.gather(1, targets[where, None])[:, 0].cpu()
+                    kl[name][where] = torch.linalg.vecdot(p[part], torch.sub(clean[part], log_q, out=log_q)).cpu()
+            advance(len(targets[rows]))
     shaped = lambda values: values.view(n, T - 1).numpy()  # noqa: E731
     return Fidelity(shaped(ce_clean), {k: shaped(v) for k, v in ce.items()}, {k: shaped(v) for k, v in kl.items()})
 

@@ -16,10 +16,10 @@ import torch
 from scipy.fft import next_fast_len
 from torch import Tensor
 from torch.nn.functional import embedding_bag
-from tqdm import tqdm
 
 from lens.dictionaries.dictionary import Dictionary
 from lens.errors import whole
+from lens.progress import track
 
 CHUNK = 32  # windows held in fp32 at a time
 PERMUTATIONS = 299  # of the labels
@@ -148,7 +148,7 @@ def profile(
         key: _Sums(n, n_blocks, T, sae.info.d_sae, permutations + 1, width, profile_permutations, lags, classes)
         for key, sae in dictionaries.items()
     }
-    for start in tqdm(range(0, n, CHUNK), desc="profile", unit="chunk", mininterval=2):
+    for start in track(range(0, n, CHUNK), "profile features", "chunks"):
         rows = slice(start, min(start + CHUNK, n))
         x = activations[rows].float()
         draws = _keys(seed, start, (max(permutations, profile_permutations), len(x), T))

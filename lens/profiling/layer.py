@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
-from tqdm import tqdm
 
 from lens.activations.language_model import LanguageModel
 from lens.measure.profiles import PERMUTATIONS, Labelling
@@ -48,31 +47,20 @@ def measure_dictionaries(
         seed: draws the permutations.
     """
     test = data.test
-    with tqdm(total=1 + bool(spliced) + bool(labellings), unit="step", leave=False) as step:
-        step.set_description("measure: reconstruction")
-        parts = [
-            reconstruction_tables(
-                dictionaries, test.activations, test.document, test.documents, data.scale, baseline=baseline
-            )
-        ]
-        if spliced:
-            _next(step, f"splice into the model, {len(spliced)} windows")
-            mean = data.statistics.mean
-            parts.append(fidelity_tables(model, test.tokens[spliced], data.layer, dictionaries, mean))
-        features: dict[Key, Measured] = {}
-        if labellings:
-            _next(step, f"position test, {permutations} permutations")
-            n = len(test.activations)
-            block, n_blocks = (
-                (test.document, len(test.documents)) if by_document else (torch.zeros(n, dtype=torch.long), 1)
-            )
-            features = measure_features(
-                dictionaries, test.activations, block, n_blocks, labellings, test.tokens,
-                permutations=permutations, seed=seed,
-            )  # fmt: skip
+    parts = [
+        reconstruction_tables(
+            dictionaries, test.activations, test.document, test.documents, data.scale, baseline=baseline
+        )
+    ]
+    if spliced:
+        mean = data.statistics.mean
+        parts.append(fidelity_tables(model, test.tokens[spliced], data.layer, dictionaries, mean))
+    features: dict[Key, Measured] = {}
+    if labellings:
+        n = len(test.activations)
+        block, n_blocks = (test.document, len(test.documents)) if by_document else (torch.zeros(n, dtype=torch.long), 1)
+        features = measure_features(
+            dictionaries, test.activations, block, n_blocks, labellings, test.tokens,
+            permutations=permutations, seed=seed,
+        )  # fmt: skip
     return Measures(join(*parts), features)
-
-
-def _next(step: tqdm, name: str) -> None:
-    step.update()
-    step.set_description(f"measure: {name}")

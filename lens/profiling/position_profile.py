@@ -15,7 +15,6 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from lens.activations import language_model
 from lens.activations.corpus import Windows, draw_windows
@@ -39,6 +38,7 @@ from lens.measure.profiles import PERMUTATIONS, Profile, position_labelling
 from lens.profiling.features import FIRST, Measured, per_feature
 from lens.profiling.layer import measure_dictionaries
 from lens.profiling.layer_data import LayerData
+from lens.progress import track
 
 BATCH_WINDOWS = 16  # per forward pass
 SHORTEST = 8  # tokens of a window of which a profile can be taken
@@ -329,7 +329,7 @@ def _windows(text: Corpus, model: LanguageModel, n: int, length: int, seed: int)
 
 def _residual_stream(model: LanguageModel, tokens: Tensor, layer: Layer) -> Tensor:
     """Activations [n, T, d] in the model's precision, on the CPU."""
-    batches = tqdm(tokens.split(BATCH_WINDOWS), desc="language model", unit="batch", mininterval=2)
+    batches = track(tokens.split(BATCH_WINDOWS), "language model", "batches")
     return torch.cat([model.residual_stream(batch, [layer])[layer].cpu() for batch in batches])
 
 

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from lens.activations.language_model import LanguageModel
 from lens.activations.layers import Layer
@@ -19,6 +18,7 @@ from lens.measure.probing import Task, pooled, probe
 from lens.measure.reconstruction import buckets
 from lens.profiling.controls import random_dictionary, zero_dictionary
 from lens.profiling.tables import INPUT, Dictionaries, Key, Tables
+from lens.progress import track
 
 LANGUAGE_MODEL, ZERO, RANDOM = ("language_model", -1), ("zero_dictionary", -1), ("random_dictionary", -1)
 PROBING = ["variant", "seed", "task", "k", "metric", "value", "n", "unit"]
@@ -60,7 +60,7 @@ def probing_tables(
     for key, sae in {**dictionaries, **controls}.items():
         encoders[key] = lambda x, sae=sae: sae.encode(x).dense() * unit
     rows = []
-    for key, encode in tqdm(encoders.items(), desc="probe", unit="representation", mininterval=2):
+    for key, encode in track(encoders.items(), "probe", "representations"):
         family = "llm" if key == LANGUAGE_MODEL else "sae"
         held_out = means[key] * unit if key in means else pooled(encode, activations)
         X = np.concatenate([held_out, pooled(encode, contrast)])
@@ -95,7 +95,7 @@ def decoding_tables(
             sources[variant, seed, "features"] = lambda x, sae=sae: sae.encode(x).dense()
             sources[variant, seed, "error"] = lambda x, sae=sae: x - sae(x)
     rows = []
-    for (variant, seed, source), represent in tqdm(sources.items(), desc="decode position", mininterval=2):
+    for (variant, seed, source), represent in track(sources.items(), "decode position", "representations"):
         for first in (1, 8):
             if activations.shape[1] <= 2 * first:
                 continue

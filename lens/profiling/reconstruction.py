@@ -9,13 +9,13 @@ import pandas as pd
 import torch
 from scipy import stats
 from torch import Tensor
-from tqdm import tqdm
 
 from lens.activations.language_model import LanguageModel
 from lens.activations.layers import Layer
 from lens.measure.fidelity import ce_recovered, constant, dictionary, keep_bos, splice
 from lens.measure.reconstruction import InputMoments, buckets, fvu, input_moments, position_share, reconstruct
 from lens.profiling.tables import INPUT, POSITIONS, SUMMARY, Dictionaries, Key, Tables
+from lens.progress import track
 
 TESTS = ["variant", "seed", "comparison", "value", "t", "p", "n"]
 BLOCKS = ["variant", "seed", "block", "bucket", "metric", "value", "n", "unit"]
@@ -48,7 +48,7 @@ def reconstruction_tables(
         rows += _block_rows(INPUT, name, values, moments.count, blocks)
     rows += _block_rows(INPUT, f"sq_deviation{ORDINARY}", moments.sq_deviation_ordinary, moments.count_ordinary, blocks)
     ordinary_t, ordinary_deviation = moments.count_ordinary.sum(0), moments.sq_deviation_ordinary[:, TEXT].sum()
-    for key, sae in tqdm(dictionaries.items(), desc="reconstruct", unit="dictionary", mininterval=2):
+    for key, sae in track(dictionaries.items(), "reconstruct", "dictionaries"):
         r = reconstruct(sae, activations, block, len(blocks), scale, moments.ordinary)
         n_t, d_sae = r.count.sum(0), sae.info.d_sae
         curves = {

@@ -24,7 +24,7 @@ from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 from nbformat import NotebookNode
 
-from lens import checkout
+from lens import checkout, progress
 from lens.activations.layers import Layer
 from lens.errors import ConfigError
 from lens.study import notebooks
@@ -188,6 +188,7 @@ def _kernel_manager(ipython_folder: str) -> type[AsyncKernelManager]:
             # Threads that wait without spinning: on a machine that does other work too, spinning costs most of it.
             "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "passive"),
             "PYTHONPATH": os.pathsep.join(filter(None, [str(checkout.root()), os.environ.get("PYTHONPATH")])),
+            **({progress.WATCHED: "1"} if progress.watched() else {}),
             "PYDEVD_DISABLE_FILE_VALIDATION": "1",
             "IPYTHONDIR": ipython_folder,
         },

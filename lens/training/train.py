@@ -12,11 +12,11 @@ from pathlib import Path
 import pandas as pd
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from lens.activations.statistics import InputStatistics, input_statistics
 from lens.activations.store import link_folders
 from lens.dictionaries.dictionary import Dictionary, Info
+from lens.progress import progress
 from lens.training.first_pool import first_key
 from lens.training.gradients import Workspace
 from lens.training.recipe import Recipe
@@ -176,20 +176,20 @@ def _train(
     steps = runs[0].recipe.steps
     device = runs[0].dictionary.W_enc.device
     first = restore(runs, state)
-    progress = tqdm(total=steps, initial=first, desc=f"train layer {layer}", unit="step", mininterval=2)
-    for step, rows in enumerate(window_order(len(activations), batch, steps, order_seed, first), start=first):
-        x = activations.index_select(0, rows).to(device)
-        shuffled = {
-            bos: shuffle_positions(x[:, 0 if bos else 1 :], step, order_seed)
-            for bos in {run.recipe.include_bos for run in runs if run.recipe.positions == "shuffled"}
-        }
-        for run in runs:
-            log = step % log_every == 0 or step == steps - 1
-            run.step(x, shuffled.get(run.recipe.include_bos), log=log)
-        progress.update()
-        if (step + 1) % CHECKPOINT_EVERY == 0 and step + 1 < steps:
-            snapshot(runs, state, step + 1)
-    progress.close()
+    what = f"train layer {layer}, {len(runs)} {'run' if len(runs) == 1 else 'runs'}"
+    with progress(what, steps, "steps", done=first) as advance:
+        for step, rows in enumerate(window_order(len(activations), batch, steps, order_seed, first), start=first):
+            x = activations.index_select(0, rows).to(device)
+            shuffled = {
+                bos: shuffle_positions(x[:, 0 if bos else 1 :], step, order_seed)
+                for bos in {run.recipe.include_bos for run in runs if run.recipe.positions == "shuffled"}
+            }
+            for run in runs:
+                log = step % log_every == 0 or step == steps - 1
+                run.step(x, shuffled.get(run.recipe.include_bos), log=log)
+            advance(1)
+            if (step + 1) % CHECKPOINT_EVERY == 0 and step + 1 < steps:
+                snapshot(runs, state, step + 1)
 
 
 def _finish(runs: dict[Path, Run], state: Path) -> None:
