@@ -43,8 +43,10 @@ def progress(what: str, total: int, unit: str, done: int = 0) -> Iterator[Callab
         yield advance
     finally:
         seconds = max(time.monotonic() - start, 1e-3)
+        rate = (now - done) / seconds
         stopped = "" if now == total else f"stopped after {now - done:,}, "
-        print(f"{stopped}{seconds:.1f} s, {(now - done) / seconds:,.3g} {unit}/s", file=sys.stderr, flush=True)
+        speed = f"{rate:,.0f}" if rate >= 100 else f"{rate:.2g}"
+        print(f"{stopped}{seconds:.1f} s, {speed} {unit}/s", file=sys.stderr, flush=True)
 
 
 def track(items: Collection[T], what: str, unit: str) -> Iterator[T]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
+import math
 import os
 import re
 import tempfile
 import textwrap
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +25,7 @@ from lens.activations.documents import Corpus
 from lens.errors import suggest
 
 NAMES = ("tiny-shakespeare", "shakespeare-held-out", "pandas-docs")
+LEAST_HELD_OUT = 16  # windows that a profile takes where a text has fewer than were asked for
 _LONG_LINE = 25  # characters; shorter lines ("My lord!", a speaker's name) recur in unrelated texts
 _PLAIN: dict[str, Any] = {"add_special_tokens": False, "split_special_tokens": True, "verbose": False}
 
@@ -109,6 +112,8 @@ def draw_windows(
     bos: bool = True,
     bos_id: int | None = None,
     seed: int = 0,
+    least: int | None = None,
+    name: str = "corpus",
 ) -> Windows:
     """`n` windows of `length` tokens: BOS and text of one document (without `bos`, text alone).
 
@@ -118,9 +123,12 @@ def draw_windows(
             whose first m windows are spread over the documents too.
         bos_id: the token to put at position 0; needed if `bos`.
         seed: draws the windows (`random`, `disjoint`).
+        least: windows that will do: where the corpus holds fewer than n, all of them are taken, with a warning.
+        name: of the corpus, for messages.
 
     Raises:
-        ValueError: the corpus holds too few windows (the message gives the counts); `bos` without `bos_id`.
+        ValueError: the corpus holds too few windows (the message gives the counts, and the characters that are needed
+            and there); `bos` without `bos_id`.
     """
     if bos and bos_id is None:
         raise ValueError(
@@ -133,13 +141,7 @@ def draw_windows(
     sizes = tokens.sizes
     available = np.maximum(sizes - n_text + 1, 0) if starts == "random" else sizes // n_text
     if available.sum() < n:
-        kind = "distinct" if starts == "random" else "non-overlapping"
-        raise ValueError(
-            f"corpus too short: {n} {kind} windows of {n_text} text tokens asked for, {available.sum()} "
-            f"available ({sizes.sum()} tokens in {len(sizes)} documents, the longest {sizes.max()}): "
-            + (f"pass windows={available.sum()} or fewer" if available.sum() else "pass a smaller length=")
-            + " (in a study, see `windows:`), or more text."
-        )
+        n = _fewer(dataset, sizes, int(available.sum()), n, n if least is None else min(least, n), n_text, starts, name)
     rng = np.random.default_rng(seed)
     if starts == "random":
         document, start = _locate(rng.choice(available.sum(), size=n, replace=False), available)
@@ -151,6 +153,27 @@ def draw_windows(
         start=start.astype(np.int64),
         documents=tuple(name for name, _ in documents.pairs(dataset)),
         digest=digest(dataset),
+    )
+
+
+def _fewer(
+    dataset: Corpus, sizes: np.ndarray, available: int, n: int, least: int, n_text: int, starts: str, name: str
+) -> int:
+    """All windows that are there, which are fewer than n; or a ValueError with what is needed for the least."""
+    kind = "distinct" if starts == "random" else "non-overlapping"
+    found = f"{available} available ({sizes.sum()} tokens in {len(sizes)} documents, the longest {sizes.max()})"
+    asked = f"{n} {kind} windows of {n_text} text tokens asked for"
+    if available >= least:
+        warnings.warn(f"{name}: {asked}, {found}: taking these", stacklevel=3)
+        return available
+    characters = sum(len(text) for _, text in documents.pairs(dataset))
+    tokens = least + n_text - 1 if starts == "random" else least * n_text
+    needed = math.ceil(tokens * characters / max(sizes.sum(), 1))
+    raise ValueError(
+        f"{name} too short: {asked}, {found}. {least} take about {needed:,} characters, in documents of {n_text} "
+        f"tokens or more; there are {characters:,}: "
+        + (f"pass windows={available} or fewer" if available else "pass a smaller length=")
+        + " (in a study, see `windows:`), or more text."
     )
 
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from lens.activations import language_model
-from lens.activations.corpus import Windows, draw_windows
+from lens.activations.corpus import LEAST_HELD_OUT, Windows, draw_windows
 from lens.activations.documents import Corpus
 from lens.activations.language_model import LanguageModel
 from lens.activations.layers import Layer, as_layer
@@ -218,7 +218,8 @@ def profile(
         text: a corpus by name, the path of a UTF-8 text file, a list of documents, or a data set with `text` and
             `document`. It should be text that the dictionary was not trained on.
         layer: the block after which the dictionary reads; by default the one that it says it was trained on.
-        windows: how many, without overlap, spread over all documents. A feature needs 100 firings for a test of
+        windows: how many, without overlap, spread over all documents; of a short text all that it has, with a warning,
+            if they are `lens.activations.corpus.LEAST_HELD_OUT` (16) or more. A feature needs 100 firings for a test of
             position and 300 for a width: with 256 windows of 128 tokens, a density of 0.3 % and 1 %.
         length: T, tokens of a window, at least 8; by default 128, or the dictionary's T if that is less. Position 0
             holds BOS, or text where the tokenizer has no BOS, and is not counted among the `text` positions.
@@ -249,6 +250,7 @@ def profile(
     if fidelity and not model.causal:
         raise ProfileError(f"{model.name} is an encoder and predicts no next token: pass fidelity=0")
     cut = _windows(text, model, windows, length, seed)
+    windows = len(cut.tokens)
     data = _layer_data(cut, model, layer)
     tables, measured = measure_dictionaries(
         {KEY: sae.float().cpu()}, data, model, labellings={FIRST: position_labelling(windows, length)},
@@ -324,6 +326,7 @@ def _check_length(sae: Dictionary, length: int) -> None:
 
 def _windows(text: Corpus, model: LanguageModel, n: int, length: int, seed: int) -> Windows:
     options = {"starts": "disjoint", "bos": model.bos_id is not None, "bos_id": model.bos_id, "seed": seed}
+    options |= {"least": LEAST_HELD_OUT, "name": "text to profile on"}
     return draw_windows(text, model.tokenizer, n, length, **options)
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from pathlib import Path
 
+import numpy as np
+
 from lens.activations import language_model
-from lens.activations.corpus import draw_windows
+from lens.activations.corpus import LEAST_HELD_OUT, Windows, draw_windows
 from lens.activations.extract import extract
 from lens.activations.language_model import LanguageModel
 from lens.activations.layers import Layer, as_layer
@@ -17,8 +20,11 @@ from lens.dictionaries.dictionary import Dictionary
 from lens.errors import ConfigError, whole
 from lens.fields import folder_name
 from lens.locks import holding
+from lens.training.events import check_installed
 from lens.training.recipe import build
 from lens.training.train import train_layer
+
+REPETITIONS = 3  # windows that a token is in on average, from which a text counts as short
 
 
 def fit(
@@ -34,6 +40,8 @@ def fit(
     length: int = 128,
     steps: int = 1000,
     seed: int = 0,
+    held_out: Text | None = None,
+    log_dir: Path | str | None = None,
     **fields: object,
 ) -> Dictionary:
     """Train a dictionary on the residual stream of one layer of a model on a text.
@@ -54,25 +62,36 @@ def fit(
         length: T, tokens of a window. Position 0 holds BOS, or, where the tokenizer has none, a text token that sees no
             other; it is not trained on.
         steps: optimiser steps, each on 16 windows.
+        held_out: text for a later profile. Nothing is done with it but to see, before the language model runs, that it
+            is long enough for one.
+        log_dir: folder for TensorBoard (`tensorboard --logdir`), which has to be installed: the metrics of training as
+            they come, in `<name>-seed<seed>`. Steps that an earlier call has taken are not written again.
         fields: of `lens.training.recipe.Recipe`, the architecture or the position term, for instance `expansion=4` or
             `l1_coef=0.02`.
 
     Raises:
-        ValueError: no such layer, or a text too short for the windows; the message has the counts.
+        ValueError: no such layer, or a text too short for its windows; the message has the characters it takes.
         ConfigError: an unknown field, architecture or position term, a negative seed, a name that is no folder's, or a
             dictionary of this name that was fitted in another way.
         DictionaryError: an architecture of your own does not answer codes.
+        ModuleNotFoundError: `log_dir` without TensorBoard.
         TrainingError: the loss is not finite, or every feature is silent.
     """
     recipe = build({"architecture": architecture, "position": position, "steps": steps, **fields}, "fit")
     windows, length, seed = whole("windows", windows, 1), whole("length", length, 2), whole("seed", seed, 0)
+    if log_dir is not None:
+        check_installed()
     name = folder_name(name or "-".join(part.rpartition(":")[2] for part in (architecture, position)), "fit: name")
     model = language_model.load(model) if isinstance(model, str | os.PathLike) else model
     [layer] = language_model.check_layers(model, [as_layer(layer)])
     folder = Path(folder)
     options = {"length": length, "starts": "random", "seed": seed}
     bos = {"bos": model.bos_id is not None, "bos_id": model.bos_id}
-    train = draw_windows(as_dataset(text), model.tokenizer, windows, **bos, **options)
+    train = draw_windows(as_dataset(text), model.tokenizer, windows, **bos, **options, name="training text")
+    _warn_of_repetition(train, bos["bos"])
+    if held_out is not None:
+        one = {"length": length, "starts": "disjoint", "name": "held-out text"}
+        draw_windows(as_dataset(held_out), model.tokenizer, LEAST_HELD_OUT, **bos, **one)
     asked = {"model": model.name, "layer": str(layer), "text": train.digest[:12], "windows": windows, "length": length}
     asked = json.loads(json.dumps(asked | {"seed": seed} | recipe.values()))
     record = folder / "dictionaries" / name / "fit.json"
@@ -91,9 +110,25 @@ def fit(
         model=model.name,
         layer=layer,
         bos=model.bos_id is not None,
+        log_dir=None if log_dir is None else Path(log_dir),
     )
     write_json(record, asked)
     return Dictionary.load(trained.folders[name, seed], trust=True)
+
+
+def _warn_of_repetition(train: Windows, bos: bool) -> None:
+    """Windows start anywhere, so in a short text they overlap: say so where each token is in several."""
+    n, n_text = train.tokens.shape[0], train.tokens.shape[1] - bos
+    order = np.lexsort((train.start, train.document))
+    document, start = train.document[order], train.start[order]
+    new = np.where(np.diff(document) == 0, np.minimum(np.diff(start), n_text), n_text)
+    different = n_text + int(new.sum())
+    if n * n_text >= REPETITIONS * different:
+        warnings.warn(
+            f"the {n} training windows hold {different:,} tokens of the text, each of them "
+            f"{n * n_text / different:.1f} times on average: more text would tell more",
+            stacklevel=3,
+        )
 
 
 def _check_same(record: Path, asked: dict) -> None:

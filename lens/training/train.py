@@ -17,6 +17,7 @@ from lens.activations.statistics import InputStatistics, input_statistics
 from lens.activations.store import link_folders
 from lens.dictionaries.dictionary import Dictionary, Info
 from lens.progress import progress
+from lens.training.events import event_log
 from lens.training.first_pool import first_key
 from lens.training.gradients import Workspace
 from lens.training.recipe import Recipe
@@ -81,6 +82,7 @@ def train_layer(
     order_seed: int = 0,
     log_every: int = 20,
     device: str | torch.device | None = None,
+    log_dir: Path | None = None,
 ) -> Trained:
     """Train every variant with every seed on the residual stream of one layer.
 
@@ -95,6 +97,7 @@ def train_layer(
             unfinished state, and does not train again what is finished, whatever else it asks for.
         data_digest: identifies the activations, so that no state is resumed on other data.
         bos: whether position 0 of the windows holds BOS, as the dictionary will say.
+        log_dir: folder for TensorBoard: the metrics of `history` of the runs that this call trains, as they come.
 
     Raises:
         TrainingError: the loss is not finite, every feature is silent, or there are fewer windows than a batch.
@@ -140,7 +143,7 @@ def train_layer(
             for v, seed in missing
         ]
         state = pool / f"train-{_key([keys[run] for run in missing])}"
-        _train(runs, activations, state, size, order_seed, log_every, layer)
+        _train(runs, activations, state, size, order_seed, log_every, layer, log_dir)
         _finish({finished[run]: trained for run, trained in zip(missing, runs, strict=True)}, state)
     link_folders([finished[v, s] / f"{v}-seed{s}" for v, s in keys], folder)
     return Trained(
@@ -171,22 +174,25 @@ def _key(identity: dict | list) -> str:
 
 
 def _train(
-    runs: list[Run], activations: Tensor, state: Path, batch: int, order_seed: int, log_every: int, layer
-) -> None:
+    runs: list[Run], activations: Tensor, state: Path, batch: int, order_seed: int, log_every: int, layer,
+    log_dir: Path | None,
+) -> None:  # fmt: skip
     steps = runs[0].recipe.steps
     device = runs[0].dictionary.W_enc.device
     first = restore(runs, state)
     what = f"train layer {layer}, {len(runs)} {'run' if len(runs) == 1 else 'runs'}"
-    with progress(what, steps, "steps", done=first) as advance:
+    with progress(what, steps, "steps", done=first) as advance, event_log(log_dir, runs, first) as write_events:
         for step, rows in enumerate(window_order(len(activations), batch, steps, order_seed, first), start=first):
             x = activations.index_select(0, rows).to(device)
             shuffled = {
                 bos: shuffle_positions(x[:, 0 if bos else 1 :], step, order_seed)
                 for bos in {run.recipe.include_bos for run in runs if run.recipe.positions == "shuffled"}
             }
+            log = step % log_every == 0 or step == steps - 1
             for run in runs:
-                log = step % log_every == 0 or step == steps - 1
                 run.step(x, shuffled.get(run.recipe.include_bos), log=log)
+            if log:
+                write_events()
             advance(1)
             if (step + 1) % CHECKPOINT_EVERY == 0 and step + 1 < steps:
                 snapshot(runs, state, step + 1)

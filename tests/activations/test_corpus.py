@@ -198,6 +198,30 @@ def test_too_short_a_text_says_how_many_windows_there_are(tokenizer, starts, mos
         draw_windows(texts(16, 4, 5, 8), tokenizer, 1, 18, starts=starts, bos_id=BOS)
 
 
+@pytest.mark.parametrize(
+    ("text", "starts", "message"),
+    [  # a token is a byte: 18 windows of 5 are 90, or at distinct starts 22
+        ("a" * 80, "disjoint", "18 take about 90 characters, .* there are 80: pass windows=16"),
+        ("é" * 40, "disjoint", "18 take about 45 characters, .* there are 40: pass windows=16"),
+        ("a" * 21, "random", "18 take about 22 characters, .* there are 21: pass windows=17"),
+    ],
+)
+def test_too_short_a_text_says_how_many_characters_it_takes(tokenizer, text, starts, message):
+    dataset = datasets.Dataset.from_dict({"text": [text], "document": ["x"]})
+    with pytest.raises(ValueError, match=f"^mine too short: .*{message}"):
+        draw_windows(dataset, tokenizer, 18, 6, starts=starts, bos_id=BOS, name="mine")
+
+
+def test_fewer_windows_do_where_that_was_said(tokenizer):
+    with pytest.warns(UserWarning, match="mine: 18 non-overlapping .* asked for, 5 available"):
+        windows = draw_windows(
+            texts(16, 4, 5, 8), tokenizer, 18, 6, starts="disjoint", bos_id=BOS, least=5, name="mine"
+        )
+    assert len(windows.tokens) == 5
+    with pytest.raises(ValueError, match="6 take about 30 characters"):
+        draw_windows(texts(16, 4, 5, 8), tokenizer, 18, 6, starts="disjoint", bos_id=BOS, least=6)
+
+
 def test_disjoint_windows_share_no_token_and_are_spread_in_proportion(tokenizer):
     lengths = (1000, 400, 200, 10)
     windows = draw_windows(texts(*lengths), tokenizer, 81, 11, starts="disjoint", bos_id=BOS)

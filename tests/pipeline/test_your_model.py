@@ -4,11 +4,15 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import torch
+from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from lens import checkout
 from lens.activations import corpus
+from lens.activations.random_models import byte_tokenizer
 from lens.profiling.position_profile import PositionProfile
 
 
@@ -42,25 +46,50 @@ def run(command, **environment):
     return done.stdout
 
 
-def test_the_papermill_line(section, folder):
-    line = block(section, "sh", "papermill").strip()
-    out = folder / "out"
-    for name, place in (("mine.txt", folder / "mine.txt"), ("scratch/mine.ipynb", folder / "mine.ipynb")):
-        line = line.replace(name, str(place))
-    small = "-p windows 64 -p steps 30 -p held_out 40 -p fidelity 1 -p out".split()
-    run([sys.executable, "-m", *line.split(), *small, out])
+def by_papermill(section: str, folder, model: str, layer: int, *more) -> Path:
+    """Run the line of the README on a model, and return the folder of its results."""
+    line = block(section, "sh", "papermill").strip().replace("scratch/mine.ipynb", str(folder / "mine.ipynb"))
+    line = line.replace("smollm2-135m", model).replace("layer 14", f"layer {layer}")
+    line = line.replace(" mine.txt", f" {folder / 'mine.txt'}")
+    run([sys.executable, "-m", *line.split(), *more, "-p", "out", str(folder / "out")])
     assert (folder / "mine.ipynb").is_file()
+    return folder / "out"
+
+
+def test_the_papermill_line(section, folder):
+    out = by_papermill(
+        section, folder, "smollm2-135m", 14, *"-p windows 64 -p steps 30 -p held_out 40 -p fidelity 1".split()
+    )
     found = PositionProfile.read(out / "profile_masked")
     assert (found.about.model, found.about.layer) == ("smollm2-135m", "14")
     assert PositionProfile.read(out / "profile_standard").about.windows == 40
 
 
-def test_the_python_snippet(section, folder):
+@pytest.fixture
+def without_bos(tmp_path) -> str:
+    """A small model with random weights whose tokenizer has no BOS, as Qwen's has none."""
+    shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    torch.manual_seed(0)
+    config = Qwen2Config(vocab_size=257, num_key_value_heads=1, bos_token_id=None, eos_token_id=None, **shape)
+    Qwen2ForCausalLM(config).save_pretrained(tmp_path / "model")
+    tokenizer = byte_tokenizer()
+    tokenizer.bos_token = None
+    tokenizer.save_pretrained(tmp_path / "model")
+    return str(tmp_path / "model")
+
+
+def test_the_python_snippet_does_what_the_papermill_line_does(section, folder, without_bos):
+    """With the numbers that stand there: only the model, its layer and the places of files are others."""
     code = block(section, "python", "import lens")
+    code = code.replace('"smollm2-135m", 14', f"{without_bos!r}, 1").replace('"smollm2-135m"', repr(without_bos))
     code = code.replace("mine.txt", str(folder / "mine.txt")).replace("scratch/mine", str(folder / "mine"))
-    code = code.replace("steps=500", "steps=30, windows=64").replace("held_out)", "held_out, windows=40, fidelity=1)")
     run([sys.executable, "-c", code])
-    assert PositionProfile.read(folder / "mine" / "profile").about.model == "smollm2-135m"
+    out = by_papermill(section, folder, without_bos, 1)
+    for one, other in (("dictionaries/relu-mask/relu-mask-seed0",) * 2, ("profile", "profile_masked")):
+        files = {p.name: p.read_bytes() for p in (folder / "mine" / one).iterdir() if p.suffix not in (".png", ".svg")}
+        assert len(files) > 1
+        assert files == {name: (out / other / name).read_bytes() for name in files}
+    assert PositionProfile.read(out / "profile_masked").about.windows == 24_000 // 128  # of 256: all there are
 
 
 def test_the_command_line(section, folder):

@@ -173,13 +173,23 @@ def test_the_same_call_gives_the_same_profile(model, documents, found):
         ({}, {"fidelity": -1}, "fidelity must be a whole number of at least 0, found -1"),
         ({}, {"seed": -1}, "seed must be a whole number of at least 0, found -1"),
         ({}, {"permutations": True}, "permutations must be a whole number of at least 40, found True"),
-        ({}, {"windows": 10_000}, "10000 non-overlapping windows"),
         ({}, {"layer": 7}, "no layer 7"),
     ],
 )
 def test_what_does_not_fit_says_so(model, documents, changes, options, message):
     with pytest.raises(ValueError, match=message):
         profile(identity(model, **changes), model, documents, **{**OPTIONS, **options})
+
+
+def test_too_short_a_text_is_found_before_the_model_runs(model, monkeypatch):
+    text = ["abcdefghij \n" * 41 + "abc"]  # 495 bytes, one fewer than 16 windows of BOS and 31 take
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(ValueError, match="16 take about 496 .* are 495: pass windows=15"),
+    ):
+        patch.setattr("lens.profiling.position_profile._residual_stream", lambda *a: pytest.fail("the model ran"))
+        profile(identity(model), model, text, **{**OPTIONS, "windows": 256})
+    assert profile(identity(model), model, text, **{**OPTIONS, "windows": 15}).about.windows == 15
 
 
 def test_what_is_no_dictionary_text_or_test_is_refused(model, documents):

@@ -1,5 +1,6 @@
 import json
 import threading
+import warnings
 
 import pytest
 import torch
@@ -7,6 +8,7 @@ import torch
 from lens.activations import language_model
 from lens.errors import ConfigError, DictionaryError
 from lens.locks import holding
+from lens.profiling.position_profile import profile
 from lens.training.fit import fit
 
 MODEL = "random:gemma-3-tiny"
@@ -84,7 +86,7 @@ def test_mistakes_are_found_before_the_model_runs(tmp_path):
             fit(MODEL, 1, TEXT, tmp_path, **{**OPTIONS, **fields})
     with pytest.raises(ValueError, match="no layer 9"):
         fit(MODEL, 9, TEXT, tmp_path, **OPTIONS)
-    with pytest.raises(ValueError, match="corpus too short"):
+    with pytest.raises(ValueError, match="training text too short"):
         fit(MODEL, 1, TEXT, tmp_path, **{**OPTIONS, "windows": 10**6})
     assert not list(tmp_path.iterdir())
 
@@ -110,3 +112,28 @@ def test_the_store_is_not_replaced_while_another_call_reads_it(tmp_path, capsys)
         assert not (tmp_path / "activations").exists()
     other.join()
     assert (tmp_path / "activations" / "layer_1").is_dir()
+
+
+def test_too_short_a_held_out_text_is_found_before_the_model_runs(tmp_path, monkeypatch):
+    enough = "the quick brown fox " * 12  # 16 windows of BOS and 15 bytes
+    short = [enough[:-1]]
+    with monkeypatch.context() as patch, pytest.raises(ValueError, match="held-out text too short: .* there are 239"):
+        patch.setattr("lens.training.fit.extract", lambda *a, **k: pytest.fail("the model ran"))
+        fit(MODEL, 1, TEXT, tmp_path, held_out=short, **OPTIONS)
+    assert not list(tmp_path.iterdir())
+    sae = fit(MODEL, 1, TEXT, tmp_path, held_out=[enough], **OPTIONS)
+    with pytest.warns(UserWarning, match="16 available"):
+        found = profile(sae, MODEL, [enough], fidelity=2)
+    assert found.about.windows == 16
+    found.save(tmp_path / "profile")  # the figures too
+
+
+def test_a_text_with_fewer_windows_than_are_trained_on_is_named(tmp_path):
+    with pytest.warns(UserWarning, match="86 training windows hold 100 tokens of the text, each of them 12.9 times"):
+        fit(MODEL, 1, ["a" * 60 + "b" * 40], tmp_path, windows=86, length=16, steps=2)  # 86 x 15 / 100
+
+
+def test_windows_of_a_long_text_do_not_repeat_it(tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        fit(MODEL, 1, TEXT, tmp_path, **OPTIONS)
