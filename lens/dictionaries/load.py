@@ -66,11 +66,21 @@ def load(
         options["norm_scaling_factor"] = norm_scaling_factor
     try:
         opened = found.read(path, **options)
+        _check_finite(opened)
     except DictionaryError as error:
         raise DictionaryError(str(error) if str(path) in str(error) else f"{path}: {error}") from None
     opened.stated_l0 = opened.stated_l0 or l0_in_name(reversed(path.absolute().parts))
     _warn_of_weights(opened, path)
     return opened
+
+
+def _check_finite(sae: Dictionary) -> None:
+    for name, value in sae.weights().items():
+        if bad := value.numel() - int(value.isfinite().sum()):
+            raise DictionaryError(
+                f"{name} holds NaN or infinity in {bad} of {value.numel()} places: it was saved broken, or in a "
+                "precision that is too small for it; get another copy of it"
+            )
 
 
 def _warn_of_weights(sae: Dictionary, path: Path) -> None:

@@ -406,6 +406,25 @@ def test_a_decoder_row_of_zeros_stays_one_and_is_pointed_out(tmp_path):
         assert load(saelens(tmp_path / "s", weights))(X).tolist() == [[12.0, 0.0], [11.0, 0.5]]
 
 
+def test_weights_that_are_not_finite_are_refused_in_any_format(tmp_path):
+    """Also where it is the factor, of the user's own, that makes them so."""
+    folder = saelens(tmp_path / "s", normalize_activations="expected_average_only_in")
+    with pytest.raises(DictionaryError, match="W_enc holds NaN or infinity in 6 of 6 places"):
+        load(folder, norm_scaling_factor=1e300)
+    own = Dictionary(Info(2, 3), {**WEIGHTS, "b_dec": torch.tensor([0.0, -torch.inf])})
+    own.save(tmp_path / "own")
+    broken = {**SPARSIFY_WEIGHTS, "encoder.bias": torch.tensor([0.0, torch.nan, 0.0])}
+    infinite = {**LINEAR, "bias": torch.zeros(2), "encoder.bias": torch.tensor([torch.inf, 0.0, 0.0])}
+    for place, name in (
+        (tmp_path / "own", "b_dec"),
+        (sparsify(tmp_path / "layers.8", broken), "b_enc"),
+        (gemma_scope(tmp_path / "g", threshold=np.array([np.inf, 0.5, 0.5])), "threshold"),
+        (dictionary_learning(tmp_path / "d", "AutoEncoder", infinite), "b_enc"),
+    ):
+        with pytest.raises(DictionaryError, match=f"{place}.*{name} holds NaN or infinity in 1 of"):
+            load(place)
+
+
 def test_thresholds_that_were_never_learned_are_pointed_out(tmp_path):
     """They are used as they are: a plain ReLU."""
     state = {**LINEAR, "b_dec": torch.zeros(2), "threshold": torch.tensor(-1.0)}

@@ -101,19 +101,12 @@ def pick(
 
     Raises:
         DictionaryError: a tensor is missing, or there is one that nothing accounts for; or one says that it has more
-            numbers than the file holds, or holds others than finite ones.
+            numbers than the file holds.
     """
     check_names(weights, names.values(), unused, file)
     for name in names.values():
         _check_stored(name, weights[name])
-    picked = {ours: weights[theirs].float().contiguous() for ours, theirs in names.items()}
-    for ours, value in picked.items():
-        if bad := value.numel() - int(value.isfinite().sum()):
-            raise DictionaryError(
-                f"{names[ours]} holds NaN or infinity in {bad} of {value.numel()} places: the dictionary was saved "
-                "broken, or in a precision that is too small for it; get another copy of it"
-            )
-    return picked
+    return {ours: weights[theirs].float().contiguous() for ours, theirs in names.items()}
 
 
 def _check_stored(name: str, value: Tensor) -> None:
