@@ -269,7 +269,8 @@ def test_inputs_in_another_scale_than_it_was_trained_on_are_pointed_out(model, d
 
 
 def test_a_dictionary_in_training_mode_is_measured_as_it_will_be_used(model, documents, found):
-    training = identity(model).train()
+    """BatchTopK takes the 20 largest in training, and then all above its threshold, here all."""
+    training = identity(model, architecture="batch_topk", settings={"k": 20}).train()
     again = profile(training, model, documents, **OPTIONS)
     assert training.training and again.positions.equals(found.positions)
     dropping = Dropping(model.d_model)
