@@ -75,6 +75,8 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     sub.add_argument("--windows", type=int, default=256, help="windows of text (default: 256)")
     sub.add_argument("--length", type=int, help="tokens of a window, BOS included (default: 128, or the dictionary's)")
     sub.add_argument("--fidelity", type=int, default=16, help="windows that it is spliced into (default: 16; 0: none)")
+    offsets = "read the text at M offsets too, and judge each feature: specialised, inherits (4, say; default: don't)"
+    sub.add_argument("--offsets", type=int, default=0, metavar="M", help=offsets)
     sub.add_argument("--seed", type=int, default=0, help="draws windows and permutations (default: 0)")
     sub.add_argument("--trust", action="store_true", help="run the code of its maker's own that a dictionary names")
     for module in _of_checkout():
@@ -102,6 +104,7 @@ def _profile(arguments: argparse.Namespace) -> None:
         windows=arguments.windows,
         length=arguments.length,
         fidelity=arguments.fidelity,
+        offsets=arguments.offsets,
         seed=arguments.seed,
         trust=arguments.trust,
     )

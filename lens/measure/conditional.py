@@ -121,7 +121,7 @@ def conditional_gain(
         by_document = gain[2] - gain[1]  # [J, D]
         out[0, j], out[1, j] = by_document.sum(1) / tokens, (gain[1] - gain[0]).sum(1) / tokens
         out[2, j] = _flip_p(by_document, signs)
-    return ConditionalGain(*out, documents_K)
+    return ConditionalGain(out[0], out[1], out[2], documents_K)
 
 
 def _shared(position_N: Tensor, classes_N: Tensor | None) -> tuple[Tensor, Tensor]:

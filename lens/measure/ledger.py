@@ -91,8 +91,11 @@ def ledger(
         columns.append(_columns(torch.stack(parts).double(), weights, gated))
     score, se, code, variance = (np.concatenate(found, axis=-1) for found in zip(*columns, strict=True))
     half = student.ppf((1 + LEVEL) / 2, R - 1) * se
-    named = lambda values: dict(zip(PARTS, values, strict=True))  # noqa: E731
-    return Ledger(named(score), named(score - half), named(score + half), named(code), variance)
+    return Ledger(_named(score), _named(score - half), _named(score + half), _named(code), variance)
+
+
+def _named(values: np.ndarray) -> dict[str, np.ndarray]:
+    return {part: values[i] for i, part in enumerate(PARTS)}
 
 
 def _columns(parts_PRTK: Tensor, weights_R: Tensor, gated: tuple[Tensor, Tensor] | None) -> tuple[np.ndarray, ...]:

@@ -156,7 +156,7 @@ class _Sums:
 
     def effect(self) -> OffsetEffect:
         design, product, within = self.design.sum(0), self.product.sum(0), self.within.sum(0)
-        null = _explained(design, self.exchanged.double())
+        null = torch.stack([_explained(design, product_BK.double()) for product_BK in self.exchanged])
         varies = within > 1e-9 * self.square.clamp_min(1e-300)
         share = lambda explained, of: (torch.where(of > 0, explained / of, torch.nan)).numpy()  # noqa: E731
         chance = null[1:].mean(0)
@@ -190,6 +190,6 @@ class _Sums:
 
 
 def _explained(design_BB: Tensor, product_BK: Tensor) -> Tensor:
-    """Sum of squares [..., K] that bins explain, from the normal equations [B, B] and right sides [..., B, K]."""
+    """Sum of squares [K] that bins explain, from the normal equations [B, B] and right sides [B, K]."""
     inverse = torch.linalg.pinv(design_BB, hermitian=True)
     return (product_BK * (inverse @ product_BK)).sum(-2)

@@ -21,6 +21,7 @@ from lens.activations.corpus import LEAST_HELD_OUT, Windows, draw_windows
 from lens.activations.documents import Corpus
 from lens.activations.language_model import LanguageModel
 from lens.activations.layers import Layer, as_layer
+from lens.activations.offset_windows import TILES, draw_offset_windows
 from lens.activations.split import Text, as_dataset
 from lens.activations.store import LayerStore, write_json
 from lens.dictionaries.compatible import check_fits
@@ -33,11 +34,13 @@ from lens.figures import positions as position_figures
 from lens.figures.looks import Looks
 from lens.figures.plot import FigureError, Plot
 from lens.figures.plot import save as save_plot
+from lens.measure.offsets import MIN_SEGMENTS
 from lens.measure.position_information import NULL_DRAWS
 from lens.measure.profiles import PERMUTATIONS, Profile, position_labelling
 from lens.profiling.features import FIRST, Measured, per_feature
 from lens.profiling.layer import measure_dictionaries
 from lens.profiling.layer_data import LayerData
+from lens.profiling.specialisation import VERDICTS, specialisation
 from lens.progress import track
 
 BATCH_WINDOWS = 16  # per forward pass
@@ -180,6 +183,7 @@ class PositionProfile:
             tested = rows.loc["positional_share", "n"]
             shown.append((f"positional, of {tested:.0f} features tested", "positional_share", "fraction of features"))
             shown.append(("the same in shifted windows", "positional_share_null", "fraction of features"))
+        shown += [(f"  {verdict}", f"verdict: {verdict}", "features") for verdict in VERDICTS]
         return pd.DataFrame(
             [(name, value[metric], unit) for name, metric, unit in shown if metric in value],
             columns=["measure", "value", "unit"],
@@ -206,6 +210,7 @@ def profile(
     length: int | None = None,
     fidelity: int = 16,
     permutations: int = PERMUTATIONS,
+    offsets: int = 0,
     seed: int = 0,
     trust: bool = False,
 ) -> PositionProfile:
@@ -225,6 +230,9 @@ def profile(
             holds BOS, or text where the tokenizer has no BOS, and is not counted among the `text` positions.
         fidelity: windows on which the reconstruction is spliced into the model, for Delta CE and KL; 0: none.
         permutations: of the null of the position test, at least 40.
+        offsets: M, 2 or more: read as much text as `windows` hold M times, in windows that start at different places,
+            and say of each feature whether it is specialised, inherits its profile, or follows the text (columns
+            verdict and others of `features`, see `lens.profiling.specialisation`); 0: don't.
         seed: draws windows and permutations, at least 0.
         trust: as in `lens.load`: let code of somebody's own run that a folder names.
 
@@ -235,7 +243,7 @@ def profile(
             are named. See `lens.load` and `lens.activations.corpus` for what else can be wrong with either.
     """
     windows, fidelity, seed = whole("windows", windows, 1), whole("fidelity", fidelity, 0), whole("seed", seed, 0)
-    permutations = whole("permutations", permutations, 2 * NULL_DRAWS)
+    permutations, offsets = whole("permutations", permutations, 2 * NULL_DRAWS), whole("offsets", offsets, 0)
     text = as_dataset(text)
     opened = load(sae, trust=trust) if isinstance(sae, str | Path) else copy.deepcopy(sae)
     model = language_model.load(model) if isinstance(model, str | os.PathLike) else model
@@ -257,15 +265,39 @@ def profile(
         spliced=list(range(min(fidelity, windows))), by_document=False, permutations=permutations, seed=seed,
     )  # fmt: skip
     found = measured[KEY]
+    features = _features(found)
+    if offsets:
+        features = features.merge(_verdicts(sae, data, model, text, found, offsets, permutations, seed), on="feature")
     about = About(name, model.name, str(layer), cut.digest, windows, length, min(fidelity, windows), permutations, seed)
     rates = pd.DataFrame(
         found.profile.firings_TK / found.profile.windows, index=pd.RangeIndex(1, length, name="position")
     )
-    summary = pd.concat([_own_rows(tables["summary"]), _positional_rows(found)], ignore_index=True)
-    _warn_of_other_inputs(sae, summary, data.scale)
-    return PositionProfile(
-        about, summary, _own_rows(tables["positions"]), _features(found), rates, _null_band(found.profile)
+    summary = pd.concat(
+        [_own_rows(tables["summary"]), _positional_rows(found), _verdict_rows(features)], ignore_index=True
     )
+    _warn_of_other_inputs(sae, summary, data.scale)
+    return PositionProfile(about, summary, _own_rows(tables["positions"]), features, rates, _null_band(found.profile))
+
+
+def _verdicts(
+    sae: Dictionary, data: LayerData, model: LanguageModel, text: Corpus, found: Measured, offsets: int,
+    permutations: int, seed: int,
+) -> pd.DataFrame:  # fmt: skip
+    n, length = data.test.tokens.shape
+    drawn = draw_offset_windows(
+        text,
+        model.tokenizer,
+        max(MIN_SEGMENTS, n // (2 * TILES)),
+        length,
+        readings=offsets,
+        bos_id=model.bos_id,
+        seed=seed,
+    )
+    read = (
+        _read(model, torch.from_numpy(tokens).flatten(0, 1), data.layer).unflatten(0, tokens.shape[:2])
+        for tokens in track(drawn.tokens, f"text read at {offsets} offsets", "stretches")
+    )
+    return specialisation(sae, data.test, drawn, read, found.positional_K, permutations=permutations, seed=seed)
 
 
 def _layer_data(cut: Windows, model: LanguageModel, layer: Layer) -> LayerData:
@@ -333,7 +365,11 @@ def _windows(text: Corpus, model: LanguageModel, n: int, length: int, seed: int)
 def _residual_stream(model: LanguageModel, tokens: Tensor, layer: Layer) -> Tensor:
     """Activations [n, T, d] in the model's precision, on the CPU."""
     batches = track(tokens.split(BATCH_WINDOWS), "language model", "batches")
-    return torch.cat([model.residual_stream(batch, [layer])[layer].cpu() for batch in batches])
+    return torch.cat([_read(model, batch, layer) for batch in batches])
+
+
+def _read(model: LanguageModel, tokens: Tensor, layer: Layer) -> Tensor:
+    return model.residual_stream(tokens, [layer])[layer].cpu()
 
 
 def _own_rows(table: pd.DataFrame) -> pd.DataFrame:
@@ -356,6 +392,16 @@ def _positional_rows(found: Measured) -> pd.DataFrame:
         ("text", "positional_share_null", position.null_share, eligible, "fraction of eligible features"),
     ]
     return pd.DataFrame(rows, columns=["positions", "metric", "value", "n", "unit"]).dropna(subset="value")
+
+
+def _verdict_rows(features: pd.DataFrame) -> pd.DataFrame:
+    counts = features["verdict"].value_counts() if "verdict" in features else {}
+    rows = [
+        ("text", f"verdict: {verdict}", float(counts[verdict]), len(features), "features")
+        for verdict in VERDICTS
+        if verdict in counts
+    ]
+    return pd.DataFrame(rows, columns=["positions", "metric", "value", "n", "unit"])
 
 
 def _null_band(found: Profile) -> pd.DataFrame:

@@ -1,0 +1,217 @@
+"""Is a feature tuned to position, does it inherit its profile from others, or does it follow the text?
+
+Three questions, each answered by a measure of its own: does the feature change with the position when the text is the
+same (`lens.measure.offsets`), whose drive its profile is made of (`lens.measure.ledger`), and whether position still
+tells when it fires once the others' drive is known (`lens.measure.conditional`). A feature is `specialised` only if all
+three say so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.sparse import csc_array, vstack
+from torch import Tensor
+
+from lens.activations.offset_windows import OffsetWindows
+from lens.activations.store import LayerStore
+from lens.dictionaries.dictionary import Dictionary
+from lens.dictionaries.wrapped import Wrapped
+from lens.measure.conditional import ConditionalGain, conditional_gain
+from lens.measure.ledger import PARTS, Ledger, ledger
+from lens.measure.offsets import OffsetEffect, offset_effect
+from lens.measure.position_information import MIN_FIRINGS, benjamini_hochberg
+
+CHUNK = 16  # windows in fp32 at a time
+SETS = 16  # of windows, where there are few documents
+FEW_DOCUMENTS = 8
+HALF = 0.5  # share of the tuning above which it is said to come from one source
+SOURCES = 3  # features that are named as the ones a profile is inherited from
+VERDICTS = (
+    "specialised",
+    "by its term",
+    "inherits",
+    "position, source unclear",
+    "content at the window's start",
+    "no evidence",
+    "too few firings",
+)
+
+
+class _Means(NamedTuple):
+    """What the ledger and the encoding model read, from one pass over held-out windows; text positions alone."""
+
+    code: Tensor
+    """[R, T-1, K] mean code of each set of windows"""
+    inputs: Tensor
+    """[R, T-1, d] mean input, scaled"""
+    term: Tensor | None
+    """[R, T-1, K] mean of the score with the position term less the score without, if one acts on input or score"""
+    ungated: Tensor | None
+    """[R, T-1, K] mean code before a term acted on it, if one acts on the code"""
+    windows: Tensor
+    """[R] windows of each set"""
+    sparse: csc_array
+    """[N, K] codes of all text tokens"""
+    block: Tensor
+    """[n] set of each window"""
+
+
+def specialisation(
+    sae: Dictionary,
+    test: LayerStore,
+    drawn: OffsetWindows,
+    read: Iterable[Tensor],
+    positional_K: np.ndarray,
+    *,
+    permutations: int = 299,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """One row per feature: verdict, and the numbers that it rests on.
+
+    Costs an encoding of the windows of `drawn` and of the held-out windows. For dictionaries whose code is no linear
+    score of the input (`Wrapped`), the source of tuning can't be told.
+
+    Args:
+        test: held-out windows with their activations.
+        drawn: windows in which the same text is read at several offsets.
+        read: activations of the windows of each stretch in turn, [M, TILES + 1, T, d].
+        positional_K: whether the test that permutes positions within windows calls a feature positional.
+
+    Returns:
+        columns feature, verdict (one of `VERDICTS`), offset_share, offset_low, offset_high, offset_p, offset_depth,
+        moved_share, then for a linear dictionary own, others, error, term (shares of the score's tuning), others_high,
+        term_code, conditional_gain, conditional_p, and inherits_from (features, strongest first, of those that
+        inherit).
+
+    Raises:
+        ValueError: too few stretches of text or documents for a test; the number needed is named.
+    """
+    effect = _offsets(sae, drawn, read, permutations, seed)
+    linear = not isinstance(sae, Wrapped)
+    means = _pass(sae, test, linear)
+    firings = np.diff(means.sparse.indptr)
+    eligible = firings >= MIN_FIRINGS
+    moved = benjamini_hochberg(effect.p_K, eligible)
+    rows = {
+        "offset_share": effect.share_K,
+        "offset_low": effect.low_K,
+        "offset_high": effect.high_K,
+        "offset_p": effect.p_K,
+        "offset_depth": effect.depth_K,
+        "moved_share": effect.moved_share_K,
+    }
+    verdict = np.full(len(firings), "no evidence", object)
+    verdict[positional_K] = "content at the window's start"
+    verdict[moved] = "position, source unclear"
+    if linear:
+        shares, gain = _source(sae, means, np.flatnonzero(moved), seed)
+        alone = benjamini_hochberg(np.nan_to_num(gain.p_K, nan=1), moved & ~np.isnan(gain.p_K))
+        inherits, by_term = shares.code["others"] > HALF, shares.code["term"] > HALF
+        verdict[moved & inherits] = "inherits"
+        verdict[moved & by_term] = "by its term"
+        verdict[moved & alone & (shares.high["others"] < HALF) & ~by_term] = "specialised"
+        rows |= {part: shares.score[part] for part in PARTS}
+        rows |= {"others_high": shares.high["others"], "term_code": shares.code["term"]}
+        rows |= {"conditional_gain": gain.gain_K, "conditional_p": gain.p_K}
+        rows["inherits_from"] = _sources(sae, means, np.flatnonzero(verdict == "inherits"), len(firings))
+    verdict[~eligible] = "too few firings"
+    return pd.DataFrame({"feature": np.arange(len(firings)), "verdict": verdict, **rows})
+
+
+def position_bins(T: int, first: int) -> Tensor:
+    """[T] bin of each position from `first`: doubling up to 16, then 16 wide; -1 before."""
+    edges = [first, *(e for e in (1, 2, 4, 8) if e > first), *range(16, T, 16)]
+    return torch.bucketize(torch.arange(T), torch.tensor(edges), right=True) - 1
+
+
+@torch.no_grad()
+def _offsets(
+    sae: Dictionary, drawn: OffsetWindows, read: Iterable[Tensor], permutations: int, seed: int
+) -> OffsetEffect:
+    first = int(drawn.bos)
+    bins = position_bins(drawn.tokens.shape[-1], max(first, 1))
+
+    def segments() -> Iterator[tuple[Tensor, Tensor]]:
+        for x, phase, position in zip(read, drawn.phase, drawn.positions, strict=True):
+            code = sae.encode(x.flatten(0, 1).float()).dense()[:, first:]
+            text = code.unflatten(0, x.shape[:2]).flatten(1, 2)
+            yield torch.stack([text[m, p : p + drawn.places] for m, p in enumerate(phase)]), torch.from_numpy(position)
+
+    documents = drawn.document.tolist() if len(set(drawn.document)) >= FEW_DOCUMENTS else None
+    return offset_effect(
+        segments(), bins, n_segments=len(drawn.tokens), groups=documents, permutations=permutations, seed=seed
+    )
+
+
+def _blocks(test: LayerStore) -> Tensor:
+    """[n] the document of each window, or a stretch of neighbouring windows where there are few documents."""
+    names = test.document.unique(return_inverse=True)[1]
+    if int(names.max()) + 1 >= FEW_DOCUMENTS:
+        return names
+    order = np.lexsort((test.start.numpy(), test.document.numpy()))
+    rank = torch.empty(len(order), dtype=torch.long)
+    rank[torch.from_numpy(order)] = torch.arange(len(order))
+    return rank * min(SETS, len(order)) // len(order)
+
+
+@torch.no_grad()
+def _pass(sae: Dictionary, test: LayerStore, linear: bool) -> _Means:
+    n, T, d = test.activations.shape
+    block, K = _blocks(test), sae.info.d_sae
+    windows = torch.bincount(block)
+    shape = len(windows), T - 1, K
+    code, changed = torch.zeros(shape), torch.zeros(shape)
+    inputs, sparse = torch.zeros(len(windows), T - 1, d), []
+    values = None if sae.info.n_positions is None else sae.position_term.values(torch.arange(T))
+    gates = values is not None and sae.position_term.acts_on == "code"
+    for start in range(0, n, CHUNK):
+        rows = slice(start, start + CHUNK)
+        x, where = test.activations[rows].float(), block[rows]
+        f = sae.encode(x).dense()[:, 1:]
+        code.index_add_(0, where, f)
+        sparse.append(csc_array(f.flatten(0, 1).numpy()))
+        if not linear:
+            continue
+        scaled = sae.scaled(x)
+        inputs.index_add_(0, where, scaled[:, 1:])
+        if values is not None:
+            plain = sae.scores(scaled, None)[:, 1:]
+            with_term = sae.scores(scaled, values)[:, 1:]
+            changed.index_add_(0, where, sae.architecture.select(plain).dense() if gates else with_term - plain)
+    code, inputs, changed = (total / windows[:, None, None] for total in (code, inputs, changed))
+    term, ungated = (None, changed) if gates else (changed, None)
+    return _Means(code, inputs, term, ungated, windows, csc_array(vstack(sparse, format="csc")), block)
+
+
+def _source(sae: Dictionary, means: _Means, tested: np.ndarray, seed: int) -> tuple[Ledger, ConditionalGain]:
+    W_enc, W_dec, b_dec = sae.W_enc.detach(), sae.W_dec.detach(), sae.b_dec.detach()
+    shares = ledger(
+        means.code, means.inputs, W_enc, W_dec, b_dec,
+        windows_R=means.windows, term_score_RTK=means.term, ungated_RTK=means.ungated,
+    )  # fmt: skip
+    T = means.code.shape[1]
+    rebuilt = torch.from_numpy(means.sparse @ W_dec.numpy())
+    position = torch.arange(1, T + 1).repeat(len(means.block))
+    gain = conditional_gain(
+        means.sparse, rebuilt, W_enc, W_dec, position, means.block.repeat_interleave(T), features=tested, seed=seed
+    )
+    return shares, gain
+
+
+def _sources(sae: Dictionary, means: _Means, inheriting: np.ndarray, K: int) -> np.ndarray:
+    """Names of the features whose drive makes most of the tuning of each that inherits, [K]."""
+    names = np.full(K, "", object)
+    code = (means.code * means.windows[:, None, None]).sum(0) / means.windows.sum()  # [T-1, K]
+    code = code - code.mean(0)
+    drive = sae.W_dec.detach() @ sae.W_enc.detach()[:, inheriting]  # [K, J]
+    profile = code @ drive
+    part = (code.T @ profile) * drive
+    part[inheriting, np.arange(len(inheriting))] = -torch.inf
+    for j, best in zip(inheriting, part.topk(min(SOURCES, K), dim=0).indices.T.tolist(), strict=True):
+        names[j] = " ".join(map(str, best))
+    return names
