@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 import types
 import typing
@@ -58,7 +59,7 @@ def convert(hint: Any, value: object, where: str) -> Any:
     """A value as its type hint wants it: dataclasses from mappings, tuples from lists, floats from integers.
 
     Raises:
-        ConfigError: it is of another type, or none of the words that are possible.
+        ConfigError: it is of another type, not finite, or none of the words that are possible.
     """
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return build(hint, value, where)
@@ -74,6 +75,8 @@ def convert(hint: Any, value: object, where: str) -> Any:
     kinds = args if origin in (typing.Union, types.UnionType) else (origin or hint,)
     if float in kinds and type(value) is int:
         return float(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{where}: expected a finite number, found {value!r}")
     if bool not in kinds and isinstance(value, bool) or not isinstance(value, kinds):
         wanted = " or ".join(k.__name__ for k in kinds)
         raise ConfigError(f"{where}: expected {wanted}, found {value!r}")

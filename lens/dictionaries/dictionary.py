@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
-import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, get_type_hints
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from lens.activations.store import digest, write_json
 from lens.dictionaries import parts
 from lens.dictionaries.codes import Codes
-from lens.errors import DictionaryError, suggest
+from lens.dictionaries.formats.files import read_json, read_safetensors
+from lens.errors import ConfigError, DictionaryError, suggest
+from lens.fields import convert
 
 Normalisation = Literal["none", "constant_norm_rescale", "layer_norm"]
 CONFIG, WEIGHTS = "cfg.json", "sae.safetensors"
 LARGEST = 2**31 - 1  # of a size; two of them multiplied can still be counted
+CONFIG_DIGEST = "config_sha256"  # in the configuration, of all its other values
+MOST_POSITIONS = 2**24  # more than any context: a number beyond it is a damaged file
 LAYER_NORM_EPS = 1e-5  # added to the standard deviation, on the way in only, as SAELens does
 
 
@@ -59,6 +63,17 @@ class Info:
     seed: int = 0
     bos: bool = True
     """whether position 0 of its training windows held BOS; true where nothing says"""
+
+    def __post_init__(self):
+        for name, hint in get_type_hints(Info).items():
+            _converted(hint, getattr(self, name), name)
+        for name, most in {"d_in": LARGEST, "d_sae": LARGEST, "n_positions": MOST_POSITIONS}.items():
+            if (value := getattr(self, name)) is not None and not 1 <= value <= most:
+                raise DictionaryError(f"{name} = {value}: a whole number from 1 to {most} is needed")
+        if self.input_scale <= 0:
+            raise DictionaryError(f"input_scale = {self.input_scale}: a positive factor is needed")
+        if self.seed < 0:
+            raise DictionaryError(f"seed = {self.seed}: a whole number from 0 is needed")
 
 
 class PositionError(ValueError):
@@ -258,7 +273,7 @@ class Dictionary(nn.Module):
         return info, {name: value.detach().cpu().contiguous() for name, value in (weights | own).items()}
 
     def save(self, folder: str | Path) -> None:
-        """Write `sae.safetensors` and `cfg.json`, which holds digests of the weights and of own code, into `folder`."""
+        """Write `sae.safetensors` and `cfg.json`, which holds digests of the weights, of own code and of itself."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         info, weights = self.on_disk()
@@ -267,7 +282,7 @@ class Dictionary(nn.Module):
         config = asdict(info) | {"sha256": digest(folder / WEIGHTS)} | ({"code": code} if code else {})
         if info.bos:
             del config["bos"]  # as files said before there was the field
-        write_json(folder / CONFIG, config)
+        write_json(folder / CONFIG, config | {CONFIG_DIGEST: _config_digest(config)})
 
     @classmethod
     def load(cls, folder: str | Path, *, trust: bool = False) -> Dictionary:
@@ -285,12 +300,7 @@ class Dictionary(nn.Module):
         for needed in (config_path, path):
             if not needed.is_file():
                 raise DictionaryError(f"{needed} is missing: {folder} is not a dictionary folder")
-        try:
-            config = json.loads(config_path.read_text())
-            expected, code = config.pop("sha256"), config.pop("code", {})
-            info = Info(**_newer(config))
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise DictionaryError(f"{config_path} does not describe a dictionary: {error!r}") from None
+        info, expected, code = _read_config(config_path)
         if not trust and (named := [n for n in (info.architecture, info.position) if parts.is_own(n)]):
             raise DictionaryError(
                 f"{config_path} asks to run {' and '.join(named)}; if you trust that code, pass trust=True "
@@ -300,7 +310,10 @@ class Dictionary(nn.Module):
             raise DictionaryError(
                 f"{path} is truncated or altered: sha256 {found}, cfg.json says {expected}; train it again"
             )
-        opened = cls(info, load_file(path))
+        try:
+            opened = cls(info, read_safetensors(path))
+        except DictionaryError as error:
+            raise DictionaryError(f"{folder}: {error}") from None
         if edited := [
             getattr(info, part) for part, sha256 in opened._code().items() if code.get(part, sha256) != sha256
         ]:
@@ -327,17 +340,57 @@ def split(settings: Mapping[str, object], *kinds: type) -> list:
     """An instance of each settings dataclass from one flat mapping.
 
     Raises:
-        DictionaryError: a key that none of them has.
+        DictionaryError: a key that none of them has, or a value of another type.
     """
     fields = [{f.name for f in dataclasses.fields(kind)} for kind in kinds]
     if unknown := set(settings) - set().union(*fields):
         first = min(unknown)
         known = sorted(set().union(*fields))
         raise DictionaryError(f"unknown setting {first!r}{suggest(first, known)}; known: {', '.join(known) or 'none'}")
+    hints = [get_type_hints(kind) for kind in kinds]
     return [
-        kind(**{key: value for key, value in settings.items() if key in own})
-        for kind, own in zip(kinds, fields, strict=True)
+        kind(**{key: _converted(own[key], value, key) for key, value in settings.items() if key in own})
+        for kind, own in zip(kinds, hints, strict=True)
     ]
+
+
+def _converted(hint: object, value: object, where: str):
+    """A value as its type says.
+
+    Raises:
+        DictionaryError: it is of another type, or not finite.
+    """
+    try:
+        return convert(hint, value, where)
+    except ConfigError as error:
+        raise DictionaryError(str(error)) from None
+
+
+def _config_digest(config: dict) -> str:
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
+
+
+def _read_config(path: Path) -> tuple[Info, str, dict]:
+    """What `cfg.json` says: the dictionary, the digest of its weights, and those of own code.
+
+    Folders of before the configuration had a digest of its own have that of the weights alone.
+
+    Raises:
+        DictionaryError: it was altered, or a value is missing, unknown or makes no sense; the message names both.
+    """
+    try:
+        config = read_json(path)
+        if (said := config.pop(CONFIG_DIGEST, None)) is not None and said != (found := _config_digest(config)):
+            raise DictionaryError(
+                f"it was altered: sha256 {found}, {CONFIG_DIGEST} says {said}; delete that line if you mean its values"
+            )
+        expected, code = config.pop("sha256"), _converted(dict, config.pop("code", {}), "code")
+        return Info(**_newer(config)), expected, code
+    except (KeyError, TypeError, DictionaryError) as error:
+        why = error if isinstance(error, DictionaryError) else repr(error)
+        raise DictionaryError(
+            f"{path} does not describe a dictionary: {why}; train it again, or get another copy of it"
+        ) from None
 
 
 def _newer(config: dict) -> dict:
@@ -351,9 +404,6 @@ def _newer(config: dict) -> dict:
 
 def _parts(info: Info) -> tuple[parts.Architecture, parts.PositionTerm]:
     """The parts that `info` names, not yet with their weights."""
-    if info.normalisation not in get_args(Normalisation):
-        known = ", ".join(get_args(Normalisation))
-        raise DictionaryError(f"normalisation {info.normalisation!r} is not known; known are {known}")
     architecture, position_term = parts.architecture(info.architecture), parts.position_term(info.position)
     position_term.check(architecture)
     own = split(info.settings, architecture.Settings, position_term.Settings)
@@ -362,12 +412,6 @@ def _parts(info: Info) -> tuple[parts.Architecture, parts.PositionTerm]:
 
 def _check_shapes(info: Info, weights: Mapping[str, Tensor]) -> None:
     """Raise DictionaryError where sizes and weights do not fit, before anything of these sizes is made."""
-    for name in ("d_in", "d_sae", "n_positions"):
-        value = getattr(info, name)
-        if not (isinstance(value, int) and 1 <= value <= LARGEST) and (name, value) != ("n_positions", None):
-            raise DictionaryError(f"{name} = {value!r}: a whole number from 1 to {LARGEST} is needed")
-    if not 0 < info.input_scale < math.inf:
-        raise DictionaryError(f"input_scale = {info.input_scale!r}: a positive, finite factor is needed")
     own = any(parts.is_own(name) for name in (info.architecture, info.position))  # may not know of devices
     with torch.device("cpu" if own else "meta"):
         architecture, position_term = _parts(info)

@@ -116,7 +116,7 @@ def test_other_widths_and_broken_weights_are_refused():
         ({"position": "maks"}, {}, "unknown position term 'maks' .did you mean 'mask'"),
         ({"position": "mask"}, {}, "masks need a number of positions"),
         ({"position": "mask", "n_positions": 2, "settings": {"tau_end": 0.0}}, {}, "temperatures must be positive"),
-        ({"normalisation": "whitened"}, {}, "normalisation 'whitened' is not known; known are none"),
+        ({"normalisation": "whitened"}, {}, "normalisation: 'whitened' is not one of 'none'"),
         ({"settings": {"k": 3}}, {}, "unknown setting 'k'; known: l1_coef"),
         ({"architecture": "topk", "position": "mask", "n_positions": 2}, {}, "mask on architecture topk: a mask gates"),
         ({"architecture": "topk", "settings": {"k": 4}}, {}, r"k = 4 of 3 features: choose 1\.\.3"),

@@ -170,11 +170,3 @@ def test_broken_folders_are_refused_by_name(tmp_path):
     assert str(weights) in str(error.value)
     assert expected in str(error.value)
     assert digest(weights) in str(error.value)
-    sae().save(folder)
-    config = json.loads((folder / "cfg.json").read_text())
-    (folder / "cfg.json").write_text(json.dumps({**config, "d_sae": 10}))
-    with pytest.raises(ValueError, match=r"W_enc has shape \(6, 9\)"):
-        Dictionary.load(folder)
-    (folder / "cfg.json").write_text(json.dumps({**config, "width": 10}))
-    with pytest.raises(ValueError, match="cfg.json does not describe a dictionary.*width"):
-        Dictionary.load(folder)

@@ -63,6 +63,7 @@ def test_code_of_your_own_counts_by_its_content(tmp_path):
         (("temporalens", RECIPES, 5), "unknown variant 'temporalens'.*'temporallens'"),
         (("standard", RECIPES, 5, {"l1coef": 1}), "training.overrides: unknown field 'l1coef'.*'l1_coef'"),
         (("standard", RECIPES, 5, {"lr": "fast"}), "lr: expected float, found 'fast'"),
+        (("standard", RECIPES, 5, {"lr": float("nan")}), "lr: expected a finite number, found nan"),
         (("standard", RECIPES, 0), "not trained in zero steps"),
         (("temporallens", RECIPES, 5, {"tau_end": 0}), "temperatures must be positive"),
         (("standard", RECIPES, 5, {"expansion": 0}), "expansion must be at least 1"),
