@@ -16,6 +16,7 @@ from lens.errors import ConfigError
 
 if TYPE_CHECKING:
     import pandas as pd
+    from torch import Tensor
 
 AGAIN = "`git checkout` brings back a file that is in git, or run the stage again that writes it"
 
@@ -129,3 +130,10 @@ def write(path: Path, content: bytes) -> None:
             os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write a safetensors file, complete or not at all; raises as `write` does."""
+    from safetensors.torch import save
+
+    write(path, save(dict(tensors)))

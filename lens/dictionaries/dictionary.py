@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Literal, get_type_hints
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from lens.activations.store import digest, write_json
@@ -21,6 +20,7 @@ from lens.dictionaries.codes import Codes
 from lens.dictionaries.formats.files import read_json, read_safetensors
 from lens.errors import ConfigError, DictionaryError, suggest
 from lens.fields import convert
+from lens.files import write_tensors
 
 Normalisation = Literal["none", "constant_norm_rescale", "layer_norm"]
 CONFIG, WEIGHTS = "cfg.json", "sae.safetensors"
@@ -277,7 +277,7 @@ class Dictionary(nn.Module):
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         info, weights = self.on_disk()
-        save_file(weights, folder / WEIGHTS)
+        write_tensors(folder / WEIGHTS, weights)
         code = {part: sha256 for part, sha256 in self._code().items() if parts.is_own(getattr(info, part))}
         config = asdict(info) | {"sha256": digest(folder / WEIGHTS)} | ({"code": code} if code else {})
         if info.bos:

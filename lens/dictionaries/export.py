@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Literal
 
-from safetensors.torch import save_file
 from torch import Tensor
 
 from lens.activations.hooks import hook_name
@@ -15,6 +13,7 @@ from lens.dictionaries.dictionary import Dictionary, Info
 from lens.dictionaries.formats.files import TEMPORALLENS
 from lens.dictionaries.formats.saelens import CONFIG, RULES, WEIGHTS
 from lens.errors import DictionaryError
+from lens.files import write_tensors
 
 VERSION = "6.54.12"  # of the format; without it SAELens takes the folder for one from before version 6
 NAMES = {ours: theirs for theirs, ours in RULES.items()}
@@ -52,9 +51,7 @@ def export_saelens(sae: Dictionary, folder: str | Path, position: int | Literal[
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CONFIG).unlink(missing_ok=True)  # the folder is no dictionary until its last file is written
-    temporary = folder / f".{WEIGHTS}.tmp"
-    save_file(weights, temporary)
-    os.replace(temporary, folder / WEIGHTS)
+    write_tensors(folder / WEIGHTS, weights)
     write_json(
         folder / CONFIG,
         {

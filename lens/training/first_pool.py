@@ -1,4 +1,5 @@
-"""Runs finished when keys of the pool held digests of code (until commit 04afd0d) are used, not trained again.
+"""Runs of earlier pools are used, not trained again: those whose keys held digests of code (until commit 04afd0d), and
+those of before a finished run had digests of its files.
 
 Delete this file once version `train` is above 1: the numbers of those runs are then others.
 """
@@ -8,8 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from pathlib import Path
 
+import pandas as pd
+
+from lens.dictionaries.dictionary import Dictionary
+from lens.errors import DictionaryError
 from lens.training.recipe import Recipe
+from lens.training.run import weight_steps
 
 _CODE = {  # digests of the syntax of 04afd0d
     "lens.sae.model": "625df138b72fcf8e19932edc96752f502dbd2a84c437d019965fc4862ea8cacf",
@@ -43,3 +50,64 @@ def first_key(recipe: Recipe, variant: str, seed: int, shared: Mapping[str, obje
     config["l1_coef"] = recipe.setting("l1_coef")
     identity = {"config": config, "variant": variant, "seed": seed, **shared, "code": _CODE}
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+
+
+_COLUMNS = {
+    "history": ["variant", "seed", "step", "metric", "value"],
+    "position_weights": ["variant", "seed", "step", "position", "value"],
+    "late_weights": ["variant", "seed", "position", "value"],
+    "summary": ["variant", "seed", "metric", "value"],
+}
+
+
+def damage(folder: Path, recipe: Recipe, name: str, log_every: int) -> str:
+    """What makes no sense in a finished run without digests, whose files name themselves by it; empty if all does.
+
+    Its weights have a digest. Of its tables the columns and the numbers of rows are known, not the values.
+    """
+    try:
+        trained = Dictionary.load(folder / name, trust=True)
+        if recipe.position == "mask" and trained.info.settings["tau_end"] != recipe.setting("tau_end"):
+            return f"{folder / name / 'cfg.json'} has another temperature than its recipe"
+    except DictionaryError as error:
+        return str(error)
+    frames = {}
+    for table, columns in _COLUMNS.items():
+        path = folder / f"{table}.csv"
+        try:
+            frames[table] = pd.read_csv(path)
+            if list(frames[table]) != columns or not path.read_bytes().endswith(b"\n"):
+                return f"{path} is truncated or altered"
+        except (OSError, ValueError) as error:
+            return f"{path} cannot be read: {error}"
+    for table, rows in _rows(frames, recipe, trained, log_every).items():
+        if len(frames[table]) != rows:
+            return f"{folder / table}.csv is truncated or altered: {len(frames[table])} rows, {rows} expected"
+    return ""
+
+
+def _rows(frames: Mapping[str, pd.DataFrame], recipe: Recipe, trained: Dictionary, log_every: int) -> dict[str, int]:
+    """Numbers of rows that the tables of a run have."""
+    logged = len({*range(0, recipe.steps, log_every), recipe.steps - 1})
+    metrics = set(frames["history"]["metric"])
+    positions = 0
+    if recipe.position_weights != "uniform":
+        positions = (trained.info.n_positions or 0) - (not recipe.include_bos)
+    in_summary = {"steps", "max_decoder_norm_error", "weight_sum_error", "weight_max", "weight_effective_positions"}
+    in_summary |= {"late_loss"} | {"lost_update_share"} & metrics
+    in_summary |= {"loss_spike_rate", "gradient_norm_cv"} & set(frames["summary"]["metric"])  # not of short runs
+    if recipe.position == "mask":
+        in_summary |= {
+            "tau_first",
+            "tau_last",
+            "tau_loglinearity_error",
+            "mask_drift",
+            "mask_open_share",
+            "sharp_share",
+        }
+    return {
+        "history": logged * max(len(metrics), 1),
+        "position_weights": len([step for step in weight_steps(recipe.steps) if step < recipe.steps]) * positions,
+        "late_weights": positions,
+        "summary": len(in_summary),
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import warnings
@@ -16,9 +17,10 @@ from lens.activations.language_model import LanguageModel
 from lens.activations.layers import Layer, as_layer
 from lens.activations.split import Text, as_dataset
 from lens.activations.store import open_layer, write_json
-from lens.dictionaries.dictionary import Dictionary
+from lens.dictionaries.dictionary import CONFIG, Dictionary
 from lens.errors import ConfigError, whole
 from lens.fields import folder_name
+from lens.files import read_json
 from lens.locks import holding
 from lens.training.events import check_installed
 from lens.training.recipe import build
@@ -49,7 +51,8 @@ def fit(
     Everything is kept in `folder`: `activations/`, `dictionaries/<name>/<name>-seed<seed>/`, and in `pool/` what makes
     a second call go on where the first was stopped, or finish at once. Dictionaries that are fitted in one folder to
     the same model, text, layer and windows see the same windows in the same order; one seed gives them one start. What
-    was asked for is in `dictionaries/<name>/fit.json`: a call that asks for something else of that name is refused.
+    was asked for is in `dictionaries/<name>/fit.json`: a call that asks for something else of that name is refused, or
+    for other activations of a model of that name.
 
     Args:
         model: a language model, or its name (`lens.activations.language_model.load`).
@@ -95,24 +98,28 @@ def fit(
     asked = {"model": model.name, "layer": str(layer), "text": train.digest[:12], "windows": windows, "length": length}
     asked = json.loads(json.dumps(asked | {"seed": seed} | recipe.values()))
     record = folder / "dictionaries" / name / "fit.json"
-    _check_same(record, asked)
-    store = folder / "activations"
-    with holding(store):  # another call may ask for another layer, and the store holds what was asked for last
-        manifests = extract(model, {"train": train}, [layer], store, folder / "pool", window_rule=options)
-        activations = open_layer(store, layer, "train").activations
-    trained = train_layer(
-        activations,
-        {name: recipe},
-        [seed],
-        record.parent,
-        folder / "pool",
-        data_digest=manifests[layer]["sha256"]["train.safetensors"],
-        model=model.name,
-        layer=layer,
-        bos=model.bos_id is not None,
-        log_dir=None if log_dir is None else Path(log_dir),
-    )
-    write_json(record, asked)
+    store, pool = folder / "activations", folder / "pool"
+    with holding(pool / f"fit-{name}"):
+        _check_same(record, asked)
+        with holding(store):  # another call may ask for another layer, and the store holds what was asked for last
+            manifests = extract(model, {"train": train}, [layer], store, pool, window_rule=options)
+            activations = open_layer(store, layer, "train").activations
+        data_digest = manifests[layer]["sha256"]["train.safetensors"]
+        asked["activations"] = data_digest[:12]  # models of one name may differ
+        _check_same(record, asked)
+        trained = train_layer(
+            activations,
+            {name: recipe},
+            [seed],
+            record.parent,
+            pool,
+            data_digest=data_digest,
+            model=model.name,
+            layer=layer,
+            bos=model.bos_id is not None,
+            log_dir=None if log_dir is None else Path(log_dir),
+        )
+        write_json(record, asked)
     return Dictionary.load(trained.folders[name, seed], trust=True)
 
 
@@ -133,9 +140,19 @@ def _warn_of_repetition(train: Windows, bos: bool) -> None:
 
 def _check_same(record: Path, asked: dict) -> None:
     """Raise ConfigError if what was fitted here before is something else than what is asked for."""
-    before = json.loads(record.read_text()) if record.is_file() else {}
+    before = _fitted(record)
     differ = [f"{key} {before[key]}, not {asked[key]}" for key in before if key in asked and before[key] != asked[key]]
     if differ:
         raise ConfigError(
             f"{record.parent} was fitted with {'; '.join(differ)}: pass name= or another folder, or delete that one"
         )
+
+
+def _fitted(record: Path) -> dict:
+    """What was fitted here before, as its record says; where that is lost, as the dictionary itself says."""
+    if record.is_file():
+        return read_json(record, "delete it and fit again")
+    for config in record.parent.glob(f"*/{CONFIG}"):
+        with contextlib.suppress(ConfigError):  # what is damaged may be replaced
+            return {key: value for key, value in read_json(config).items() if key in ("model", "layer", "seed")}
+    return {}

@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 import json
-import os
+import re
 import shutil
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
-from lens.activations.store import digest
 from lens.dictionaries.codes import Codes
 from lens.dictionaries.dictionary import Dictionary
 from lens.dictionaries.positions.mask import Mask
+from lens.files import write, write_tensors
 from lens.training.gradients import Workspace, applies_to, loss_and_gradients
 from lens.training.objective import Gradients, Losses, gradients
 from lens.training.optim import ConstrainedAdamW
 from lens.training.recipe import Recipe
 from lens.training.schedule import PositionWeights, decay, warmup
+from lens.training.sealed import damage, sealing
 from lens.training.stability import local_variation, spike_rate
 
 WEIGHT_SNAPSHOTS = 20  # of the position weights, spread evenly over log(step)
+
+
+def weight_steps(steps: int) -> set[int]:
+    """Steps at which the position weights are kept."""
+    last = max(steps - 1, 1)
+    return {round(last ** (i / (WEIGHT_SNAPSHOTS - 1))) for i in range(WEIGHT_SNAPSHOTS)} | {0}
 
 
 class TrainingError(RuntimeError):
@@ -72,8 +80,7 @@ class Run:
         self.late_weight_steps = 0
         self.history: list[tuple[int, str, float]] = []
         self.weight_history: list[tuple[int, list[float]]] = []
-        last = max(recipe.steps - 1, 1)
-        self.weight_steps = {round(last ** (i / (WEIGHT_SNAPSHOTS - 1))) for i in range(WEIGHT_SNAPSHOTS)} | {0}
+        self.weight_steps = weight_steps(recipe.steps)
 
     def step(self, x: Tensor, shuffled: Tensor | None, *, log: bool) -> None:
         """One optimiser step on raw windows x [B, T, d_in]; `shuffled` [B, P, d_in] replaces them where asked."""
@@ -292,40 +299,46 @@ def _lost_updates(learned: Sequence[Tensor], before: Sequence[Tensor]) -> float:
 
 
 def snapshot(runs: list[Run], folder: Path, step: int) -> None:
-    """Save the state of all runs after `step` steps; the previous state stays until the new one is complete."""
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".step-{step}"
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
-    values = {}
-    for run in runs:
-        path = temporary / f"{run.name}.safetensors"
-        tensors, values[run.name] = run.state()
-        save_file(tensors, path)
-        values[run.name]["sha256"] = digest(path)
-    (temporary / "runs.json").write_text(json.dumps(values))
-    older = list(folder.glob("step-*"))
-    os.rename(temporary, folder / f"step-{step}")
-    for path in older:
+    """Save the state of all runs after `step` steps; the previous state stays until the new one is complete.
+
+    Raises:
+        OSError: there is no room for it.
+    """
+    older, values = _states(folder), {}
+    with sealing(folder / f"step-{step}") as new:
+        for run in runs:
+            tensors, values[run.name] = run.state()
+            write_tensors(new / f"{run.name}.safetensors", tensors)
+        write(new / "runs.json", json.dumps(values).encode())
+    for path in older.values():
         shutil.rmtree(path)
 
 
 def restore(runs: list[Run], folder: Path) -> int:
     """Load the newest complete state into `runs`; the number of steps already taken, 0 when there is none.
 
+    A state with a file that was altered since is removed, and a warning names it: training starts again.
+
     Raises:
-        TrainingError: a file of the state is truncated or altered.
+        TrainingError: the state is whole, but of other runs than these.
     """
-    states = sorted(folder.glob("step-*"), key=lambda path: int(path.name.removeprefix("step-")))
-    if not states:
+    if not (states := _states(folder)):
         return 0
-    values = json.loads((states[-1] / "runs.json").read_text())
-    for run in runs:
-        path = states[-1] / f"{run.name}.safetensors"
-        if (found := digest(path)) != (expected := values[run.name]["sha256"]):
-            raise TrainingError(
-                f"{path} is truncated or altered: sha256 {found}, recorded {expected}; "
-                f"delete {folder} to train from the start"
-            )
-        run.load_state(load_file(path), values[run.name])
+    state = states[max(states)]
+    if wrong := damage(state):
+        warnings.warn(f"{wrong}: this training starts again from its first step", stacklevel=2)
+        shutil.rmtree(folder)
+        return 0
+    values = json.loads((state / "runs.json").read_text())
+    try:
+        for run in runs:
+            run.load_state(load_file(state / f"{run.name}.safetensors"), values[run.name])
+    except (KeyError, RuntimeError) as error:  # of another version of the program
+        raise TrainingError(f"{state} does not fit: {error!r}; delete {folder} to train from the start") from None
     return runs[0].steps_done
+
+
+def _states(folder: Path) -> dict[int, Path]:
+    """Complete states by the number of steps taken; what else lies there is none of ours."""
+    found = {path: re.fullmatch(r"step-(\d+)", path.name) for path in folder.glob("step-*")}
+    return {int(name[1]): path for path, name in found.items() if name}

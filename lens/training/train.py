@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import shutil
+import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,12 +19,15 @@ from torch import Tensor
 from lens.activations.statistics import InputStatistics, input_statistics
 from lens.activations.store import link_folders
 from lens.dictionaries.dictionary import Dictionary, Info
+from lens.files import write
+from lens.locks import holding
 from lens.progress import progress
+from lens.training import first_pool
 from lens.training.events import event_log
-from lens.training.first_pool import first_key
 from lens.training.gradients import Workspace
 from lens.training.recipe import Recipe
 from lens.training.run import Run, TrainingError, restore, snapshot
+from lens.training.sealed import DIGESTS, damage, seal, sealing
 from lens.versions import version
 
 CHECKPOINT_EVERY = 100  # optimiser steps between two savings of the whole state
@@ -94,13 +100,15 @@ def train_layer(
         recipes: by variant.
         folder: where `<variant>-seed<seed>/` dictionaries appear, all at once, when training has finished.
         pool: where each run is kept under a digest of everything that decides its result. A call goes on from
-            unfinished state, and does not train again what is finished, whatever else it asks for.
+            unfinished state, and does not train again what is finished, whatever else it asks for. Of calls for the
+            same activations one works at a time. A run whose files were altered since is named and trained again.
         data_digest: identifies the activations, so that no state is resumed on other data.
         bos: whether position 0 of the windows holds BOS, as the dictionary will say.
         log_dir: folder for TensorBoard: the metrics of `history` of the runs that this call trains, as they come.
 
     Raises:
         TrainingError: the loss is not finite, every feature is silent, or there are fewer windows than a batch.
+        OSError: there is no room for a state or a result; the next call goes on from the last state.
     """
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     n, T, d_in = activations.shape
@@ -121,38 +129,46 @@ def train_layer(
         for seed in seeds
     }
     finished = {run: pool / f"trained-{key}" for run, key in keys.items()}
-    _take_over({(v, s): first_key(recipes[v], v, s, shared) for v, s in keys}, finished)
-    statistics: InputStatistics | None = None
-    workspace = Workspace()
-    for steps, size in sorted({(recipe.steps, recipe.batch_windows) for recipe in recipes.values()}):
-        missing = [
-            (variant, seed)
-            for variant, seed in keys
-            if (recipes[variant].steps, recipes[variant].batch_windows) == (steps, size)
-            and not finished[variant, seed].is_dir()
-        ]
-        if not missing:
-            continue
-        statistics = statistics or input_statistics(activations)
-        runs = [
-            Run(
-                recipes[v],
-                _initial(v, recipes[v], seed, statistics, (T, d_in), model, layer, bos).to(device),
-                workspace,
-            )
-            for v, seed in missing
-        ]
-        state = pool / f"train-{_key([keys[run] for run in missing])}"
-        _train(runs, activations, state, size, order_seed, log_every, layer, log_dir)
-        _finish({finished[run]: trained for run, trained in zip(missing, runs, strict=True)}, state)
-    link_folders([finished[v, s] / f"{v}-seed{s}" for v, s in keys], folder)
-    return Trained(
-        {(variant, seed): folder / f"{variant}-seed{seed}" for variant, seed in keys},
-        *(
-            pd.concat([pd.read_csv(finished[run] / f"{name}.csv") for run in keys], ignore_index=True)
-            for name in FRAMES
-        ),
-    )
+    with holding(pool / f"training-{_key(shared)}"):
+        _take_over({(v, s): first_pool.first_key(recipes[v], v, s, shared) for v, s in keys}, finished)
+        for (v, s), path in finished.items():
+            _remove_if_damaged(path, recipes[v], f"{v}-seed{s}", log_every)
+        statistics: InputStatistics | None = None
+        workspace = Workspace()
+        for steps, size in sorted({(recipe.steps, recipe.batch_windows) for recipe in recipes.values()}):
+            missing = [
+                (variant, seed)
+                for variant, seed in keys
+                if (recipes[variant].steps, recipes[variant].batch_windows) == (steps, size)
+                and not finished[variant, seed].is_dir()
+            ]
+            if not missing:
+                continue
+            statistics = statistics or input_statistics(activations)
+            if not 0 < statistics.mean_square_norm < math.inf:
+                raise TrainingError(
+                    f"layer {layer}: the mean squared norm of the activations is {statistics.mean_square_norm}; they "
+                    "are all zero, or some are not finite: extract them again, and look at the model's precision"
+                )
+            runs = [
+                Run(
+                    recipes[v],
+                    _initial(v, recipes[v], seed, statistics, (T, d_in), model, layer, bos).to(device),
+                    workspace,
+                )
+                for v, seed in missing
+            ]
+            state = pool / f"train-{_key([keys[run] for run in missing])}"
+            _train(runs, activations, state, size, order_seed, log_every, layer, log_dir)
+            _finish({finished[run]: trained for run, trained in zip(missing, runs, strict=True)}, state)
+        link_folders([finished[v, s] / f"{v}-seed{s}" for v, s in keys], folder)
+        return Trained(
+            {(variant, seed): folder / f"{variant}-seed{seed}" for variant, seed in keys},
+            *(
+                pd.concat([pd.read_csv(finished[run] / f"{name}.csv") for run in keys], ignore_index=True)
+                for name in FRAMES
+            ),
+        )
 
 
 def _run_key(recipe: Recipe, variant: str, seed: int, shared: dict) -> str:
@@ -167,6 +183,18 @@ def _take_over(first_keys: dict[tuple[str, int], str | None], finished: dict[tup
         old = folder.with_name(f"trained-{first_keys[run]}")
         if version("train") == 1 and old.is_dir() and not folder.exists():
             old.rename(folder)
+
+
+def _remove_if_damaged(folder: Path, recipe: Recipe, name: str, log_every: int) -> None:
+    """Remove a finished run that is not as it was written, so that it is trained again."""
+    if not folder.is_dir():
+        return
+    unsealed = not (folder / DIGESTS).exists()
+    if wrong := first_pool.damage(folder, recipe, name, log_every) if unsealed else damage(folder):
+        warnings.warn(f"{wrong}: {name} is trained again", stacklevel=3)
+        shutil.rmtree(folder)
+    elif unsealed:
+        seal(folder)
 
 
 def _key(identity: dict | list) -> str:
@@ -199,16 +227,15 @@ def _train(
 
 
 def _finish(runs: dict[Path, Run], state: Path) -> None:
-    """Check the runs, write each to its folder in one rename, and only then drop the state of unfinished training."""
+    """Check the runs, write each to its folder, and only then drop the state of unfinished training."""
     for run in runs.values():
         run.check_finished()
-    for folder, run in runs.items():
-        temporary = folder.with_name(f".{folder.name}")
-        shutil.rmtree(temporary, ignore_errors=True)
-        run.dictionary.save(temporary / run.name)
-        for name, table in run.tables().items():
-            table.to_csv(temporary / f"{name}.csv", index=False)
-        temporary.rename(folder)
+    with ExitStack() as stack:  # all of them or none: the state is of all
+        for folder, run in runs.items():
+            new = stack.enter_context(sealing(folder))
+            run.dictionary.save(new / run.name)
+            for name, table in run.tables().items():
+                write(new / f"{name}.csv", table.to_csv(index=False).encode())
     shutil.rmtree(state, ignore_errors=True)
 
 

@@ -1,4 +1,5 @@
 import json
+import shutil
 import threading
 import warnings
 
@@ -59,6 +60,33 @@ def test_a_name_that_leaves_the_folder_is_refused_before_anything_is_made(tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
+def test_another_model_of_the_same_name_is_refused(tmp_path):
+    models = [language_model.load(MODEL) for _ in range(2)]
+    with torch.no_grad():
+        for weight in models[1].model.parameters():
+            weight.mul_(1.5)
+    fit(models[0], 1, TEXT, tmp_path / "a", **OPTIONS)
+    for folder in ("b", "c"):  # without the pool
+        shutil.copytree(tmp_path / "a" / "dictionaries", tmp_path / folder / "dictionaries")
+    with pytest.raises(ConfigError, match="fitted with activations .*, not .*: pass name="):
+        fit(models[1], 1, TEXT, tmp_path / "b", **OPTIONS)
+    assert fit(models[0], 1, TEXT, tmp_path / "c", **OPTIONS).info.layer == "1"
+
+
+def test_a_dictionary_whose_record_is_lost_is_not_replaced_by_another(tmp_path):
+    fit(MODEL, 1, TEXT, tmp_path, **OPTIONS)
+    record = tmp_path / "dictionaries/relu-mask/fit.json"
+    content = record.read_bytes()
+    record.write_bytes(content[:40])
+    with pytest.raises(ConfigError, match="fit.json cannot be read .*delete it and fit again"):
+        fit(MODEL, 1, TEXT, tmp_path, **OPTIONS)
+    record.unlink()
+    with pytest.raises(ConfigError, match="fitted with layer 1, not 0; seed 0, not 2: pass name="):
+        fit(MODEL, 0, TEXT, tmp_path, **OPTIONS, seed=2)
+    fit(MODEL, 1, TEXT, tmp_path, **OPTIONS)
+    assert record.read_bytes() == content
+
+
 def test_a_layer_may_be_typed_as_a_word(tmp_path):
     assert fit(MODEL, "1", TEXT, tmp_path, **OPTIONS).info.layer == "1"
 
@@ -98,7 +126,9 @@ def test_a_model_that_was_edited_in_its_folder_is_read_again(tmp_path):
     model, config = str(tmp_path / "model"), tmp_path / "model" / "config.json"
     before = fit(model, 1, TEXT, tmp_path / "a", **OPTIONS)
     config.write_text(json.dumps(json.loads(config.read_text()) | {"rms_norm_eps": 10.0}))
-    after, fresh = (fit(model, 1, TEXT, tmp_path / folder, **OPTIONS) for folder in ("a", "fresh"))
+    with pytest.raises(ConfigError, match="relu-mask was fitted with activations .*, not .*: pass name="):
+        fit(model, 1, TEXT, tmp_path / "a", **OPTIONS)
+    after, fresh = (fit(model, 1, TEXT, tmp_path / folder, name="edited", **OPTIONS) for folder in ("a", "fresh"))
     assert torch.equal(after.W_enc, fresh.W_enc) and not torch.equal(before.W_enc, after.W_enc)
 
 
