@@ -14,7 +14,7 @@ class Codes(NamedTuple):
     values: Tensor
     """[..., d_sae], or [..., k] where `index` says which features these are"""
     index: Tensor | None
-    """[..., k] feature of each value; None: `values` has all of them"""
+    """[..., k] feature of each value, any for a value of 0; None: `values` has all of them"""
     d_sae: int
     """number of features"""
 
@@ -23,8 +23,20 @@ class Codes(NamedTuple):
         if self.index is None:
             return self.values
         empty = torch.zeros(*self.values.shape[:-1], self.d_sae, dtype=self.values.dtype, device=self.values.device)
-        return empty.scatter(-1, self.index, self.values)
+        return empty.scatter_add(-1, self.index, self.values)
 
     def fired(self) -> Tensor:
         """Which features fire, bool [..., d_sae]: the non-zero ones, whatever their sign."""
         return self.dense() != 0
+
+    def l0(self) -> Tensor:
+        """Number of features that fire [...]."""
+        return (self.values != 0).sum(-1)
+
+    def alive(self) -> Tensor:
+        """Which features fire on some vector, bool [d_sae]."""
+        if self.index is None:
+            return (self.values != 0).flatten(0, -2).any(0)
+        found = torch.zeros(self.d_sae, dtype=torch.bool, device=self.values.device)
+        found[self.index[self.values != 0]] = True
+        return found

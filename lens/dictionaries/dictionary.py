@@ -198,10 +198,12 @@ class Dictionary(nn.Module):
 
     def scores(self, x: Tensor, values: Tensor | None) -> Tensor:
         """Pre-activations u [..., d_sae] of scaled inputs."""
+        return self._apply_term("score", self.encoder_input(x, values) @ self.W_enc, values)
+
+    def encoder_input(self, x: Tensor, values: Tensor | None) -> Tensor:
+        """What W_enc multiplies, of scaled inputs."""
         x = self._apply_term("input", x, values)
-        if self.info.apply_b_dec_to_input:
-            x = x - self.b_dec
-        return self._apply_term("score", x @ self.W_enc, values)
+        return x - self.b_dec if self.info.apply_b_dec_to_input else x
 
     def select(self, u: Tensor, values: Tensor | None) -> Codes:
         """Codes of pre-activations."""
@@ -235,14 +237,14 @@ class Dictionary(nn.Module):
 
     def decode_with(self, codes: Codes | Tensor, values: Tensor | None) -> Tensor:
         """`decode`, undoing these values of the position term [..., d], with which the codes were made."""
-        x_hat = self.reconstruct(codes.dense() if isinstance(codes, Codes) else codes, values)
+        x_hat = self.reconstruct((codes.dense() if isinstance(codes, Codes) else codes) @ self.W_dec, values)
         if self.info.normalisation != "none":
             x_hat = self._denormalise(x_hat)
         return x_hat if self.info.input_scale == 1 else x_hat / self.info.input_scale
 
-    def reconstruct(self, features: Tensor, values: Tensor | None) -> Tensor:
-        """Reconstruction of scaled inputs (see `scaled`) from features [..., d_sae]."""
-        x_hat = features @ self.W_dec + self.b_dec
+    def reconstruct(self, decoded: Tensor, values: Tensor | None) -> Tensor:
+        """Reconstruction of scaled inputs (see `scaled`), given f W_dec [..., d_in]."""
+        x_hat = decoded + self.b_dec
         if values is None or self.position_term.acts_on != "input":
             return x_hat
         return self.position_term.undo(x_hat, values)

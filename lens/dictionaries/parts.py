@@ -15,7 +15,7 @@ import importlib.util
 import inspect
 import pkgutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple
 
@@ -38,6 +38,8 @@ class Forward(NamedTuple):
 
     u: Tensor
     """pre-activations [B, P, d_sae]"""
+    u_at: Callable[[Tensor], Tensor]
+    """those at an index [B, P, k]; for few of them the better way"""
     codes: Codes
     """with the position term, where it acts on codes"""
     residual: Tensor
@@ -74,6 +76,17 @@ class Architecture(nn.Module):
     def select(self, u: Tensor) -> Codes:
         """Features of pre-activations u [..., d_sae]."""
         raise DictionaryError(f"{type(self).__name__} has no select: define select(self, u) -> Codes")
+
+    def select_few(self, u: Tensor, u_at: Callable[[Tensor], Tensor]) -> Codes | None:
+        """What `select` answers in training, as values and index; None: not few enough, or not this kind.
+
+        The faster way for architectures that keep few features, whose gradients are then those of few features, too.
+
+        Args:
+            u: pre-activations without gradient.
+            u_at: those at an index [..., k], with gradient.
+        """
+        return None
 
     @property
     def coefficient(self) -> float:

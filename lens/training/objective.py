@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from lens.dictionaries import sparse
 from lens.dictionaries.codes import Codes
 from lens.dictionaries.dictionary import Dictionary
 from lens.dictionaries.parts import Forward
@@ -42,15 +44,24 @@ def losses(dictionary: Dictionary, x: Tensor, positions: Tensor) -> tuple[Losses
     architecture, values = dictionary.architecture, dictionary.position_term.values(positions)
     x = dictionary.scaled(x)
     u = dictionary.scores(x, values)
-    selected = architecture.select(u)
+    u_at, few = partial(u.gather, -1), None
+    if values is None or dictionary.position_term.acts_on == "input":  # u is x W_enc, and features stay as selected
+        x_in = dictionary.encoder_input(x, values)
+        u_at = partial(sparse.scores_at, u=u.detach(), x=x_in, W_enc=dictionary.W_enc)
+        few = architecture.select_few(u.detach(), u_at)
+    selected = few or architecture.select(u)
     codes = dictionary.gate(selected, values)
-    residual = x - dictionary.reconstruct(codes.dense(), values)
-    forward = Forward(u, codes, residual, dictionary.W_dec)
+    if few is not None and few.index is not None:
+        decoded = sparse.product(few.values, few.index, dictionary.W_dec)
+    else:
+        decoded = codes.dense() @ dictionary.W_dec
+    residual = x - dictionary.reconstruct(decoded, values)
+    forward = Forward(u, u_at, codes, residual, dictionary.W_dec)
     wide = torch.promote_types(residual.dtype, torch.float32)  # sums are never taken in bf16
     found = Losses(
         residual.to(wide).square().sum(-1).mean(0),
         architecture.penalty(forward).to(wide).mean(0),
-        selected.fired().sum(-1).to(wide).mean(0),
+        selected.l0().to(wide).mean(0),
     )
     return found, architecture.auxiliary(forward), selected
 

@@ -8,17 +8,17 @@ from lens.dictionaries.codes import Codes
 from lens.dictionaries.dictionary import Dictionary, Info
 from lens.dictionaries.parts import Forward
 from lens.errors import ConfigError, DictionaryError
-from lens.training.objective import gradients
+from lens.training.objective import gradients, losses
 from lens.training.recipe import build
 
 B, P, D, K = 3, 4, 6, 10
 NO_AUTOCAST = torch.autocast("cpu", enabled=False)
 
 
-def made(architecture: str, **settings) -> Dictionary:
+def made(architecture: str, d_sae: int = K, **settings) -> Dictionary:
     """In training, with weights for which every term of every loss has a gradient."""
     generator = torch.Generator().manual_seed(0)
-    info = Info(D, K, P, architecture=architecture, settings=settings)
+    info = Info(D, d_sae, P, architecture=architecture, settings=settings)
     weights = {n: p.detach().double() for n, p in Dictionary.initialise(info, torch.zeros(D), 1).weights().items()}
     for name, value in weights.items():
         if name not in ("W_enc", "W_dec"):
@@ -48,13 +48,30 @@ def per_window(error: torch.Tensor) -> torch.Tensor:
     return error.square().sum(-1).mean(0).sum()
 
 
-def test_topk_is_the_error_of_its_largest_features():
+def revival(f_all, dead, residual, w, k_aux: int) -> torch.Tensor:
+    """AuxK with a coefficient of 0.5: the k_aux largest of the dead features, through their rows of the decoder."""
+    f = f_all[..., dead]
+    f = f * (f >= f.sort(-1, descending=True).values[..., k_aux - 1 : k_aux])
+    return 0.5 * per_window(residual.detach() - f @ w["W_dec"][dead])
+
+
+WIDE = 32 * 3  # wide enough for codes of few features
+AUX = {"k_aux": 4, "aux_coef": 0.5, "dead_after": 0}
+
+
+@pytest.mark.parametrize("d_sae", [K, WIDE])
+def test_topk_is_the_error_of_its_largest_features_and_what_dead_ones_add(d_sae):
+    dead = torch.arange(d_sae) % 2 == 0
+
     def definition(x, w):
         u = x @ w["W_enc"] + w["b_enc"]
         f = u.relu() * (u >= u.sort(-1, descending=True).values[..., 2:3])
-        return per_window(x - f @ w["W_dec"] - w["b_dec"])
+        residual = x - f @ w["W_dec"] - w["b_dec"]
+        return per_window(residual) + revival(u.relu(), dead, residual, w, 4)
 
-    check(made("topk", k=3), 0.0, definition)
+    dictionary = made("topk", d_sae, k=3, **AUX)
+    dictionary.architecture.silent[dead] = 1
+    check(dictionary, 0.0, definition)
 
 
 def test_gated_adds_the_error_of_its_gate_through_a_frozen_decoder():
@@ -69,13 +86,53 @@ def test_gated_adds_the_error_of_its_gate_through_a_frozen_decoder():
     check(made("gated", l1_coef=0.3), 0.3, definition)
 
 
-def test_matryoshka_is_the_sum_of_the_errors_of_its_prefixes():
-    def definition(x, w):
-        f = (x @ w["W_enc"] + w["b_enc"]).relu()
-        f = f * (f >= f.flatten().sort(descending=True).values[2 * B * P - 1])
-        return sum(per_window(x - f[..., :m] @ w["W_dec"][:m] - w["b_dec"]) for m in (2, 5, 10))
+@pytest.mark.parametrize("d_sae", [K, WIDE])
+@pytest.mark.parametrize(("architecture", "prefixes"), [("batch_topk", (1.0,)), ("matryoshka", (0.2, 0.5, 1.0))])
+def test_matryoshka_is_the_sum_of_the_errors_of_its_prefixes_and_batch_topk_has_one(architecture, prefixes, d_sae):
+    dead = torch.arange(d_sae) % 2 == 0
 
-    check(made("matryoshka", k=2, prefixes=(0.2, 0.5, 1.0)), 0.0, definition)
+    def definition(x, w):
+        all_f = (x @ w["W_enc"] + w["b_enc"]).relu()
+        f = all_f * (all_f >= all_f.flatten().sort(descending=True).values[3 * B * P - 1])
+        widths = [round(share * d_sae) for share in prefixes]
+        errors = [x - f[..., :m] @ w["W_dec"][:m] - w["b_dec"] for m in widths]
+        return sum(per_window(error) for error in errors) + revival(all_f, dead, errors[-1], w, 4)
+
+    nested = {"prefixes": prefixes} if architecture == "matryoshka" else {}
+    dictionary = made(architecture, d_sae, k=3, **AUX, **nested)
+    dictionary.architecture.silent[dead] = 1
+    check(dictionary, 0.0, definition)
+
+
+@pytest.mark.parametrize("positive", [1.0, 0.01])  # most pre-activations, or fewer than could be kept
+def test_the_largest_of_a_batch_are_those_of_sorting_them_all(positive):
+    net = batch_topk.BatchTopK(4, 640, batch_topk.Settings(k=20)).train()
+    u = torch.randn(30, 640, generator=torch.Generator().manual_seed(0)) - 3 * (1 - positive)
+    u[3] += 2  # a vector that keeps far more than others
+    codes = net.select_few(u, lambda index: u.gather(-1, index))
+    assert codes.index is not None
+    assert torch.equal(codes.dense(), net.select(u).dense())
+    assert codes.l0().tolist() == codes.fired().sum(-1).tolist()
+    assert torch.equal(codes.alive(), codes.fired().any(0))
+
+
+@pytest.mark.parametrize("architecture", ["topk", "batch_topk", "matryoshka"])
+def test_no_gradient_as_wide_as_the_dictionary_is_formed(architecture):
+    """What autograd hands from one operation to the next, in a step with few features: nothing of [B, P, d_sae]."""
+    dictionary = made(architecture, WIDE, k=3, **AUX)
+    dictionary.architecture.silent[::2] = 1
+    found, auxiliary, _ = losses(dictionary, inputs(), torch.arange(P))
+    seen, todo = set(), [(found.error.sum() + auxiliary).grad_fn]
+    while todo:
+        node = todo.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        node.register_prehook(lambda grads: sizes.extend(g.shape for g in grads if g is not None))
+        todo += [following for following, _ in node.next_functions]
+    sizes: list[torch.Size] = []
+    (found.error.sum() + auxiliary).backward()
+    assert sizes and not [size for size in sizes if size[-1:] == (WIDE,) and len(size) > 1 and size != (D, WIDE)]
 
 
 @pytest.mark.parametrize("kind", [topk, batch_topk, matryoshka])
@@ -85,7 +142,7 @@ def test_dead_features_reconstruct_what_is_left_by_hand(kind):
     net = cls(2, 3, kind.Settings(**settings, **({"prefixes": (1.0,)} if kind is matryoshka else {}))).train()
     u = torch.tensor([[[2.0, -3.0, -1.0], [0.5, 1.0, 1.5]]])  # one window of two vectors
     W_dec, residual = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]]), torch.tensor([[[1.0, 0.0], [0.0, 2.0]]])
-    forward = Forward(u, net.select(u), residual, W_dec)
+    forward = Forward(u, lambda index: u.gather(-1, index), net.select(u), residual, W_dec)
     assert net.auxiliary(forward) is None
     for _ in range(2):
         net.after_step(net.select(u))
@@ -101,7 +158,7 @@ def jump(**settings) -> jumprelu.JumpReLU:
 
 
 def forward_of(net, u) -> Forward:
-    return Forward(u, Codes(u, None, 2), u, u)
+    return Forward(u, lambda index: u.gather(-1, index), Codes(u, None, 2), u, u)
 
 
 def test_jumprelu_by_hand():

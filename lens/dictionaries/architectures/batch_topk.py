@@ -6,6 +6,7 @@ and the trained dictionary is a JumpReLU with it, as in SAELens. Dead features a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +16,9 @@ from lens.dictionaries.architectures import topk
 from lens.dictionaries.architectures.jumprelu import JumpReLU
 from lens.dictionaries.codes import Codes
 from lens.dictionaries.parts import check_settings, name_of
+from lens.dictionaries.sparse import is_few
+
+SAMPLED = 17  # one value in so many; prime, so that every feature is in a sample
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,6 @@ class BatchTopK(topk.TopK):
     """f = ReLU(u + b_enc) for the k B largest values of a batch of B vectors, 0 for all others."""
 
     Settings = Settings
-    version = 1
     threshold: Tensor
 
     def __init__(self, d_in: int, d_sae: int, settings: Settings):
@@ -49,9 +52,24 @@ class BatchTopK(topk.TopK):
         values, index = flat.topk(self.settings.k * (len(flat) // self.d_sae), sorted=False)
         return Codes(torch.zeros_like(flat).scatter(0, index, values).view_as(f), None, self.d_sae)
 
+    def select_few(self, u: Tensor, u_at: Callable[[Tensor], Tensor]) -> Codes | None:
+        if not (self.training and is_few(self.settings.k, self.d_sae)):
+            return None
+        flat, n = (u + self.b_enc).relu().flatten(), u[..., 0].numel()
+        kept = _largest(flat, self.settings.k * n).sort().values
+        vector, feature = kept // self.d_sae, kept % self.d_sae
+        counts = vector.bincount(minlength=n)
+        slot = torch.arange(len(kept), device=u.device) - (counts.cumsum(0) - counts)[vector]
+        shape = n, max(int(counts.max()), 1)
+        index, on = (torch.zeros(shape, dtype=kind, device=u.device) for kind in (torch.long, torch.bool))
+        index[vector, slot], on[vector, slot] = feature, True
+        index, on = (t.view(*u.shape[:-1], -1) for t in (index, on))
+        codes = self._at(index, u_at)
+        return Codes(codes.values * on, index, self.d_sae)
+
     def after_step(self, codes: Codes) -> None:
         super().after_step(codes)
-        if (fired := codes.fired()).any():
+        if (fired := codes.values != 0).any():
             smallest = codes.values[fired].min().double()
             rate = self.settings.threshold_rate if self.threshold >= 0 else 1.0
             self.threshold.lerp_(smallest, rate)
@@ -59,3 +77,17 @@ class BatchTopK(topk.TopK):
     def on_disk(self) -> tuple[str, dict, dict[str, Tensor]]:
         threshold = self.threshold.clamp_min(0).to(self.b_enc.dtype).expand(self.d_sae)
         return name_of(JumpReLU), {}, {"b_enc": self.b_enc.detach(), "threshold": threshold.clone()}
+
+
+def _largest(flat: Tensor, n: int) -> Tensor:
+    """Index of the n largest positive values of flat [m], of all positive ones if there are fewer.
+
+    Sorting all of them is what takes long in a step: only those above the value that a sample says are looked at.
+    """
+    sample, wanted = flat[::SAMPLED], n // SAMPLED
+    while True:
+        wanted = min(wanted * 5 // 4 + 1, len(sample))
+        edge = sample.topk(wanted, sorted=False).values.min()
+        above = (flat >= edge if edge > 0 else flat > 0).nonzero()[:, 0]
+        if len(above) >= n or edge <= 0:
+            return above[flat[above].topk(min(n, len(above)), sorted=False).indices]

@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 
 from lens.dictionaries.architectures import batch_topk
+from lens.dictionaries.codes import Codes
 from lens.dictionaries.parts import Forward
+from lens.dictionaries.sparse import product
 from lens.errors import DictionaryError
 
 
@@ -50,9 +52,16 @@ class Matryoshka(batch_topk.BatchTopK):
 
     def auxiliary(self, forward: Forward) -> Tensor | None:
         """Squared errors of all prefixes but the whole, whose error is in the loss already; and AuxK."""
-        revival, f, left = super().auxiliary(forward), forward.codes.dense(), forward.residual
+        revival, left = super().auxiliary(forward), forward.residual
         errors = [] if revival is None else [revival]
         for start, end in reversed(list(zip(self.widths, self.widths[1:], strict=False))):
-            left = left + f[..., start:end] @ forward.W_dec[start:end]  # x less what the first `start` features say
+            left = left + _decoded(forward.codes, start, end, forward.W_dec)  # x - f_(<start) W_dec_(<start) - b_dec
             errors.append(left.float().square().sum(-1).mean(0).sum())
         return torch.stack(errors).sum() if errors else None
+
+
+def _decoded(codes: Codes, start: int, end: int, W_dec: Tensor) -> Tensor:
+    """What features `start` to `end` add to a reconstruction."""
+    if codes.index is None:
+        return codes.values[..., start:end] @ W_dec[start:end]
+    return product(codes.values * ((codes.index >= start) & (codes.index < end)), codes.index, W_dec)

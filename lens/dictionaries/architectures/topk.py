@@ -5,13 +5,16 @@ Dead features are revived by reconstructing what is left of the input (AuxK, app
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from lens.dictionaries.codes import Codes
 from lens.dictionaries.parts import Architecture, Forward, check_settings
+from lens.dictionaries.sparse import is_few, product
 from lens.errors import DictionaryError
 
 
@@ -48,21 +51,31 @@ class TopK(Architecture):
         self.register_buffer("silent", torch.zeros(d_sae, dtype=torch.long))  # vectors since a feature fired
 
     def select(self, u: Tensor) -> Codes:
-        values, index = (u + self.b_enc).topk(self.settings.k, dim=-1, sorted=False)
-        return Codes(values.relu(), index, self.d_sae)
+        return self._at(self._largest(u), partial(u.gather, -1))
+
+    def select_few(self, u: Tensor, u_at: Callable[[Tensor], Tensor]) -> Codes | None:
+        if not is_few(self.settings.k, self.d_sae):
+            return None
+        return self._at(self._largest(u), u_at)
+
+    def _largest(self, u: Tensor) -> Tensor:
+        return (u + self.b_enc).topk(self.settings.k, dim=-1, sorted=False).indices
+
+    def _at(self, index: Tensor, u_at: Callable[[Tensor], Tensor]) -> Codes:
+        return Codes(torch.relu(u_at(index) + self.b_enc[index]), index, self.d_sae)
 
     def auxiliary(self, forward: Forward) -> Tensor | None:
         """AuxK: the squared error of the residual as the k_aux largest dead features reconstruct it."""
         dead = self.silent > self.settings.dead_after
         if not dead.any():
             return None
-        k = min(self.settings.k_aux or self.d_in // 2, int(dead.sum()))
-        f = torch.relu(forward.u + self.b_enc)[..., dead]
-        values, index = f.topk(k, dim=-1, sorted=False)
-        e_hat = torch.zeros_like(f).scatter(-1, index, values) @ forward.W_dec[dead]  # without b_dec: x_hat has it
+        features = dead.nonzero()[:, 0]
+        u = forward.u.detach()[..., features] + self.b_enc[features]
+        k = min(self.settings.k_aux or self.d_in // 2, len(features))
+        index = features[u.topk(k, dim=-1, sorted=False).indices]
+        e_hat = product(self._at(index, forward.u_at).values, index, forward.W_dec)  # without b_dec: x_hat has it
         return self.settings.aux_coef * (e_hat - forward.residual.detach()).float().square().sum(-1).mean(0).sum()
 
     def after_step(self, codes: Codes) -> None:
-        fired = codes.fired()
-        self.silent += fired[..., 0].numel()
-        self.silent[fired.flatten(0, -2).any(0)] = 0
+        self.silent += codes.values.flatten(0, -2).shape[0]
+        self.silent[codes.alive()] = 0

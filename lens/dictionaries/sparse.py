@@ -1,0 +1,54 @@
+"""Products with the few features that a vector keeps: no tensor of width d_sae is formed, in gradients neither."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import embedding_bag
+
+FEW = 32
+
+
+def is_few(k: int, d_sae: int) -> bool:
+    """Whether k of d_sae features are so few that gathering their rows is faster than a product with all (on a CPU,
+    from 32 features for each that is kept)."""
+    return FEW * k <= d_sae
+
+
+def product(values: Tensor, index: Tensor, table: Tensor) -> Tensor:
+    """Sum over k of values [..., k] times rows `index` [..., k] of table [n, d]: [..., d], in fp32 or wider.
+
+    Differentiable by values and table; a value of 0 has no gradient.
+    """
+    on = values != 0
+    sizes = on.flatten(0, -2).sum(-1)
+    return _bags(values[on], index[on], sizes, table).view(*values.shape[:-1], table.shape[-1])
+
+
+def scores_at(index: Tensor, u: Tensor, x: Tensor, W_enc: Tensor) -> Tensor:
+    """u = x W_enc at `index` [..., k], which is known, with gradients by x [..., d] and W_enc [d, d_sae]."""
+    return _At.apply(index, u, x, W_enc)  # type: ignore
+
+
+class _At(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, index: Tensor, u: Tensor, x: Tensor, W_enc: Tensor) -> Tensor:
+        ctx.save_for_backward(index, x, W_enc)
+        return u.gather(-1, index)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):  # pyright: ignore[reportIncompatibleMethodOverride]
+        index, x, W_enc = ctx.saved_tensors
+        on = grad != 0
+        feature, vector = index[on], on.flatten(0, -2).nonzero()[:, 0]
+        order = feature.argsort(stable=True)  # the same product once more: each feature is a bag of vectors
+        sizes = feature.bincount(minlength=W_enc.shape[1])
+        by_W = _bags(grad[on][order], vector[order], sizes, x.flatten(0, -2)).T.contiguous()
+        by_x = product(grad, index, W_enc.T).to(x.dtype) if ctx.needs_input_grad[2] else None
+        return None, None, by_x, by_W.to(W_enc.dtype)
+
+
+def _bags(values: Tensor, index: Tensor, sizes: Tensor, table: Tensor) -> Tensor:
+    """Sums [B, d] of values times rows of table, for B groups of these sizes that follow one another."""
+    wide = torch.promote_types(table.dtype, torch.float32)
+    return embedding_bag(index, table.to(wide), sizes.cumsum(0) - sizes, per_sample_weights=values.to(wide), mode="sum")
