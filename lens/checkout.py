@@ -5,6 +5,7 @@ The library works without one: nothing here is called when `lens` is imported, o
 
 from __future__ import annotations
 
+import subprocess
 import tomllib
 from functools import cache
 from pathlib import Path
@@ -35,6 +36,15 @@ def inside() -> bool:
     except ConfigError:
         return False
     return True
+
+
+def git(*arguments: str) -> str:
+    """What git prints about the checkout; nothing where it fails or is not installed, or in an archive."""
+    try:
+        done = subprocess.run(["git", *arguments], cwd=root(), capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return ""
+    return "" if done.returncode else done.stdout
 
 
 def settings() -> dict[str, list[str]]:

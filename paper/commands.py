@@ -11,7 +11,8 @@ from lens.study.params import Study
 
 def register(command: Callable) -> None:
     """Add the commands with `lens.cli`'s own function."""
-    command("claims", _claims, "decide every claim from the tables and write claims.json")
+    sub = command("claims", _claims, "decide every claim from the tables and write claims.json")
+    sub.add_argument("--diff", metavar="REV", help="list instead what claims.json says now and did not in a commit")
     command("paper", _paper, "typeset the paper from claims.json, tables and figures")
     sub = command("trace", _trace, "show where a verdict, or a number of README, comes from", study=False)
     sub.add_argument("what", help="a claim's id, such as C20, or a number as README shows it, such as '3.1 %%'")
@@ -21,9 +22,16 @@ def register(command: Callable) -> None:
 
 
 def _claims(arguments: argparse.Namespace) -> None:
-    from paper import claims
+    study = Study.load(arguments.study)
+    if arguments.diff is None:
+        from paper import claims
 
-    claims.build(Study.load(arguments.study))
+        claims.build(study)
+        return
+    from paper import claims_file
+
+    changed = claims_file.changes(claims_file.at(study, arguments.diff), claims_file.read(study))
+    print(*changed, f"study {study.name}: {len(changed)} changes since {arguments.diff}", sep="\n")
 
 
 def _paper(arguments: argparse.Namespace) -> None:

@@ -257,7 +257,8 @@ class _Sums:
         n_i, P = text_on.sum(1).double(), T - 1
         self.runs += text_on[:, 0].sum(0) + (text_on[:, 1:] * (1 - text_on[:, :-1])).sum((0, 1))
         self.expected_runs += (n_i * (P - n_i + 1) / P).sum(0)
-        spectrum = torch.view_as_real(torch.fft.rfft(text, n=self.padded, dim=1))
+        # Window by window: of several at once, MKL computes some lengths in another order on more than one thread.
+        spectrum = torch.stack([torch.view_as_real(torch.fft.rfft(window, n=self.padded, dim=0)) for window in text])
         self.power += spectrum.square().sum((0, 3))  # of all windows: its inverse transform is the lag products
         self.window_means[rows] = text.mean(1)
         if self.classes is not None:

@@ -27,6 +27,9 @@ def register(command: Callable) -> None:
         "verify", _verify, "compare results with their records in dvc.lock and name the files that differ", study=False
     )
     sub.add_argument("--study", help="one study (default: every study that has a dvc.lock, and the pages about them)")
+    sub.add_argument(
+        "--stale", action="store_true", help="list the stages whose inputs changed since, and which, instead"
+    )
     command("times", _times, "show what each stage took and where the results are")
 
 
@@ -72,8 +75,11 @@ def _explore(arguments: argparse.Namespace) -> None:
 def _verify(arguments: argparse.Namespace) -> int:
     from lens.study import verify
 
+    studies = [Study.load(arguments.study)] if arguments.study else verify.recorded()
+    if arguments.stale:
+        return _stale(studies)
     differs = False
-    for study in [Study.load(arguments.study)] if arguments.study else verify.recorded():
+    for study in studies:
         report = verify.compare(study)
         print(report.text(), flush=True)
         differs |= bool(report.differing)
@@ -82,6 +88,22 @@ def _verify(arguments: argparse.Namespace) -> int:
         print(*(f"DIFFERS  {line}" for line in outdated), f"pages: {len(outdated)} out of date", sep="\n")
         differs |= bool(outdated)
     return 1 if differs else 0
+
+
+def _stale(studies: Sequence[Study]) -> int:
+    from lens.study import verify
+
+    any_stale = False
+    for study in studies:
+        lines = verify.stale(study)
+        print(
+            *(f"STALE  {line}" for line in lines),
+            f"study {study.name}: {len(lines)} stages stale",
+            sep="\n",
+            flush=True,
+        )
+        any_stale |= bool(lines)
+    return 1 if any_stale else 0
 
 
 def _times(arguments: argparse.Namespace) -> None:

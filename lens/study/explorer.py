@@ -138,10 +138,8 @@ def _opened(study: Study, layer: Layer) -> LayerStore:
 
 def _run(study: Study, stage: str = "", layer: Layer | None = None) -> str:
     """What to type to get what is missing."""
-    folder = study.params_file.parent
-    pipeline = "" if folder == checkout.root() else f" {_shown(folder / 'dvc.yaml')}"
     alone = f"python -m lens run {stage} --study {study.name}" + ("" if layer is None else f" --layer {layer}")
-    return f"make it with `dvc repro{pipeline}`" + (f", or alone with `{alone}`" if stage else "")
+    return f"make it with `{study.repro}`" + (f", or alone with `{alone}`" if stage else "")
 
 
 def _shown(path: Path) -> str:

@@ -165,6 +165,19 @@ class Study:
         """Seeds of the dictionaries of a layer."""
         return self.seeds if layer in self.main or not self.control_seeds else self.control_seeds
 
+    def runs_at(self, layer: Layer) -> list[tuple[str, int]]:
+        """Variant and seed of every dictionary that is trained at a layer, those of the ablations too."""
+        runs = [(variant, seed) for variant in self.variants for seed in self.seeds_at(layer)]
+        if layer in self.ablations.layers:
+            runs += [(variant, seed) for variant in self.ablations.variants for seed in self.ablation_seeds]
+        return runs
+
+    @property
+    def repro(self) -> str:
+        """The command that makes what is missing or out of date of the study."""
+        folder, root = self.params_file.resolve().parent, checkout.root()
+        return "dvc repro" if folder == root else f"dvc repro {os.path.relpath(folder / 'dvc.yaml', root)}"
+
     @property
     def ablation_seeds(self) -> tuple[int, ...]:
         """Seeds of the ablations; a subset of `seeds`, so that every ablation has its pair."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import pkgutil
-import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,6 +51,51 @@ def compare(study: Study) -> Verification:
     Raises:
         ConfigError: the study has no dvc.lock.
     """
+    agreeing, differing, absent = [], [], []
+    with _stages(study) as stages:
+        for stage in stages:
+            for out in stage.outs:
+                name = Path(out.fs_path).relative_to(checkout.root()).as_posix()
+                found = next(iter(out.workspace_status().values()), None)
+                if found is None:
+                    agreeing.append(name)
+                elif _is_elsewhere(name, found):
+                    absent.append(name)
+                else:
+                    differing.append(f"{name} is {found}, says the record of {stage.addressing}{_changed(name)}")
+    return Verification(study.name, tuple(agreeing), tuple(differing), tuple(absent))
+
+
+def stale(study: Study) -> list[str]:
+    """The stages of the study's pipeline that read something else now than when they ran, a line each that says what.
+
+    What git does not hold and is not on this machine counts as it was recorded by the stage that made it. Stages that
+    depend on a stale one are named once that one has run.
+
+    Raises:
+        ConfigError: the study has no dvc.lock.
+    """
+    lines = []
+    with _stages(study) as stages:
+        made = {out.fs_path: out.hash_info for stage in stages for out in stage.outs}
+        for stage in stages:
+            why = ["its command changed"] if stage.changed_stage() else []
+            for dep in stage.deps:
+                for name, found in dep.status().items():
+                    if isinstance(found, dict):
+                        why += [f"{key} in {name} is {how}" for key, how in found.items()]
+                    elif not _is_elsewhere(name, found):
+                        why.append(f"{name} is {found}{_changed(name)}")
+                    elif made.get(dep.fs_path, dep.hash_info) != dep.hash_info:
+                        why.append(f"{name} was made again since")
+            if why:
+                lines.append(f"{stage.addressing}: {'; '.join(why)}")
+    return lines
+
+
+@contextlib.contextmanager
+def _stages(study: Study) -> Iterator[list]:
+    """The stages of a study's pipeline, with what its dvc.lock recorded of them."""
     from dvc.repo import Repo
 
     pipeline = checkout.root() / study.params_file.parent / "dvc.yaml"
@@ -57,28 +103,16 @@ def compare(study: Study) -> Verification:
         raise ConfigError(
             f"{pipeline.with_name('dvc.lock')} does not exist: run the pipeline of study {study.name!r} first"
         )
-    agreeing, differing, absent = [], [], []
     with Repo(str(checkout.root())) as repo:
-        for stage in repo.stage.load_all(str(pipeline)):
-            for out in stage.outs:
-                name = Path(out.fs_path).relative_to(checkout.root()).as_posix()
-                found = next(iter(out.workspace_status().values()), None)
-                if found is None:
-                    agreeing.append(name)
-                elif found == "deleted" and _git("check-ignore", name):
-                    absent.append(name)
-                else:
-                    differing.append(f"{name} is {found}, says the record of {stage.addressing}{_changed(name)}")
-    return Verification(study.name, tuple(agreeing), tuple(differing), tuple(absent))
+        yield repo.stage.load_all(str(pipeline))
+
+
+def _is_elsewhere(name: str, found: str) -> bool:
+    """Whether DVC misses what git does not hold either: it is on the machine that made it."""
+    return found == "deleted" and bool(checkout.git("check-ignore", name))
 
 
 def _changed(name: str) -> str:
     """The files under `name` that git reports as changed; the record of a folder covers all its files at once."""
-    names = [line[3:] for line in _git("status", "--porcelain", "--", name)]
+    names = [line[3:] for line in checkout.git("status", "--porcelain", "--", name).splitlines()]
     return f": git reports changes in {', '.join(names)}" if names else ""
-
-
-def _git(*arguments: str) -> list[str]:
-    """Lines that git prints; none where the project is no git checkout."""
-    done = subprocess.run(["git", *arguments], cwd=checkout.root(), capture_output=True, text=True, check=False)
-    return done.stdout.splitlines()

@@ -160,6 +160,19 @@ def test_runs_and_lag_products_match_their_permutation_expectations():
     np.testing.assert_allclose(np.mean(runs, 0), p.expected_runs_K, rtol=0.02)
 
 
+@pytest.mark.parametrize("T", [32, 33, 128])
+def test_the_number_of_threads_changes_no_bit(T):
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            found.append(measured(random_activations(35, T, 32), lags=min(32, T - 2)))
+    finally:
+        torch.set_num_threads(before)
+    for name in ("lag_products_LK", "window_means_NK", "amplitude_BTK", "expected_runs_K"):
+        assert len({getattr(profile, name).tobytes() for profile in found}) == 1, name
+
+
 def test_what_does_not_fit_is_refused():
     x = random_activations()
     with pytest.raises(ValueError, match=r"labelling 'a' has shape \(40, 8\)"):

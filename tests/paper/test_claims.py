@@ -3,14 +3,16 @@
 import dataclasses
 import hashlib
 import json
+import re
+import shutil
 
 import numpy as np
 import pytest
 
-from lens import checkout
+from lens import checkout, cli
 from lens.errors import ConfigError
 from lens.study import table_files, tables
-from lens.study.params import Study
+from lens.study.params import Ablations, Study
 from paper import claims
 from paper.evidence import difficulty, early_late
 from paper.evidence.measured import Measured
@@ -121,10 +123,19 @@ def study(tmp_path, monkeypatch) -> Study:
     """A study in a folder of its own, with planted tables written as the pipeline writes them."""
     quick, data = Study.load("quick"), plant(layers=("3",), seeds=(0, 1, 2))
     monkeypatch.setattr(checkout, "root", lambda: tmp_path)
-    changes = {"name": "planted", "model": "stand-in", "layers": (3,), "main_layers": (), "variants": MAIN}
+    changes = {
+        "name": "planted",
+        "model": "stand-in",
+        "layers": (3,),
+        "main_layers": (),
+        "variants": MAIN,
+        "ablations": Ablations(),
+    }
     study = dataclasses.replace(quick, **changes, seeds=(0, 1, 2))
     named = data.tables
-    tables.save(study, "measures", 3, {n: t.drop(columns=["study", "model", "layer"]) for n, t in named.items()})
+    own = {n: t.drop(columns=["study", "model", "layer"]) for n, t in named.items()}
+    tables.save(study, "training", 3, {"history": own.pop("history")})
+    tables.save(study, "measures", 3, own)
     return study
 
 
@@ -151,6 +162,31 @@ def test_build_is_deterministic_and_leaves_nothing_half_written(study):
 def test_tables_of_later_stages_may_be_missing_and_others_may_not(study):
     assert set(Measured.load(study).tables) == {"positions", "summary", "blocks", "history"}
     path = study.results / "tables" / "measures" / "layer_3.parquet"
-    table_files.write(path, {name: table_files.read(path, name) for name in ("positions", "summary", "history")})
+    table_files.write(path, {name: table_files.read(path, name) for name in ("positions", "summary")})
     with pytest.raises(ConfigError, match="no table 'blocks'"):
         claims.build(study)
+
+
+FEWER = {
+    "rows of a seed": {"blocks": "seed != 1", "history": "seed != 1"},
+    "some rows": {"blocks": "block != 'play 03' or seed != 1", "history": "step < 900 or seed != 1"},
+}
+
+
+@pytest.mark.parametrize("kind", ["measures", "training"])
+@pytest.mark.parametrize("damage", ["a folder", "cut", *FEWER])
+def test_incomplete_tables_stop_the_claims_and_nothing_is_written(study, damage, kind, monkeypatch, capsys):
+    monkeypatch.setattr(cli, "_of_checkout", lambda: ["paper.commands"])
+    monkeypatch.setattr(Study, "load", lambda name: study)
+    path = study.results / "tables" / kind / "layer_3.parquet"
+    if damage == "a folder":
+        shutil.rmtree(path.parent)
+    elif damage == "cut":
+        path.write_bytes(path.read_bytes()[:-100])
+    else:
+        held = {name: table_files.read(path, name) for name in table_files.names(path)}
+        queries = {name: FEWER[damage][name] for name in held if name in FEWER[damage]}
+        table_files.write(path, held | {name: held[name].query(query) for name, query in queries.items()})
+    assert cli.main(["claims"]) == 1
+    assert re.search(r"planted/tables.*`git checkout`", capsys.readouterr().err)
+    assert not (study.results / "claims.json").exists()

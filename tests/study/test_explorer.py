@@ -28,6 +28,7 @@ def smallest(out, **changes) -> Study:
         "control_seeds": (),
         "variants": VARIANTS,
         "training": training,
+        "ablations": Ablations(),
     }
     return dataclasses.replace(study, **small | changes)
 
@@ -107,6 +108,13 @@ def test_tables_but_no_dictionaries(tmp_path, measured):
     assert not (tmp_path / "explorer.html").exists()
 
 
-def test_a_layer_without_dictionaries(measured):
+def test_a_layer_without_tables_or_dictionaries(tmp_path, measured):
+    study = dataclasses.replace(measured, out=tmp_path, layers=(1, 2))
+    (tmp_path / "dictionaries").symlink_to(measured.results / "dictionaries")
+    rows = {name: tables.read(measured, name) for name in ("features", "summary")}
+    tables.save(study, "measures", 1, rows)
+    with pytest.raises(ConfigError, match=r"lacks measures/layer_2\.parquet"):
+        collect(study)
+    tables.save(study, "measures", 2, rows)
     with pytest.raises(ConfigError, match="needs the dictionaries of layer 2"):
-        collect(dataclasses.replace(measured, layers=(1, 2)))
+        collect(study)

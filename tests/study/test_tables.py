@@ -1,4 +1,5 @@
 import dataclasses
+import re
 
 import numpy as np
 import pandas as pd
@@ -6,14 +7,16 @@ import pytest
 
 from lens.errors import ConfigError
 from lens.study import table_files, tables
-from lens.study.params import Roles, Study
+from lens.study.params import Ablations, Roles, Study
 
 
 @pytest.fixture
 def study(tmp_path):
+    """Two layers, one of them for claims, two variants, two seeds."""
     return dataclasses.replace(
-        Study.load("quick"), out=tmp_path, layers=(3, 8, "embedding"), main_layers=(3,), seeds=(0, 1)
-    )
+        Study.load("quick"), out=tmp_path, layers=(3, "embedding"), main_layers=(3,), seeds=(0, 1), control_seeds=(),
+        variants=("standard", "temporallens"), ablations=Ablations(), roles=Roles(),
+    )  # fmt: skip
 
 
 def frame(variant="standard", seed=0, value=1 / 3, metric="mse"):
@@ -21,9 +24,20 @@ def frame(variant="standard", seed=0, value=1 / 3, metric="mse"):
     return pd.DataFrame(rows, columns=["variant", "seed", "position", "metric", "value", "n", "unit"])
 
 
+def runs(study, layer, **how):
+    """Rows of every dictionary of a layer."""
+    return pd.concat([frame(variant, seed, **how) for variant, seed in reversed(study.runs_at(layer))])
+
+
+def save_all(study, kind="measures", names=("positions",)):
+    for layer in study.layers:
+        tables.save(study, kind, layer, {name: runs(study, layer) for name in names})
+
+
 def test_written_tables_are_labelled_sorted_rounded_and_read_back(study):
-    written = tables.save(study, "measures", 3, {"positions": pd.concat([frame(seed=1), frame()])})
-    tables.save(study, "measures", "embedding", {"positions": frame("temporallens")})
+    study = dataclasses.replace(study, variants=("standard",))
+    written = tables.save(study, "measures", 3, {"positions": runs(study, 3)})
+    tables.save(study, "measures", "embedding", {"positions": runs(study, "embedding")})
     read = tables.read(study, "positions")
     assert read.columns.tolist()[:3] == ["study", "model", "layer"]
     assert set(read["layer"]) == {"3", "embedding"}
@@ -40,6 +54,7 @@ def test_a_study_may_be_named():
 
 
 def test_weights_and_what_is_compared_with_them_keep_all_digits(study):
+    study = dataclasses.replace(study, variants=("standard",), seeds=(0,), layers=(3,))
     tables.save(study, "training", 3, {"positions": frame(), "summary": frame()})
     assert tables.read(study, "positions")["value"].tolist() == [1 / 3, 2 / 3]
     assert tables.read(study, "summary")["value"].tolist() == [0.333333, 0.666667]
@@ -48,10 +63,11 @@ def test_weights_and_what_is_compared_with_them_keep_all_digits(study):
 def test_files_hold_of_large_tables_what_is_read_and_the_notebook_sees_all(study):
     study = dataclasses.replace(study, roles=Roles(method="temporallens"))
     made = {
-        "history": pd.concat([frame(metric="loss"), frame(metric="l1")]),
-        "position_weights": pd.concat([frame("temporallens"), frame()]),
-        "summary": frame(),
+        "history": pd.concat([runs(study, 3, metric="loss"), runs(study, 3, metric="l1")]),
+        "position_weights": runs(study, 3),
+        "summary": runs(study, 3),
     }
+    study = dataclasses.replace(study, layers=(3, 8))
     for layer in (3, 8):
         written = tables.save(study, "training", layer, made)
         assert {name: len(table) for name, table in written.items()} == {name: len(made[name]) for name in made}
@@ -62,9 +78,8 @@ def test_files_hold_of_large_tables_what_is_read_and_the_notebook_sees_all(study
 
 
 def test_stray_layers_variants_and_seeds_are_refused_by_name(study):
-    tables.save(study, "measures", 3, {"positions": frame()})
-    tables.save(study, "measures", 8, {"positions": frame()})
-    with pytest.raises(ConfigError, match="measures/layer_8.*not among the study's layers"):
+    save_all(study)
+    with pytest.raises(ConfigError, match="measures/layer_embedding.*not among the study's layers"):
         tables.read(dataclasses.replace(study, layers=(3,)), "positions")
     with pytest.raises(ConfigError, match=r"seed \[0\]"):
         tables.read(dataclasses.replace(study, seeds=(1,)), "positions")
@@ -73,13 +88,62 @@ def test_stray_layers_variants_and_seeds_are_refused_by_name(study):
 
 
 def test_missing_table_says_what_to_do(study):
-    with pytest.raises(ConfigError, match="no table 'positions'.*run the pipeline of study 'quick'"):
+    with pytest.raises(ConfigError, match="no table 'positions'.*`git checkout`.*`dvc repro`"):
         tables.read(study, "positions")
+
+
+LACKING = {
+    "a layer's file": (lambda path: path.unlink(), "lacks measures/layer_3.parquet"),
+    "a table of a file": (
+        lambda path: keep(path, drop="positions"),
+        "layer_3.parquet has no table 'positions'",
+    ),
+    "a variant": (lambda path: keep(path, "variant != 'standard'"), "nothing of standard, seed 0, at layer 3"),
+    "a seed": (
+        lambda path: keep(path, "variant != 'standard' or seed != 1"),
+        "nothing of standard, seed 1",
+    ),
+    "a row": (
+        lambda path: keep(path, "variant != 'temporallens' or seed != 1 or position != 2"),
+        "1 rows of temporallens mse, seed 1, at layer 3, where it holds 2 of another run",
+    ),
+}
+
+
+def keep(path, where: str = "", drop: str = "") -> None:
+    """Write a file again with the rows of `positions` that a query keeps, or without one table."""
+    held = {name: table_files.read(path, name) for name in table_files.names(path) if name != drop}
+    table_files.write(path, held | ({"positions": held["positions"].query(where)} if where else {}))
+
+
+@pytest.mark.parametrize(("damage", "message"), LACKING.values(), ids=LACKING)
+def test_a_table_that_lacks_something_of_the_study_is_refused_by_name(study, damage, message):
+    save_all(study, names=("positions", "summary"))
+    save_all(study, "training", names=("history",))
+    assert len(tables.read(study, "positions")) == 16
+    damage(study.results / "tables" / "measures" / "layer_3.parquet")
+    with pytest.raises(ConfigError, match=f"{re.escape(message)}.*; .*git checkout.*`dvc repro`"):
+        tables.read(study, "positions")
+
+
+def test_tables_from_before_a_seed_was_added_are_refused(study):
+    save_all(study)
+    with pytest.raises(ConfigError, match="nothing of standard, seed 2, at layer 3; .*`dvc repro`"):
+        tables.read(dataclasses.replace(study, seeds=(0, 1, 2)), "positions")
+
+
+def test_ablations_are_asked_for_where_the_study_has_them(study):
+    ablated = dataclasses.replace(study, ablations=Ablations(layers=(3,), variants=("frozen_masks",), seeds=(1,)))
+    save_all(ablated)
+    assert set(tables.read(ablated, "positions")["variant"]) == {"standard", "temporallens", "frozen_masks"}
+    save_all(study)
+    with pytest.raises(ConfigError, match="nothing of frozen_masks, seed 1, at layer 3"):
+        tables.read(ablated, "positions")
 
 
 @pytest.mark.parametrize("damage", ["cut off", "overwritten", "empty", "of another writer"])
 def test_a_damaged_file_is_named_with_the_remedy(study, damage):
-    tables.save(study, "measures", 3, {"positions": pd.concat([frame(seed=0), frame(seed=1)])})
+    save_all(study)
     path = study.results / "tables" / "measures" / "layer_3.parquet"
     whole = path.read_bytes()
     damaged = {"cut off": whole[:-20], "overwritten": whole[:4] + b"\xff" * 200 + whole[204:], "empty": b""}
