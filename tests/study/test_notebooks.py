@@ -337,6 +337,23 @@ def test_a_trial_writes_only_where_it_is_told(project):
     assert not (project / "results").exists()
 
 
+@pytest.mark.parametrize("name", ["a [b] *? #1 50% é", "a::b:c"])
+def test_a_path_may_hold_what_a_shell_or_a_pattern_would_read(project, name):
+    """In the project's own folder, the study's file, and the folder of a trial; relative or not."""
+    root = project.rename(project.with_name(name))
+    text = (root / "params.yaml").read_text().replace("study: quick", "study: own")
+    (root / f"{name}.yaml").write_text(re.sub("(?m)^params_file: .*$", "", text))
+    add_cell(root, "import lens, os\nprint(os.path.dirname(os.path.dirname(lens.__file__)) == os.getcwd())")
+    trial = ("--layer", "8", "--out", f"scratch/{name}")
+    own = [("run", "02_train", "--study", study, *trial) for study in (f"{name}.yaml", str(root / f"{name}.yaml"))]
+    for code, output in lens(root, *own):
+        assert code == 0 and f"scratch/{name}/notebooks/02_train_layer_8.ipynb" in output, output
+        copy = nbformat.read(root / "scratch" / name / "notebooks" / "02_train_layer_8.ipynb", as_version=4)
+        assert copy.cells[4].outputs[0].text == f"{name}.yaml 8 scratch/{name}\n"
+        assert copy.cells[5].outputs[0].text == "True\n"
+    assert not list((root / "scratch" / "running").iterdir())
+
+
 def test_a_trial_of_a_layer_that_is_none_makes_no_folder(project):
     layers = ("../../x", "-1", "embeding")
     answers = lens(project, *(("run", "02_train", *GIVEN[:2], "--layer", x, "--out", "scratch/try") for x in layers))
