@@ -103,7 +103,7 @@ def _stages(study: Study) -> Iterator[list]:
         raise ConfigError(
             f"{pipeline.with_name('dvc.lock')} does not exist: run the pipeline of study {study.name!r} first"
         )
-    with Repo(str(checkout.root())) as repo:
+    with Repo(str(checkout.root()), config={"core": {"no_scm": True}}) as repo:  # an archive has no .git
         yield repo.stage.load_all(str(pipeline))
 
 

@@ -1,6 +1,7 @@
 """`lens verify` on the studies of this checkout; on a pipeline that ran, see tests/pipeline."""
 
 import dataclasses
+import shutil
 import subprocess
 
 import pytest
@@ -106,6 +107,7 @@ def test_without_a_lock_the_pipeline_has_to_run_first(recorded, tmp_path):
             ask(recorded)
 
 
-def test_without_git_verification_works(recorded, monkeypatch):
+def test_without_git_verification_works(recorded, tmp_path, monkeypatch):
+    shutil.rmtree(tmp_path / ".git")
     monkeypatch.setenv("PATH", "")
     assert verify.stale(recorded) == [] and verify.compare(recorded).differing == ()
