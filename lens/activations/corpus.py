@@ -272,12 +272,15 @@ def check_no_leak(train: Corpus, test: Corpus, tolerance: float = 0.05) -> None:
         ValueError: more than `tolerance` of the test text's long lines (25 characters or more) are lines of
             the training text too; the message gives the share and the document that shares most.
     """
-    seen = np.unique(np.concatenate([_long_lines(text) for _, text in documents.pairs(train)]))
+    tested = np.unique(np.concatenate([_long_lines(text) for _, text in documents.pairs(test)]))
+    seen = np.zeros(len(tested), bool)
+    for _, text in documents.pairs(train):  # which may be much longer than the test text
+        seen |= np.isin(tested, _long_lines(text))
     shared, total = 0, 0
     worst = (0.0, "")
     for document, text in documents.pairs(test):
         lines = _long_lines(text)
-        again = int((seen[np.searchsorted(seen[:-1], lines)] == lines).sum()) if len(seen) else 0
+        again = int(np.isin(lines, tested[seen]).sum())
         shared, total = shared + again, total + len(lines)
         worst = max(worst, (again / max(len(lines), 1), document))
     if total and shared / total > tolerance:
