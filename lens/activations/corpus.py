@@ -167,8 +167,10 @@ def _fewer(
         warnings.warn(f"{name}: {asked}, {found}: taking these", stacklevel=3)
         return available
     characters = sum(len(text) for _, text in documents.pairs(dataset))
+    if not sizes.sum():
+        raise ValueError(f"{name}: the tokenizer makes no token of its {characters:,} characters")
     tokens = least + n_text - 1 if starts == "random" else least * n_text
-    needed = math.ceil(tokens * characters / max(sizes.sum(), 1))
+    needed = math.ceil(tokens * characters / sizes.sum())
     raise ValueError(
         f"{name} too short: {asked}, {found}. {least} take about {needed:,} characters, in documents of {n_text} "
         f"tokens or more; there are {characters:,}: "

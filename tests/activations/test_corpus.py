@@ -212,6 +212,11 @@ def test_too_short_a_text_says_how_many_characters_it_takes(tokenizer, text, sta
         draw_windows(dataset, tokenizer, 18, 6, starts=starts, bos_id=BOS, name="mine")
 
 
+def test_a_tokenizer_that_makes_no_tokens_is_named():
+    with pytest.raises(ValueError, match="mine: the tokenizer makes no token of its 50 characters"):
+        draw_windows(texts(50), lambda found, **_: {"input_ids": [[] for _ in found]}, 1, 6, bos_id=BOS, name="mine")
+
+
 def test_fewer_windows_do_where_that_was_said(tokenizer):
     with pytest.warns(UserWarning, match="mine: 18 non-overlapping .* asked for, 5 available"):
         windows = draw_windows(

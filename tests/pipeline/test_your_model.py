@@ -7,12 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
-from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from lens import checkout
-from lens.activations import corpus
-from lens.activations.random_models import byte_tokenizer
+from lens.activations import corpus, language_model
 from lens.profiling.position_profile import PositionProfile
 
 
@@ -68,13 +65,10 @@ def test_the_papermill_line(section, folder):
 @pytest.fixture
 def without_bos(tmp_path) -> str:
     """A small model with random weights whose tokenizer has no BOS, as Qwen's has none."""
-    shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
-    torch.manual_seed(0)
-    config = Qwen2Config(vocab_size=257, num_key_value_heads=1, bos_token_id=None, eos_token_id=None, **shape)
-    Qwen2ForCausalLM(config).save_pretrained(tmp_path / "model")
-    tokenizer = byte_tokenizer()
-    tokenizer.bos_token = None
-    tokenizer.save_pretrained(tmp_path / "model")
+    made = language_model.load("random:gemma-3-tiny")
+    made.tokenizer.bos_token = None
+    made.model.save_pretrained(tmp_path / "model")
+    made.tokenizer.save_pretrained(tmp_path / "model")
     return str(tmp_path / "model")
 
 
