@@ -18,7 +18,7 @@ from lens.activations.language_model import load
 def gguf_package(tmp_path, monkeypatch):
     """An installed package with a one-block Llama in two GGUF parts: its recipe, its folder, and one true weight."""
     whole = tmp_path / "tiny.gguf"
-    weight = _write_llama(whole)
+    weight = write_llama(whole)
     package = tmp_path / "site" / "tiny_gguf"
     package.mkdir(parents=True)
     (package / "__init__.py").touch()
@@ -33,7 +33,7 @@ def gguf_package(tmp_path, monkeypatch):
     sys.modules.pop("tiny_gguf", None)
 
 
-def _write_llama(path, d=32, hidden=64):
+def write_llama(path, d=32, hidden=64):
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_block_count(1)
     writer.add_context_length(64)
