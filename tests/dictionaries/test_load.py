@@ -507,7 +507,9 @@ def test_any_value_of_any_setting_is_read_or_named(tmp_path, made):
             inner[key] = value
             file.write_text(json.dumps(changed))
             try:
-                load(folder)
+                opened = load(folder).info
+                assert all(type(word) is str for word in (opened.model, opened.hook, opened.layer)), (key, value)
+                assert (type(opened.seed), type(opened.bos)) == (int, bool), (key, value)
             except DictionaryError as error:
                 refused += 1
                 assert str(folder) in str(error), (key, value)
