@@ -49,7 +49,6 @@ class Wrapped(Dictionary):
             raise DictionaryError(f"{name} is not a dictionary: it has no encode and decode")
         self.inner = inner
         self._kind: tuple[torch.dtype, torch.device] | None = None  # of the features that it made last
-        self.info = Info(d_in, 0, architecture=name, name=name)
         first = next(inner.parameters(), None) if isinstance(inner, nn.Module) else None
         x = torch.zeros(1, 2, d_in, **({} if first is None else {"dtype": first.dtype, "device": first.device}))
         try:
@@ -80,7 +79,7 @@ class Wrapped(Dictionary):
         """What `encode` or `decode` makes of a copy [B, T, d], [B, T, width]; a copy too, where it is not new."""
         with _evaluating(self.inner):
             answer = getattr(self.inner, does)(given.clone())
-        name = f"{self.info.name}.{does}"
+        name = f"{type(self.inner).__name__}.{does}"
         if not isinstance(answer, Tensor):
             raise DictionaryError(f"{name} answers a {type(answer).__name__}, a tensor [B, T, width] is needed")
         if not answer.is_floating_point() or answer.layout != torch.strided:
