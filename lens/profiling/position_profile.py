@@ -16,6 +16,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from lens import files
 from lens.activations import language_model
 from lens.activations.corpus import LEAST_HELD_OUT, Windows, draw_windows
 from lens.activations.documents import Corpus
@@ -150,16 +151,15 @@ class PositionProfile:
         """What `save` wrote.
 
         Raises:
-            ProfileError: a file is missing.
+            ProfileError: a file is missing or damaged.
         """
-        folder = Path(folder)
-        try:
+        folder, remedy = Path(folder), "profile the dictionary again"
+        with files.intact(folder / "about.json", remedy, ProfileError):
             about = About(**json.loads((folder / "about.json").read_text()))
-            plain = {name: pd.read_csv(folder / f"{name}.csv") for name in ("summary", "positions", "features")}
-            rates = pd.read_csv(folder / "rates.csv", index_col=0).rename(columns=int)
-            null = pd.read_csv(folder / "null_rates.csv", index_col=0)
-        except FileNotFoundError as error:
-            raise ProfileError(f"{folder} holds no profile: {error.filename} is missing") from None
+        read = {"remedy": remedy, "raised": ProfileError}
+        plain = {name: files.read_csv(folder / f"{name}.csv", **read) for name in ("summary", "positions", "features")}
+        rates = files.read_csv(folder / "rates.csv", index_col=0, **read).rename(columns=int)
+        null = files.read_csv(folder / "null_rates.csv", index_col=0, **read)
         return cls(about, **plain, rates=rates, null_rates=null)
 
     @property

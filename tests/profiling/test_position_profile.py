@@ -111,8 +111,12 @@ def test_what_is_saved_is_read_back(found, tmp_path):
     pd.testing.assert_frame_equal(again.rates, found.rates, rtol=1e-4, check_names=False)
     assert {"fvu_global.png", "kl.png", "features.png"} <= {path.name for path in (tmp_path / "made/profile").iterdir()}
     (tmp_path / "made/profile/rates.csv").unlink()
-    with pytest.raises(ProfileError, match="rates.csv is missing"):
+    with pytest.raises(ProfileError, match="rates.csv is missing: profile the dictionary again"):
         PositionProfile.read(tmp_path / "made/profile")
+    for name, content in {"summary.csv": "", "about.json": '{"dictionary": "x"'}.items():
+        (tmp_path / "made/profile" / name).write_text(content)
+        with pytest.raises(ProfileError, match=f"{name} cannot be read .*: profile the dictionary again"):
+            PositionProfile.read(tmp_path / "made/profile")
 
 
 def test_paths_names_and_files_do_as_well_as_objects(model, documents, tmp_path):
