@@ -38,7 +38,7 @@ remote: $(INSTALLED) scm
 	$(ACTIVE) dvc remote add --default --force store "$(DIR)"
 
 # One thread per process: two processes with a pool of threads each would wait for each other.
-PARALLEL := -n 2 --dist loadgroup --no-loadscope-reorder
+PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
 
 test: $(INSTALLED)
 	$(ACTIVE) OMP_NUM_THREADS=1 python -m pytest $(PARALLEL)

@@ -1,13 +1,17 @@
-"""How `make test` spreads the tests over processes: a file stays whole, for its fixtures are made once per process.
+"""How `make test` spreads the tests over processes: by file, for fixtures are made once per process.
 
-The pipeline's finished study takes longest to make. What reads it is one group, begun first; all else runs beside it.
+The pipeline's finished study takes longest to make, and is made once for all processes: the golden numbers ask for it
+first, all else runs beside that, and what else reads it comes last.
 """
 
 import pytest
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        group = "pipeline" if "made" in item.fixturenames and item.path.parent.name == "pipeline" else item.path.name
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: item.get_closest_marker("xdist_group").args != ("pipeline",))
+    items.sort(key=turn)
+
+
+def turn(item: pytest.Item) -> int:
+    if item.path.parent.name != "pipeline":
+        return 1
+    return {"test_golden.py": 0, "test_pipeline.py": 2, "test_copies.py": 2}.get(item.path.name, 1)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from benchmarks.install import elsewhere
 from lens import checkout
@@ -85,20 +86,28 @@ def copy_sources(root: Path) -> Project:
 
 
 @pytest.fixture(scope="session")
-def made(tmp_path_factory) -> Project:
-    """The finished pipeline, committed to git. Not to be changed: see `copy`."""
-    project = copy_sources(tmp_path_factory.mktemp("made") / "project")
-    project.run("git", "init", "--quiet")
-    project.commit()
-    project.repro()
-    project.commit()
-    return project
+def made(tmp_path_factory, worker_id) -> Project:
+    """The finished pipeline, committed to git, made once for all processes. Not to be changed: see `copy`."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own if worker_id == "master" else own.parent) / "made"
+    finished = folder / "finished"
+    with FileLock(f"{folder}.lock"):
+        if not finished.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            project = copy_sources(folder / "project")
+            project.run("git", "init", "--quiet")
+            project.commit()
+            project.repro()
+            project.commit()
+            finished.touch()
+    return Project(folder / "project")
 
 
 @pytest.fixture
 def copy(made: Project, tmp_path: Path) -> Project:
     """A copy of the finished project, caches included, to change at will."""
-    shutil.copytree(made.root, tmp_path / "project", symlinks=True)
+    passing = shutil.ignore_patterns("tmp", "index.lock")  # what git and DVC write while another test reads `made`
+    shutil.copytree(made.root, tmp_path / "project", symlinks=True, ignore=passing)
     return Project(tmp_path / "project")
 
 

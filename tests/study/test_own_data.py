@@ -1,5 +1,6 @@
 """Seeds with data of their own: every seed has an order, and then windows, that no other run has."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -15,15 +16,17 @@ SEEDS = (0, 1, 2)
 COMPARED = ("temporallens", "shuffled_positions")
 
 
-@pytest.fixture
-def study(tmp_path, monkeypatch) -> Study:
+@pytest.fixture(scope="module")
+def study(tmp_path_factory) -> Iterator[Study]:
     """A small study of its own pool, with three seeds."""
-    loaded = Study.load("smoke", tmp_path / "out")
-    monkeypatch.setattr(checkout, "root", lambda: tmp_path)
+    folder = tmp_path_factory.mktemp("own")
+    loaded = Study.load("smoke", folder / "out")
     ablations = replace(loaded.ablations, seeds=SEEDS)
     small = replace(loaded, seeds=SEEDS, ablations=ablations, training=replace(loaded.training, steps=12))
-    extract_for_trial(small, 1)
-    return small
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkout, "root", lambda: folder)
+        extract_for_trial(small, 1)
+        yield small
 
 
 @pytest.fixture
