@@ -7,6 +7,7 @@ import pytest
 
 from lens import checkout
 from lens.progress import WATCHED, progress, track
+from lens.study import runner
 from tests.study.test_rooms import FILES, imports
 
 LINE = re.compile(r"(.+): ([\d,]+) (\w+) (stopped after [\d,]+, )?[\d.]+ s, [\d.,e+]+ \w+/s\n")
@@ -52,6 +53,13 @@ def test_an_executed_notebook_has_one_line_which_papermill_passes_on(tmp_path):
     )
     line = "".join(output.text for output in executed.cells[0].outputs)  # begun and ended: two pieces
     assert LINE.fullmatch(line) and live.getvalue() == line
+
+
+@pytest.mark.parametrize("value", ["", "1"])
+def test_a_kernel_draws_bars_where_its_runner_is_watched(tmp_path, monkeypatch, value):
+    monkeypatch.setenv(WATCHED, value)
+    spec = runner._kernel_manager(str(tmp_path)).kernel_spec
+    assert spec.env.get(WATCHED, "") == value
 
 
 def test_bars_are_drawn_in_one_place():
