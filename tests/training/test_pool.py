@@ -15,8 +15,10 @@ from lens import checkout
 from lens.dictionaries.dictionary import Dictionary
 from lens.errors import DictionaryError
 from lens.locks import holding
+from lens.training.recipe import recipe
 from lens.training.sealed import DIGESTS
-from tests.training.test_train import same, train
+from lens.training.train import train_layer
+from tests.training.test_train import RECIPES, activations, same, train
 
 FEW = {"variants": ("temporallens",), "seeds": (0,)}
 NAME = "temporallens-seed0"
@@ -249,3 +251,20 @@ def test_a_second_training_on_one_pool_waits_and_says_so(whole, tmp_path):
     _, said = other.communicate()
     assert other.returncode == 0, said
     assert same(tmp_path / "out", whole[0] / "out")
+
+
+@pytest.mark.parametrize("steps", [1, 110])
+def test_no_recipe_of_the_paper_is_taken_for_damaged(tmp_path, steps):
+    """A finished run may have taken hours: where it has no digests, what it holds is known for every recipe."""
+    small = {"batch_windows": 4, "micro_batch_windows": 2}
+    fields = {name: {**kind, **small, **({"k": 3} if "k" in kind else {})} for name, kind in RECIPES.items()}
+    recipes = {name: recipe(name, fields, steps, small) for name in RECIPES}
+    kinds = {"data_digest": "test", "log_every": 5}
+    train_layer(activations(), recipes, (0,), tmp_path / "out", tmp_path / "pool", **kinds)
+    runs = list((tmp_path / "pool").glob("trained-*"))
+    assert len(runs) == len(RECIPES) > 20
+    for run in runs:
+        (run / DIGESTS).unlink()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        train_layer(activations(), recipes, (0,), tmp_path / "out", tmp_path / "pool", **kinds)
