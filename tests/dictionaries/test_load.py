@@ -574,12 +574,12 @@ def test_a_tensor_that_does_not_hold_its_numbers_is_refused_unread(tmp_path, lit
 
 
 def test_sizes_that_weights_do_not_have_are_refused_before_anything_of_them_is_made(tmp_path, little_memory):
-    huge = {"activation_dim": 2, "dict_size": 10**9}
+    huge = {"activation_dim": 2, "dict_size": 2**31 - 1}
     state = {**WEIGHTS, "threshold": torch.tensor(0.5)}
-    with pytest.raises(DictionaryError, match=r"d_sae 1000000000\) says \(2, 1000000000\)"):
+    with pytest.raises(DictionaryError, match=r"d_sae 2147483647\) says \(2, 2147483647\)"):
         load(dictionary_learning(tmp_path / "d", "MatryoshkaBatchTopKSAE", state, **huge))
-    with pytest.raises(DictionaryError, match=r"d_sae 1000000000\) says \(2, 1000000000\)"):
-        load(saelens(tmp_path / "s", d_sae=10**9))
+    with pytest.raises(DictionaryError, match=r"d_sae 2147483647\) says \(2, 2147483647\)"):
+        load(saelens(tmp_path / "s", d_sae=2**31 - 1))
     info = Info(2, 3, 2**24, position="mask")
     with pytest.raises(DictionaryError, match=r"pos_logits has shape \(4, 3\).* says \(16777216, 3\)"):
         Dictionary(info, {**WEIGHTS, "pos_logits": torch.zeros(4, 3)})
