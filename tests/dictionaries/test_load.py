@@ -532,7 +532,7 @@ def test_settings_nested_too_deep_are_no_json(tmp_path, text):
 
 
 @pytest.mark.parametrize(
-    "content", [b"encoder.weight = 1\n", b"", b"\x80\x02.", b"PK\x05\x06" + bytes(18), os.urandom(99)]
+    "content", [b"encoder.weight = 1\n", b"", b"\x80\x02.", b"PK\x05\x06" + bytes(18), bytes(range(150, 249))]
 )
 def test_weights_that_are_no_pytorch_file_are_named(tmp_path, content):
     folder = dictionary_learning(tmp_path / "d", "AutoEncoder", {})
