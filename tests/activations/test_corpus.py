@@ -1,4 +1,5 @@
 import difflib
+import tempfile
 from pathlib import Path
 
 import datasets
@@ -7,6 +8,7 @@ import pytest
 
 from lens.activations import corpus, plays, random_models
 from lens.activations.corpus import check_no_leak, draw_windows, load
+from tests.small_disk import small_disk
 
 ORIGINAL = Path(__file__).parents[2].parent / "shared" / "data" / "tinyshakespeare.txt"
 BOS = 256
@@ -265,3 +267,24 @@ def test_the_digest_knows_where_documents_end():
     )
     assert corpus.digest(one) != corpus.digest(two)
     assert corpus.digest(one) == corpus.digest(one)
+
+
+def test_a_disk_without_room_for_tokens_is_named_with_the_bytes_and_how_to_take_another(
+    tokenizer, tmp_path, monkeypatch
+):
+    with small_disk(tmp_path / "disk", 40_000):
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "disk"))
+        with pytest.raises(OSError, match=rf"80,000 bytes of tokens .*{tmp_path}/disk: .*TMPDIR"):
+            corpus.tokenise(texts(20_000), tokenizer)
+        assert not list((tmp_path / "disk").iterdir())
+
+
+def test_a_line_counts_as_leaked_wherever_in_the_training_text_it_is():
+    lines = [f"line number {i} of a text that is tested" for i in range(10)]
+    test = datasets.Dataset.from_dict({"text": ["\n".join(lines[:5]), "\n".join(lines[5:])], "document": ["a", "b"]})
+    train = datasets.Dataset.from_dict(
+        {"text": ["only this line is of no other text", "", lines[6]], "document": [*"xyz"]}
+    )
+    with pytest.raises(ValueError, match=r"1 of 10 test lines \(10.0%\).*document 'b' \(20.0%\)"):
+        check_no_leak(train, test)
+    check_no_leak(train, test, tolerance=0.1)

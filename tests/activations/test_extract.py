@@ -284,6 +284,10 @@ def test_one_more_layer_extracts_only_that_layer_and_leaves_the_others_alone(mod
 def test_manifest_records_what_was_read(model, both, tmp_path):
     extract(model, both, [1], tmp_path / "a", tmp_path / "pool", window_rule=RULE)
     manifest = json.loads((tmp_path / "a" / "layer_1" / "manifest.json").read_text())
+    assert sorted(manifest) == [  # as in the stores that the records of finished studies have digests of
+        "batch_windows", "d_in", "depth", "dtype", "hook", "layer", "model", "quantisation", "revision", "sha256",
+        "versions", "windows",
+    ]  # fmt: skip
     assert manifest["windows"]["train"]["corpus_sha256"] == "digest-0"
     assert manifest["windows"]["length"] == T
     assert manifest["dtype"] == "bfloat16"
