@@ -191,8 +191,8 @@ class Projects:
             self.remove(root, kind.without)
             rng = random.Random(zlib.crc32(case.id.encode()))
             path = rng.choice(sorted(path for path in root.glob(kind.pattern) if path.is_file()))
-            before = path.read_bytes()
             case.fault(path, rng)
+            damaged = path.read_bytes() if path.is_file() and case.fault is not c.unreadable else b""
             try:
                 with as_somebody_else(root) if case.fault is c.unreadable else contextlib.nullcontext():
                     found = kind.read()
@@ -202,8 +202,8 @@ class Projects:
                 return self._judged(kind, error, path, root, right)
             if not p.same(found, right):
                 return Outcome(SILENT, f"{path.relative_to(root)} was accepted, and gave something else")
-            restored = path.is_file() and path.read_bytes() == before
-            return Outcome(HEALED if restored else HARMLESS)
+            kept = path.is_file() and path.read_bytes() == damaged
+            return Outcome(HARMLESS if kept else HEALED)
 
     def _judged(self, kind: Kind, error: Exception, path: Path, root: Path, right: object) -> Outcome:
         said = f"{type(error).__name__}: {error}"
