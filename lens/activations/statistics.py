@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+ROUNDING = 1e-9  # of a sum of squares: a variance below this share of it is none
 
 
 @dataclass(frozen=True)
@@ -32,3 +35,30 @@ def input_statistics(activations: Tensor, chunk: int = 4) -> InputStatistics:
         square += x.square_().sum((0, 1))
     count = n * (T - 1)
     return InputStatistics((total / count).float(), square.sum().item() / count)
+
+
+@dataclass(frozen=True)
+class PositionMoments:
+    """First and second moment of activations at each position, over windows."""
+
+    mean: Tensor
+    """[T, d_in]"""
+    deviation: Tensor
+    """root mean squared distance from the mean [T]; exactly 0 where it is rounding alone, as at BOS"""
+
+    def scaled(self, factor: float) -> PositionMoments:
+        """Those of activations that are multiplied by a positive factor."""
+        return PositionMoments(self.mean * factor, self.deviation * factor)
+
+
+def position_moments(chunks: Iterable[Tensor]) -> PositionMoments:
+    """Moments at each position of windows, given a few at a time, [n, T, d_in]; at least one window."""
+    n, total, square = 0, torch.zeros(()), torch.zeros(())
+    for chunk in chunks:
+        x = chunk.double()
+        n, total, square = n + len(x), total + x.sum(0), square + x.square().sum((0, 2))
+    mean = total / n
+    norm = mean.square().sum(1)
+    variance = square / n - norm
+    variance = torch.where(variance > ROUNDING * norm, variance, 0)
+    return PositionMoments(mean.float(), variance.sqrt().float())

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal, get_type_hints
@@ -14,6 +14,7 @@ from typing import Literal, get_type_hints
 import torch
 from torch import Tensor, nn
 
+from lens.activations.statistics import PositionMoments
 from lens.activations.store import digest, write_json
 from lens.dictionaries import parts
 from lens.dictionaries.codes import Codes
@@ -129,6 +130,17 @@ class Dictionary(nn.Module):
             part.initialise(generator)
             weights |= {name: p.detach() for name, p in part.named_parameters()}
         return cls(info, weights)
+
+    @torch.no_grad()
+    def prepare(self, moments: Callable[[], PositionMoments]) -> None:
+        """Let the position term take in moments of the scaled training windows, see `PositionTerm.prepare`.
+
+        Where it acts on the input, b_dec becomes the mean over text positions of what is left of the input.
+        """
+        self.position_term.prepare(moments)
+        if self.position_term.acts_on == "input" and (values := self.position_term.values()) is not None:
+            mean = moments().mean.to(self.b_dec.device)
+            self.b_dec.copy_(self.position_term.apply(mean, values)[1:].mean(0))
 
     def _code(self) -> dict[str, str]:
         """Digest of the file of each part that is somebody's own."""
@@ -409,7 +421,7 @@ def _parts(info: Info) -> tuple[parts.Architecture, parts.PositionTerm]:
     architecture, position_term = parts.architecture(info.architecture), parts.position_term(info.position)
     position_term.check(architecture)
     own = split(info.settings, architecture.Settings, position_term.Settings)
-    return architecture(info.d_in, info.d_sae, own[0]), position_term(info.n_positions, info.d_sae, own[1])
+    return architecture(info.d_in, info.d_sae, own[0]), position_term(info.d_in, info.d_sae, info.n_positions, own[1])
 
 
 def _check_shapes(info: Info, weights: Mapping[str, Tensor]) -> None:

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from lens import checkout
+from lens.activations.statistics import PositionMoments
 from lens.dictionaries.codes import Codes
 from lens.errors import DictionaryError, suggest
 
@@ -116,7 +117,7 @@ class Architecture(nn.Module):
 class PositionTerm(nn.Module):
     """What a dictionary does with positions: values [T, d] that act on its input, its scores or its code.
 
-    Its parameters have one row per position.
+    Parameters and buffers are made in `__init__`; what is kept on disk but not learned by gradient is a frozen parameter.
     """
 
     Settings: ClassVar[type] = NoSettings
@@ -124,12 +125,26 @@ class PositionTerm(nn.Module):
     acts_on: ClassVar[Literal["input", "score", "code"]] = "code"
     """the scaled input [..., d_in], the pre-activations [..., d_sae], or the code [..., d_sae]"""
 
-    def __init__(self, n_positions: int | None, d_sae: int, settings):
+    needs_positions: ClassVar[bool] = True
+    """whether it is there for windows of a known length alone"""
+    prepared: ClassVar[tuple[str, ...]] = ()
+    """parameters that `prepare` sets"""
+
+    def __init__(self, d_in: int, d_sae: int, n_positions: int | None, settings):
         super().__init__()
-        self.n_positions, self.d_sae, self.settings = n_positions, d_sae, settings
+        if n_positions is None and self.needs_positions:
+            raise DictionaryError(f"position term {name_of(type(self))} needs a number of positions: set n_positions")
+        self.d_in, self.d_sae, self.T, self.settings = d_in, d_sae, n_positions or 0, settings
 
     def initialise(self, generator: torch.Generator) -> None:
         """Draw initial parameters, where they are not those of `__init__`."""
+
+    def prepare(self, moments: Callable[[], PositionMoments]) -> None:
+        """Take in what is known of the scaled training windows, before the first step; saved where it is a parameter.
+
+        Args:
+            moments: moments at each position; the windows are read when it is called.
+        """
 
     @classmethod
     def check(cls, architecture: type[Architecture]) -> None:

@@ -60,7 +60,7 @@ class Wrapped(Dictionary):
         except Exception as error:  # somebody else's code
             raise DictionaryError(f"{name} does not encode activations [B, T, {d_in}]: {error!r}") from error
         self.info = Info(d_in, features.shape[-1], architecture=name, name=name)
-        self.position_term = NoTerm(None, self.info.d_sae, NoTerm.Settings())
+        self.position_term = NoTerm(self.info.d_in, self.info.d_sae, None, NoTerm.Settings())
 
     def encode(self, x: Tensor, positions: Tensor | None = None, *, clamp: bool = False) -> Codes:
         features = self._answer("encode", x, self.info.d_sae)

@@ -190,7 +190,7 @@ def _span_measures(m: Measured) -> dict[str, tuple[float, str]]:
 def _mask_at_start(sae: Dictionary, T: int) -> np.ndarray:
     """Masks as a run might have drawn them at its start, at the temperature of its end."""
     learned = sae.position_term
-    term = type(learned)(T, sae.info.d_sae, learned.settings)
+    term = type(learned)(sae.info.d_in, sae.info.d_sae, T, learned.settings)
     term.initialise(torch.Generator().manual_seed(sae.info.seed))
     values = term.values()
     assert values is not None  # a learned mask is there

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
 import shutil
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from lens.activations.statistics import InputStatistics, input_statistics
+from lens.activations.statistics import InputStatistics, PositionMoments, input_statistics, position_moments
 from lens.activations.store import link_folders
 from lens.dictionaries.dictionary import Dictionary, Info
 from lens.files import write
@@ -134,6 +135,7 @@ def train_layer(
         for (v, s), path in finished.items():
             _remove_if_damaged(path, recipes[v], f"{v}-seed{s}", log_every)
         statistics: InputStatistics | None = None
+        moments = functools.cache(functools.partial(_moments, activations, order_seed))
         workspace = Workspace()
         for steps, size in sorted({(recipe.steps, recipe.batch_windows) for recipe in recipes.values()}):
             missing = [
@@ -153,7 +155,7 @@ def train_layer(
             runs = [
                 Run(
                     recipes[v],
-                    _initial(v, recipes[v], seed, statistics, (T, d_in), model, layer, bos).to(device),
+                    _initial(v, recipes[v], seed, statistics, moments, (T, d_in), model, layer, bos).to(device),
                     workspace,
                 )
                 for v, seed in missing
@@ -239,7 +241,21 @@ def _finish(runs: dict[Path, Run], state: Path) -> None:
     shutil.rmtree(state, ignore_errors=True)
 
 
-def _initial(variant, recipe: Recipe, seed, statistics, shape, model, layer, bos) -> Dictionary:
+def _moments(activations: Tensor, order_seed: int, recipe_positions: str, first_position: int) -> PositionMoments:
+    """Moments of the windows as a run sees them: of those that it permutes, permuted."""
+
+    def seen(step: int, x: Tensor) -> Tensor:
+        if recipe_positions == "true":
+            return x
+        text = shuffle_positions(x[:, first_position:], step, order_seed)
+        return torch.cat([x[:, :first_position], text], dim=1)
+
+    return position_moments(seen(i, x) for i, x in enumerate(activations.split(16)))
+
+
+def _initial(
+    variant, recipe: Recipe, seed, statistics, moments: Callable[[str, int], PositionMoments], shape, model, layer, bos
+) -> Dictionary:
     T, d_in = shape
     scale = 1.0 if recipe.input_scale == "raw" else statistics.mean_square_norm**-0.5
     info = Info(
@@ -256,4 +272,6 @@ def _initial(variant, recipe: Recipe, seed, statistics, shape, model, layer, bos
         seed=seed,
         bos=bos,
     )
-    return Dictionary.initialise(info, statistics.mean * scale, seed)
+    dictionary = Dictionary.initialise(info, statistics.mean * scale, seed)
+    dictionary.prepare(lambda: moments(recipe.positions, 0 if recipe.include_bos else 1).scaled(scale))
+    return dictionary

@@ -114,7 +114,7 @@ def test_other_widths_and_broken_weights_are_refused():
         ({"architecture": "nowhere:Net"}, {}, "'nowhere:Net' cannot be imported: No module named"),
         ({"architecture": "lens.errors:suggest"}, {}, "no subclass of lens.dictionaries.parts.Architecture"),
         ({"position": "maks"}, {}, "unknown position term 'maks' .did you mean 'mask'"),
-        ({"position": "mask"}, {}, "masks need a number of positions"),
+        ({"position": "mask"}, {}, "position term mask needs a number of positions"),
         ({"position": "mask", "n_positions": 2, "settings": {"tau_end": 0.0}}, {}, "temperatures must be positive"),
         ({"normalisation": "whitened"}, {}, "normalisation: 'whitened' is not one of 'none'"),
         ({"settings": {"k": 3}}, {}, "unknown setting 'k'; known: l1_coef"),

@@ -26,8 +26,8 @@ class Standardise(PositionTerm):
 
     acts_on = "input"
 
-    def __init__(self, n_positions, d_sae, settings):
-        super().__init__(n_positions, d_sae, settings)
+    def __init__(self, d_in, d_sae, n_positions, settings):
+        super().__init__(d_in, d_sae, n_positions, settings)
         self.centre = nn.Parameter(torch.zeros(n_positions, D), requires_grad=False)
         self.spread = nn.Parameter(torch.ones(n_positions, D), requires_grad=False)
 

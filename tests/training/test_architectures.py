@@ -9,6 +9,7 @@ import torch
 from lens.dictionaries.dictionary import Dictionary
 from lens.dictionaries.export import export_saelens
 from lens.dictionaries.load import load
+from lens.errors import DictionaryError
 from lens.measure import synthetic
 from lens.profiling.reconstruction import reconstruction_tables
 from lens.training import train as training
@@ -36,6 +37,8 @@ ROWS = {
     "jumprelu_mask": {"architecture": "jumprelu", "target_l0": 0.0, "l0_coef": 0.01, "bandwidth": 0.05},
     "gated": {"architecture": "gated", "position": "none", "l1_coef": 0.3},
     "scheduled": {"position": "none", "l1_coef": 0.06, "lr_warmup": 0.1, "lr_decay": 0.2, "sparsity_warmup": 0.3},
+    "centred": {"architecture": "batch_topk", "position": "centred", "k": 3, "dead_after": 500},
+    "standardised": {"architecture": "topk", "position": "standardised", "k": 3, "dead_after": 500, "expansion": 8},
     "own_by_import": {"architecture": "tests.architectures.log_penalty:LogPenalty", "position": "none"},
     "own_by_file": {"architecture": f"{OWN}:LogPenalty", "position": "mask"},
 }
@@ -133,6 +136,11 @@ def test_it_is_saved_exported_and_opened_again(row, trained, planted, tmp_path):
     again = load(tmp_path / "own")
     assert again.info == sae.info
     assert torch.equal(again.encode(x).dense(), sae.encode(x).dense())
+    assert torch.equal(again(x), sae(x))
+    if sae.info.position not in ("none", "mask"):
+        with pytest.raises(DictionaryError, match=f"position term {sae.info.position}"):
+            export_saelens(sae, tmp_path / "saelens", 3)
+        return
     export_saelens(sae, tmp_path / "saelens", 3)
     exported = load(tmp_path / "saelens")
     # 0 or above a threshold: a score on the edge may fall on either side of it in other units

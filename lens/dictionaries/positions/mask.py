@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from lens.dictionaries.parts import Architecture, PositionTerm, name_of
+from lens.dictionaries.replace import TEXT, replaced
 from lens.errors import DictionaryError
 
 SATURATED = 1e3  # a logit at which eq. 4 gives exactly 0 or 1 in fp32, at every temperature in use
 SHARP = 0.05  # a mask value outside (SHARP, 1 - SHARP) counts as sharp
 KINDS = ("mean", "shuffled", "hard", "gauge_hard")
-TEXT = slice(1, None)  # BOS is not trained on: its masks are left as they are
 
 
 @dataclass(frozen=True)
@@ -96,11 +96,9 @@ def intervention(mask: Tensor, kind: str, generator: torch.Generator) -> Tensor:
         DictionaryError: an unknown kind.
     """
     text = mask[TEXT]
-    if kind == "mean":
-        new = text.mean(0).expand_as(text)
-    elif kind == "shuffled":
-        new = text[torch.randperm(len(text), generator=generator).to(text.device)]
-    elif kind == "hard":
+    if kind in ("mean", "shuffled"):
+        return replaced(mask, kind, generator)
+    if kind == "hard":
         new = _gate(text, text > 0.5)
     elif kind == "gauge_hard":
         new = _gate(text, text > text.amax(0) / 2)
@@ -119,12 +117,9 @@ class Mask(PositionTerm):
 
     Settings = Settings
 
-    def __init__(self, n_positions: int | None, d_sae: int, settings: Settings):
-        super().__init__(n_positions, d_sae, settings)
-        if n_positions is None:
-            raise DictionaryError("masks need a number of positions: set n_positions")
-        self.T = n_positions
-        self.pos_logits = nn.Parameter(torch.zeros(n_positions, d_sae), requires_grad=not settings.frozen)
+    def __init__(self, d_in: int, d_sae: int, n_positions: int | None, settings: Settings):
+        super().__init__(d_in, d_sae, n_positions, settings)
+        self.pos_logits = nn.Parameter(torch.zeros(self.T, d_sae), requires_grad=not settings.frozen)
         self.tau = settings.tau_end
 
     def initialise(self, generator: torch.Generator) -> None:

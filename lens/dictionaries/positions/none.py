@@ -7,3 +7,5 @@ from lens.dictionaries.parts import PositionTerm
 
 class NoTerm(PositionTerm):
     """Leaves the code as it is."""
+
+    needs_positions = False

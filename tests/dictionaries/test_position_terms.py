@@ -1,0 +1,94 @@
+"""Each position term finds a planted effect of position that it can express, and nothing in permuted positions."""
+
+import pytest
+import torch
+
+from lens.activations.statistics import position_moments
+from lens.dictionaries.dictionary import Dictionary
+from lens.dictionaries.parts import position_term
+from lens.dictionaries.replace import replaced
+from lens.errors import DictionaryError
+from lens.measure import synthetic
+from lens.profiling.controls import untrained
+from lens.training.recipe import build
+from lens.training.train import train_layer
+
+N, T, D, K = 256, 17, 16, 24
+SEEDS = (0, 1, 2)
+
+
+def train(activations, folder, *, seed=0, **fields) -> Dictionary:
+    common = {"architecture": "topk", "k": 3, "steps": 2, "lr": 5e-3, "expansion": 2, "batch_windows": 8}
+    recipe = build({**common, "input_scale": "raw", "position_weights": "uniform", **fields})
+    trained = train_layer(
+        activations, {"v": recipe}, (seed,), folder / "out", folder / "pool", data_digest=f"{seed}", order_seed=seed
+    )
+    return Dictionary.load(trained.folders["v", seed])
+
+
+def windows(seed: int, position_share: float = 0.3) -> torch.Tensor:
+    truth = synthetic.plant(N, T, K, widths=(float("nan"),), densities=(0.1, 0.1), seed=seed)
+    return synthetic.embed(truth, D, position_share=position_share, seed=seed + 1).activations.float()
+
+
+def of_permuted(x: torch.Tensor, position_mean: torch.Tensor) -> float:
+    """Distance of means of positions from that of all, in units of the sampling error of N windows."""
+    text = x[:, 1:].flatten(0, 1)
+    sampling = (text.var(0).sum() / len(x)).sqrt()
+    return ((position_mean[1:] - text.mean(0)).square().sum(1).mean().sqrt() / sampling).item()
+
+
+def test_moments_by_hand():
+    x = torch.tensor([[[7.0, 7.0], [1.0, 2.0]], [[7.0, 7.0], [3.0, 2.0]], [[7.0, 7.0], [5.0, 2.0]]])
+    found = position_moments(x.split(2)).scaled(2.0)
+    assert found.mean.tolist() == [[14.0, 14.0], [6.0, 4.0]]
+    assert found.deviation.tolist() == pytest.approx([0.0, 2 * (8 / 3) ** 0.5])
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("position", ["centred", "standardised"])
+def test_means_of_positions_are_found_and_none_where_they_are_permuted(position, seed, tmp_path):
+    x = windows(seed)
+    sae = train(x, tmp_path / "true", seed=seed, position=position)
+    torch.testing.assert_close(sae.position_term.position_mean, x.mean(0), rtol=1e-5, atol=1e-4)
+    assert of_permuted(x, sae.position_term.position_mean) > 5
+    assert sae.b_dec.abs().max() < 0.05  # nothing is left but two steps of training
+    permuted = train(x, tmp_path / "permuted", seed=seed, position=position, positions="shuffled")
+    assert 0.5 < of_permuted(x, permuted.position_term.position_mean) < 1.5
+    again = untrained(sae)
+    assert torch.equal(again.position_term.position_mean, sae.position_term.position_mean)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_size_of_inputs_at_a_position_is_found_and_none_where_they_are_permuted(seed, tmp_path):
+    size = 2.0 ** torch.linspace(-1, 1, T)
+    x = windows(seed, 0.0) * size[:, None]
+    sae = train(x, tmp_path / "true", seed=seed, position="standardised")
+    ratio = sae.position_term.position_deviation / size
+    assert (ratio[1:] / ratio[1:].mean() - 1).abs().max() < 0.15
+    assert sae.position_term.position_deviation[0] == 1  # BOS is always the same
+    inside = sae.position_term.apply(x, sae.position_term.values())[:, 1:]
+    torch.testing.assert_close(inside.square().sum(-1).mean(0), torch.ones(T - 1), rtol=1e-3, atol=1e-3)
+    permuted = train(x, tmp_path / "permuted", seed=seed, position="standardised", positions="shuffled")
+    spread = permuted.position_term.position_deviation[1:]
+    assert (spread / spread.mean() - 1).abs().max() < 0.2
+
+
+def test_values_are_replaced_by_hand():
+    values, g = torch.tensor([[9.0], [1.0], [2.0], [3.0], [6.0]]), torch.Generator().manual_seed(0)
+    assert replaced(values, "mean", g)[:, 0].tolist() == [9, 3, 3, 3, 3]
+    assert replaced(values, "moved", g)[:, 0].tolist() == [9, 3, 6, 1, 2]
+    new = replaced(values, "shuffled", g)[:, 0].tolist()
+    assert new[0] == 9 and sorted(new[1:]) == [1, 2, 3, 6] and new[1:] != [1, 2, 3, 6]
+
+
+@pytest.mark.parametrize("position", ["centred", "standardised"])
+def test_interventions_that_are_not_there_are_refused_by_name(position):
+    kind = position_term(position)
+    term = kind(D, K, T, kind.Settings())
+    for known in term.interventions():
+        assert term.intervention(known, torch.Generator()).shape == term.values().shape
+    with pytest.raises(DictionaryError, match="'hard'"):
+        term.intervention("hard", torch.Generator())
+    with pytest.raises(DictionaryError, match=f"{position} needs a number of positions"):
+        kind(D, K, None, kind.Settings())
