@@ -117,7 +117,7 @@ class Architecture(nn.Module):
 class PositionTerm(nn.Module):
     """What a dictionary does with positions: values [T, d] that act on its input, its scores or its code.
 
-    Parameters and buffers are made in `__init__`; what is kept on disk but not learned by gradient is a frozen parameter.
+    Parameters and buffers are made in `__init__`; what is saved without being learned is a frozen parameter.
     """
 
     Settings: ClassVar[type] = NoSettings

@@ -15,8 +15,8 @@ from lens.dictionaries.replace import KINDS, replaced
 class Standardised(PositionTerm):
     """(x - mu_t) / sigma_t, and x_hat = (f W_dec + b_dec) sigma_t + mu_t.
 
-    mu_t is the mean of the training windows at position t, sigma_t one number, the root mean squared distance from it: a
-    factor of all coordinates, so that directions stay as they are. Where nothing varies (BOS) it is 1.
+    mu_t is the mean of the training windows at position t, sigma_t one number, the root mean squared distance from it:
+    a factor of all coordinates, so that directions stay as they are. Where nothing varies (BOS) it is 1.
     """
 
     acts_on = "input"
