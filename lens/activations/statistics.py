@@ -1,4 +1,4 @@
-"""Moments of stored activations, by which the inputs of dictionaries are scaled."""
+"""Moments of stored activations, by which the inputs of dictionaries are centred and scaled."""
 
 from __future__ import annotations
 
@@ -18,6 +18,12 @@ class InputStatistics:
     mean: Tensor
     """[d_in]"""
     mean_square_norm: float
+    variance: float
+    """mean squared norm of what is left when the mean is taken off"""
+
+    def scale(self, *, centred: bool) -> float:
+        """Brings inputs, centred or not, to unit mean squared norm."""
+        return (self.variance if centred else self.mean_square_norm) ** -0.5
 
 
 def input_statistics(activations: Tensor, chunk: int = 4) -> InputStatistics:
@@ -34,7 +40,8 @@ def input_statistics(activations: Tensor, chunk: int = 4) -> InputStatistics:
         total += x.sum((0, 1))
         square += x.square_().sum((0, 1))
     count = n * (T - 1)
-    return InputStatistics((total / count).float(), square.sum().item() / count)
+    mean, mean_square_norm = total / count, square.sum().item() / count
+    return InputStatistics(mean.float(), mean_square_norm, mean_square_norm - mean.square().sum().item())
 
 
 @dataclass(frozen=True)
@@ -46,9 +53,10 @@ class PositionMoments:
     deviation: Tensor
     """root mean squared distance from the mean [T]; exactly 0 where it is rounding alone, as at BOS"""
 
-    def scaled(self, factor: float) -> PositionMoments:
-        """Those of activations that are multiplied by a positive factor."""
-        return PositionMoments(self.mean * factor, self.deviation * factor)
+    def scaled(self, factor: float, centre: Tensor | None = None) -> PositionMoments:
+        """Those of activations from which `centre` [d_in] is taken, multiplied by a positive factor."""
+        mean = self.mean if centre is None else self.mean - centre
+        return PositionMoments(mean * factor, self.deviation * factor)
 
 
 def position_moments(chunks: Iterable[Tensor]) -> PositionMoments:

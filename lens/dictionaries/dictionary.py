@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import hashlib
 import json
@@ -25,6 +26,7 @@ from lens.files import write_tensors
 
 Normalisation = Literal["none", "constant_norm_rescale", "layer_norm"]
 CONFIG, WEIGHTS = "cfg.json", "sae.safetensors"
+CENTRE = "input_centre"  # among the weights, where inputs are centred
 LARGEST = 2**31 - 1  # of a size; two of them multiplied can still be counted
 CONFIG_DIGEST = "config_sha256"  # in the configuration, of all its other values
 MOST_POSITIONS = 2**24  # more than any context: a number beyond it is a damaged file
@@ -91,13 +93,15 @@ class Dictionary(nn.Module):
     the batch that was encoded last, as in SAELens: decode the features of one batch before encoding the next.
 
     Args:
-        weights: by name; which ones depends on the parts. They are not copied.
+        weights: by name; which ones depends on the parts. They are not copied. With `input_centre` [d_in], inputs are
+            taken from it before they are scaled, and it is added to reconstructions; it is not trained.
 
     Raises:
         DictionaryError: an unknown part or setting, sizes or a scale that no dictionary has, or weights that are not
             those of the parts or have other shapes than `info` says.
     """
 
+    input_centre: Tensor | None
     stated_l0: int | None = None
     """features per vector that its configuration or the name of its folder states; None: nothing says"""
 
@@ -111,14 +115,17 @@ class Dictionary(nn.Module):
         for part in (self.architecture, self.position_term):
             for name, parameter in list(part.named_parameters(recurse=False)):
                 setattr(part, name, nn.Parameter(weights[name], requires_grad=parameter.requires_grad))
+        self.register_buffer(CENTRE, weights.get(CENTRE))
         self._undo: tuple[Tensor, Tensor] | None = None
         self.stated_l0 = getattr(self.architecture.settings, "k", None)
         self.eval()
         self.check_codes()
 
     @classmethod
-    def initialise(cls, info: Info, mean: Tensor, seed: int) -> Dictionary:
+    def initialise(cls, info: Info, mean: Tensor, seed: int, centre: Tensor | None = None) -> Dictionary:
         """Random unit decoder rows, encoder their transpose, b_dec the mean of the scaled inputs [d_in].
+
+        Of centred inputs, `centre` [d_in] is what is taken from them, in the units of the activations.
 
         What the parts draw comes last, so that runs with and without masks share all other weights.
         """
@@ -129,7 +136,7 @@ class Dictionary(nn.Module):
         for part in _parts(info):
             part.initialise(generator)
             weights |= {name: p.detach() for name, p in part.named_parameters()}
-        return cls(info, weights)
+        return cls(info, weights if centre is None else weights | {CENTRE: centre.float().clone()})
 
     @torch.no_grad()
     def prepare(self, moments: Callable[[], PositionMoments]) -> None:
@@ -199,14 +206,18 @@ class Dictionary(nn.Module):
         return self.select(self.scores(self.scaled(x), values), values)
 
     def scaled(self, x: Tensor) -> Tensor:
-        """Raw activations as the encoder sees them: in its units and precision, normalised."""
-        x = x.to(self.W_enc.dtype)
+        """Raw activations as the encoder sees them: centred, in its units and precision, normalised."""
+        x = self.centred(x).to(self.W_enc.dtype)
         if self.info.input_scale != 1:
             x = x * self.info.input_scale
         if self.info.normalisation != "none":
             x, scale, shift = _NORMALISE[self.info.normalisation](x)
             self._undo = scale, shift
         return x
+
+    def centred(self, x: Tensor) -> Tensor:
+        """Raw activations less `input_centre`, in the wider precision of both; themselves where there is none."""
+        return x if self.input_centre is None else x - self.input_centre
 
     def scores(self, x: Tensor, values: Tensor | None) -> Tensor:
         """Pre-activations u [..., d_sae] of scaled inputs."""
@@ -233,7 +244,8 @@ class Dictionary(nn.Module):
         return self.position_term.apply(target, values)
 
     def decode(self, codes: Codes | Tensor, positions: Tensor | None = None, *, clamp: bool = False) -> Tensor:
-        """x_hat = (f W_dec + b_dec) / input_scale, [..., d_sae] -> [..., d_in], in the units of the activations.
+        """x_hat = (f W_dec + b_dec) / input_scale + input_centre, [..., d_sae] -> [..., d_in], in the units of the
+        activations.
 
         Args:
             positions, clamp: as in `encode`; read where a position term acts on the input, which is undone here.
@@ -252,7 +264,8 @@ class Dictionary(nn.Module):
         x_hat = self.reconstruct((codes.dense() if isinstance(codes, Codes) else codes) @ self.W_dec, values)
         if self.info.normalisation != "none":
             x_hat = self._denormalise(x_hat)
-        return x_hat if self.info.input_scale == 1 else x_hat / self.info.input_scale
+        x_hat = x_hat if self.info.input_scale == 1 else x_hat / self.info.input_scale
+        return x_hat if self.input_centre is None else x_hat + self.input_centre
 
     def reconstruct(self, decoded: Tensor, values: Tensor | None) -> Tensor:
         """Reconstruction of scaled inputs (see `scaled`), given f W_dec [..., d_in]."""
@@ -275,6 +288,28 @@ class Dictionary(nn.Module):
         """Reconstruction of raw activations."""
         return self.decode(self.encode(x, positions), positions)
 
+    @torch.no_grad()
+    def uncentred(self) -> Dictionary:
+        """The dictionary that answers the same without an `input_centre`, which its biases take in.
+
+        Raises:
+            DictionaryError: more than W_enc lies between the inputs and the pre-activations.
+        """
+        if self.input_centre is None:
+            return self
+        if self.info.normalisation != "none" or self.position_term.acts_on != "code":
+            raise DictionaryError(
+                f"centred inputs cannot be folded into biases with normalisation {self.info.normalisation} and "
+                f"position term {self.info.position} on the {self.position_term.acts_on}: train with input_centre none"
+            )
+        folded, shift = copy.deepcopy(self), self.input_centre * self.info.input_scale
+        folded.input_centre = None
+        folded.b_dec += shift
+        if not self.info.apply_b_dec_to_input:  # there, b_dec has it already
+            for name, value in self.architecture.shifted(-shift @ self.W_enc).items():
+                folded.weights()[name].copy_(value)
+        return folded
+
     def on_disk(self) -> tuple[Info, dict[str, Tensor]]:
         """What is saved: the architecture may be another one after training than during it."""
         weights: dict[str, Tensor] = {**self.weights()}
@@ -284,6 +319,8 @@ class Dictionary(nn.Module):
         info = dataclasses.replace(
             self.info, architecture=name, settings=settings | asdict(self.position_term.settings)
         )
+        if self.input_centre is not None:
+            own[CENTRE] = self.input_centre
         return info, {name: value.detach().cpu().contiguous() for name, value in (weights | own).items()}
 
     def save(self, folder: str | Path) -> None:
@@ -432,6 +469,8 @@ def _check_shapes(info: Info, weights: Mapping[str, Tensor]) -> None:
     needed = {"W_enc": (info.d_in, info.d_sae), "W_dec": (info.d_sae, info.d_in), "b_dec": (info.d_in,)}
     for part in (architecture, position_term):
         needed |= {name: tuple(parameter.shape) for name, parameter in part.named_parameters()}
+    if CENTRE in weights:
+        needed[CENTRE] = (info.d_in,)
     if set(needed) != set(weights):
         kind = info.architecture + ("" if info.position == "none" else f" + {info.position}")
         raise DictionaryError(f"weights are {sorted(weights)}, a {kind} dictionary needs {sorted(needed)}")

@@ -23,7 +23,8 @@ def export_saelens(sae: Dictionary, folder: str | Path, position: int | Literal[
     """Write a folder that `sae_lens.SAE.load_from_disk` opens; inputs and reconstructions are raw activations.
 
     At one position the mask is a constant m > 0 and ReLU(u) m = ReLU(u m), so that the dictionary there is a standard
-    one: W_enc s m, b_enc m, W_dec / s, b_dec / s, with s = `input_scale`. Features keep their values.
+    one: W_enc s m, b_enc m, W_dec / s, b_dec / s, with s = `input_scale`. Features keep their values. What inputs are
+    centred on goes into the biases.
 
     Args:
         position: index t in the window, 0 = BOS: exact for vectors at position t. `mean`: with the mask averaged over
@@ -35,12 +36,13 @@ def export_saelens(sae: Dictionary, folder: str | Path, position: int | Literal[
         DictionaryError: the dictionary has no such position, or SAELens has no architecture like it.
     """
     info, weights = sae.on_disk()
-    weights = {name: value.float() for name, value in weights.items()}
     if info.architecture not in NAMES or info.position not in ("none", "mask"):
         raise DictionaryError(
             f"SAELens has no architecture like {info.architecture} with position term {info.position}; it has "
             f"{', '.join(NAMES)}, and ours with masks"
         )
+    weights = dict(Dictionary(info, {n: v.float() for n, v in weights.items()}).uncentred().weights())
+    weights = {name: value.detach() for name, value in weights.items()}
     if info.position == "mask" and position is None:
         if info.architecture != "relu":
             raise DictionaryError(f"masks on {info.architecture} have no architecture in SAELens: export one position")

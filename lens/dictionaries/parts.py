@@ -78,6 +78,16 @@ class Architecture(nn.Module):
         """Features of pre-activations u [..., d_sae]."""
         raise DictionaryError(f"{type(self).__name__} has no select: define select(self, u) -> Codes")
 
+    def shifted(self, shift: Tensor) -> dict[str, Tensor]:
+        """Parameters with which `select` answers of u what it now answers of u + shift [d_sae]; those that differ.
+
+        Raises:
+            DictionaryError: an architecture without b_enc that doesn't say it.
+        """
+        if (b_enc := dict(self.named_parameters()).get("b_enc")) is None:
+            raise DictionaryError(f"{type(self).__name__} has no b_enc: define shifted(self, shift) -> parameters")
+        return {"b_enc": b_enc + shift}
+
     def select_few(self, u: Tensor, u_at: Callable[[Tensor], Tensor]) -> Codes | None:
         """What `select` answers in training, as values and index; None: not few enough, or not this kind.
 

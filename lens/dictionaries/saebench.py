@@ -75,6 +75,7 @@ class SAEBenchAdapter(nn.Module):
                 f"position term {info.position} acts on the {sae.position_term.acts_on} in units of input_scale "
                 f"{scale}, SAEBench reads raw activations: evaluate a dictionary that was trained with input_scale raw"
             )
+        sae = sae.uncentred()
         weights = {name: value.detach() for name, value in sae.weights().items()}
         scaled = {name: weights[name] / scale for name in ("b_dec", *sae.architecture.in_units_of_u)}
         self._sae = Dictionary(replace(info, input_scale=1.0), {**weights, **scaled})

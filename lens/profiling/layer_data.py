@@ -42,4 +42,4 @@ class LayerData:
     @property
     def scale(self) -> float:
         """Brings the inputs to unit mean squared norm; the same for all dictionaries, so errors can be compared."""
-        return self.statistics.mean_square_norm**-0.5
+        return self.statistics.scale(centred=False)

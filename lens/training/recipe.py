@@ -61,6 +61,9 @@ class Recipe:
     """shuffled: vectors are permuted within each window, so masks and weights learn nothing about position"""
     include_bos: bool = False
     """train on position 0 too; its squared norm is 10^3 to 10^5 times that of a text position"""
+    input_centre: Literal["none", "mean"] = "none"
+    """mean: inputs are taken less their mean over training text positions, and `input_scale` is that of what is left;
+    both are undone after decoding"""
     input_scale: Literal["unit_mean_square", "raw"] = "unit_mean_square"
     """divide inputs by their root mean squared norm over training text positions, or leave them as they are"""
     precision: Literal["bf16_autocast", "bf16", "fp32"] = "bf16_autocast"

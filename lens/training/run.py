@@ -154,7 +154,7 @@ class Run:
         if tau is not None:
             weights["pos_logits"] = weights["pos_logits"][self.first_position :]
         found, grads = loss_and_gradients(
-            weights, x, tau, w, coefficient, self.workspace,
+            weights, self.dictionary.centred(x), tau, w, coefficient, self.workspace,
             input_scale=self.dictionary.info.input_scale, weight_l1=self.recipe.weight_l1,
             compute_dtype=self.compute_dtype, count_active=log,
         )  # fmt: skip

@@ -32,6 +32,7 @@ from lens.training.sealed import DIGESTS, damage, seal, sealing
 from lens.versions import version
 
 CHECKPOINT_EVERY = 100  # optimiser steps between two savings of the whole state
+CONSTANT = 1e-6  # share of the squared norm below which a variance is rounding
 FRAMES = ("history", "position_weights", "late_weights", "summary")
 
 
@@ -152,6 +153,12 @@ def train_layer(
                     f"layer {layer}: the mean squared norm of the activations is {statistics.mean_square_norm}; they "
                     "are all zero, or some are not finite: extract them again, and look at the model's precision"
                 )
+            if statistics.variance < CONSTANT * statistics.mean_square_norm:
+                if centred := [v for v, _ in missing if recipes[v].input_centre == "mean"]:
+                    raise TrainingError(
+                        f"layer {layer}: the activations are all the same, and {centred[0]} centres them: nothing is "
+                        "left to train on; extract them again, or train with input_centre none"
+                    )
             runs = [
                 Run(
                     recipes[v],
@@ -257,7 +264,8 @@ def _initial(
     variant, recipe: Recipe, seed, statistics, moments: Callable[[str, int], PositionMoments], shape, model, layer, bos
 ) -> Dictionary:
     T, d_in = shape
-    scale = 1.0 if recipe.input_scale == "raw" else statistics.mean_square_norm**-0.5
+    centred = recipe.input_centre == "mean"
+    scale = 1.0 if recipe.input_scale == "raw" else statistics.scale(centred=centred)
     info = Info(
         d_in=d_in,
         d_sae=recipe.expansion * d_in,
@@ -272,6 +280,8 @@ def _initial(
         seed=seed,
         bos=bos,
     )
-    dictionary = Dictionary.initialise(info, statistics.mean * scale, seed)
-    dictionary.prepare(lambda: moments(recipe.positions, 0 if recipe.include_bos else 1).scaled(scale))
+    centre = statistics.mean if centred else None
+    mean = torch.zeros(d_in) if centred else statistics.mean * scale
+    dictionary = Dictionary.initialise(info, mean, seed, centre)
+    dictionary.prepare(lambda: moments(recipe.positions, 0 if recipe.include_bos else 1).scaled(scale, centre))
     return dictionary

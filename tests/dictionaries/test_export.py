@@ -5,7 +5,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from lens.dictionaries.dictionary import Dictionary
+from lens.dictionaries.dictionary import Dictionary, Info
 from lens.dictionaries.export import export_saelens
 from lens.dictionaries.load import load
 from lens.dictionaries.positions.mask import position_mask
@@ -17,8 +17,8 @@ CONFIG = {"d_in": 4, "d_sae": 6, "T": 5, "tau": 0.5, "scale": 0.25, "model": "a-
 X = torch.randn(3, 5, 4, generator=torch.Generator().manual_seed(0)) * 8
 
 
-def sae(**changes) -> Dictionary:
-    made = Dictionary.initialise(info(**CONFIG | changes), torch.arange(4.0), seed=1)
+def sae(centre: torch.Tensor | None = None, **changes) -> Dictionary:
+    made = Dictionary.initialise(info(**CONFIG | changes), torch.arange(4.0), seed=1, centre=centre)
     torch.nn.init.normal_(made.architecture.b_enc, generator=torch.Generator().manual_seed(3))
     return made
 
@@ -97,6 +97,33 @@ def test_it_says_whether_its_windows_began_with_bos(tmp_path, position):
         export_saelens(model, tmp_path / "theirs", position)
         assert settings(tmp_path / "theirs")["metadata"]["prepend_bos"] is bos
         assert load(tmp_path / "theirs").info.bos is bos
+
+
+@pytest.mark.parametrize("position", [3, None])
+def test_centred_inputs_are_folded_into_the_biases(tmp_path, position):
+    model = sae(centre=torch.tensor([40.0, -3, 0, 8]))
+    export_saelens(model, tmp_path, position)
+    found, at = load(tmp_path), slice(None) if position is None else position
+    torch.testing.assert_close(found.encode(X).dense()[:, at], model.encode(X).dense()[:, at], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(found(X)[:, at], model(X)[:, at], atol=1e-4, rtol=1e-4)
+    assert "input_centre" not in load_file(tmp_path / "sae_weights.safetensors")
+
+
+@pytest.mark.parametrize(("architecture", "settings"), [
+    ("relu", {}), ("gated", {}), ("jumprelu", {}), ("topk", {"k": 2}), ("batch_topk", {"k": 2}),
+    ("matryoshka", {"k": 2, "prefixes": (0.5, 1.0)}),
+])  # fmt: skip
+def test_every_architecture_answers_the_same_without_its_centre(architecture, settings):
+    made = Info(4, 6, architecture=architecture, settings=settings, input_scale=0.25)
+    model = Dictionary.initialise(made, torch.arange(4.0), 1, centre=torch.tensor([40.0, -3, 0, 8]))
+    generator = torch.Generator().manual_seed(3)
+    for bias in model.architecture.parameters():
+        torch.nn.init.uniform_(bias, 0.1, 0.5, generator=generator)
+    plain = model.uncentred()
+    assert plain.input_centre is None and model.input_centre is not None
+    assert model.encode(X).fired().any()
+    torch.testing.assert_close(plain.encode(X).dense(), model.encode(X).dense(), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(plain(X), model(X), atol=1e-4, rtol=1e-4)
 
 
 def test_a_closed_mask_silences_the_feature(tmp_path):

@@ -11,16 +11,18 @@ from tests.making import info
 X = torch.randn(2, 5, 4, generator=torch.Generator().manual_seed(0)) * 8
 
 
-def sae(**changes) -> Dictionary:
+def sae(centre: torch.Tensor | None = None, **changes) -> Dictionary:
     config = {"d_in": 4, "d_sae": 6, "T": 5, "tau": 0.5, "scale": 0.25}
-    made = Dictionary.initialise(info(**{**config, "model": "m", "layer": "3", **changes}), torch.arange(4.0), seed=1)
+    made = info(**{**config, "model": "m", "layer": "3", **changes})
+    made = Dictionary.initialise(made, torch.arange(4.0), seed=1, centre=centre)
     torch.nn.init.normal_(made.architecture.b_enc, generator=torch.Generator().manual_seed(3))
     return made
 
 
+@pytest.mark.parametrize("centre", [None, torch.tensor([40.0, -3, 0, 8])])
 @pytest.mark.parametrize("masked", [True, False])
-def test_features_and_reconstructions_are_those_of_the_sae_in_raw_units(masked):
-    model = sae(masked=masked)
+def test_features_and_reconstructions_are_those_of_the_sae_in_raw_units(masked, centre):
+    model = sae(masked=masked, centre=centre)
     adapter = SAEBenchAdapter(model)
     f = adapter.encode(X)
     torch.testing.assert_close(f * 0.25, model.encode(X).dense())

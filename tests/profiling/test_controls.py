@@ -25,3 +25,9 @@ def test_the_untrained_dictionary_is_that_of_the_seed():
     trained = Dictionary(start.info, {name: weight.detach() + 1 for name, weight in start.weights().items()})
     again = untrained(trained).weights()
     assert all(torch.equal(weight, again[name]) for name, weight in start.weights().items())
+
+
+def test_the_untrained_dictionary_sees_the_same_centred_inputs():
+    start = Dictionary.initialise(info(6, 9, 5, seed=3), torch.zeros(6), 3, centre=torch.arange(6.0))
+    x = torch.randn(2, 5, 6, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(untrained(start).encode(x).dense(), start.encode(x).dense())

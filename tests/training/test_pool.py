@@ -135,13 +135,13 @@ def test_tables_without_digests_have_all_rows_and_columns(whole, tmp_path, table
 # -- states of unfinished runs -------------------------------------------------------------------------------------
 
 
-def stopped(folder: Path, monkeypatch) -> Path:
+def stopped(folder: Path, monkeypatch, **changes) -> Path:
     """Training that was stopped after its last state but before its end; the state."""
     with monkeypatch.context() as patch:
         patch.setattr("lens.training.train.CHECKPOINT_EVERY", 7)
         patch.setattr("lens.training.train._finish", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            train(folder, **FEW)
+            train(folder, **FEW | changes)
     (state,) = (folder / "pool").glob("train-*/step-*")
     return state
 

@@ -45,6 +45,9 @@ class Gated(Architecture):
         on = u + self.b_gate > 0
         return Codes(torch.relu(u * self.r_mag.exp() + self.b_mag) * on, None, self.d_sae)
 
+    def shifted(self, shift: Tensor) -> dict[str, Tensor]:
+        return {"b_gate": self.b_gate + shift, "b_mag": self.b_mag + shift * self.r_mag.exp()}
+
     def penalty(self, forward: Forward) -> Tensor:
         return torch.relu(forward.u + self.b_gate).sum(-1)
 
