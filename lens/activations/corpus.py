@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import hashlib
 import math
@@ -53,10 +54,16 @@ class Windows:
 class Tokens:
     """Token ids of every document."""
 
-    ids: np.ndarray
-    """int32, of all documents end to end; on disk, and read where they are used"""
+    file: BinaryIO
+    """int32, of all documents end to end"""
     sizes: np.ndarray
     """int64 `[documents]`, how many are of each"""
+
+    def read(self, first: int, n: int) -> np.ndarray:
+        """`n` ids from number `first` on. The file is not mapped: whole stretches around each would then count as
+        memory of this process."""
+        width = np.dtype(np.int32).itemsize
+        return np.frombuffer(os.pread(self.file.fileno(), n * width, first * width), np.int32)
 
 
 def load(name: str) -> Corpus:
@@ -137,18 +144,21 @@ def draw_windows(
     n_text = length - bos
     if n < 1 or n_text < 1:
         raise ValueError(f"expected n >= 1 windows with text in them, found n = {n}, length = {length}")
-    tokens = tokenise(dataset, tokenizer)
-    sizes = tokens.sizes
-    available = np.maximum(sizes - n_text + 1, 0) if starts == "random" else sizes // n_text
-    if available.sum() < n:
-        n = _fewer(dataset, sizes, int(available.sum()), n, n if least is None else min(least, n), n_text, starts, name)
-    rng = np.random.default_rng(seed)
-    if starts == "random":
-        document, start = _locate(rng.choice(available.sum(), size=n, replace=False), available)
-    else:
-        document, start = _spread(n, sizes, available, n_text, rng)
+    with tokenise(dataset, tokenizer) as tokens:
+        sizes = tokens.sizes
+        available = np.maximum(sizes - n_text + 1, 0) if starts == "random" else sizes // n_text
+        if available.sum() < n:
+            n = _fewer(
+                dataset, sizes, int(available.sum()), n, n if least is None else min(least, n), n_text, starts, name
+            )
+        rng = np.random.default_rng(seed)
+        if starts == "random":
+            document, start = _locate(rng.choice(available.sum(), size=n, replace=False), available)
+        else:
+            document, start = _spread(n, sizes, available, n_text, rng)
+        cut = _cut(tokens, document, start, n_text, bos_id if bos else None)
     return Windows(
-        tokens=_cut(tokens, document, start, n_text, bos_id if bos else None),
+        tokens=cut,
         document=document.astype(np.int32),
         start=start.astype(np.int64),
         documents=tuple(name for name, _ in documents.pairs(dataset)),
@@ -212,11 +222,13 @@ def _cut(tokens: Tokens, document: np.ndarray, start: np.ndarray, n_text: int, b
     if bos:
         windows[:, 0] = bos_id
     first = (np.cumsum(tokens.sizes) - tokens.sizes)[document] + start
-    windows[:, int(bos) :] = tokens.ids[first[:, None] + np.arange(n_text)]
+    for row, place in zip(windows, first.tolist(), strict=True):
+        row[int(bos) :] = tokens.read(place, n_text)
     return windows
 
 
-def tokenise(dataset: Corpus, tokenizer: PreTrainedTokenizerBase) -> Tokens:
+@contextlib.contextmanager
+def tokenise(dataset: Corpus, tokenizer: PreTrainedTokenizerBase) -> Iterator[Tokens]:
     """The tokens of each document, without special tokens.
 
     The name of a special token in the text, such as `<bos>`, is read as plain characters. Memory doesn't grow with the
@@ -228,8 +240,7 @@ def tokenise(dataset: Corpus, tokenizer: PreTrainedTokenizerBase) -> Tokens:
             for ids in cast(list[list[int]], tokenizer(texts, **_PLAIN)["input_ids"]):
                 _write(file, np.asarray(ids, np.int32))
                 sizes.append(len(ids))
-        ids = np.memmap(file, np.int32, "r") if sum(sizes) else np.empty(0, np.int32)
-    return Tokens(ids, np.asarray(sizes, np.int64))
+        yield Tokens(file, np.asarray(sizes, np.int64))
 
 
 def _write(file: BinaryIO, ids: np.ndarray) -> None:

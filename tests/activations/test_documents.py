@@ -175,11 +175,11 @@ def test_no_more_than_a_part_is_tokenised_at_a_time(monkeypatch):
         asked.append(texts)
         return tokenizer(texts, **options)
 
-    tokens = corpus.tokenise(as_dataset(texts), spy)
-    assert [len(batch) for batch in asked] == [3, 1, 1]
-    assert bytes(tokens.ids.tolist()).decode() == "".join(texts)
-    assert tokens.sizes.tolist() == [20, 15, 0, 10, 39]
-    assert tokens.ids.dtype == np.int32 and isinstance(tokens.ids, np.memmap)
+    with corpus.tokenise(as_dataset(texts), spy) as tokens:
+        assert [len(batch) for batch in asked] == [3, 1, 1]
+        assert bytes(tokens.read(0, 84).tolist()).decode() == "".join(texts)
+        assert tokens.read(20, 15).tolist() == list(b"b" * 15)
+        assert tokens.sizes.tolist() == [20, 15, 0, 10, 39]
 
 
 def test_a_tokenizer_without_bos_is_fitted_and_profiled(tmp_path):
