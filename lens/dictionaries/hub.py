@@ -21,6 +21,7 @@ _FILES: tuple[str, ...] = (  # of all formats that `lens.dictionaries.load` read
     "activation_scaler.json",
     "ae.pt",
     "params.npz",
+    "params.safetensors",
 )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lens.dictionaries.dictionary import Dictionary
-from lens.dictionaries.formats import dictionary_learning, gemma_scope, saelens, sparsify
+from lens.dictionaries.formats import dictionary_learning, gemma_scope, gemma_scope_2, saelens, sparsify
 from lens.dictionaries.formats.files import l0_in_name, read_json
 from lens.dictionaries.hub import fetch
 from lens.errors import DictionaryError
@@ -17,9 +17,11 @@ from lens.errors import DictionaryError
 @dataclass(frozen=True)
 class _Format:
     weights: str
-    """the file that tells the format"""
+    """the file that tells the format; a pattern"""
     name: str
     read: Callable[..., Dictionary]
+    alone: str = ""
+    """which files are read by themselves, whatever lies beside them; a pattern"""
 
 
 def _read_sae_safetensors(folder: Path, trust: bool = False) -> Dictionary:
@@ -33,7 +35,8 @@ FORMATS = (
     _Format("sae.safetensors", "this package, sparsify", _read_sae_safetensors),
     _Format("sae_weights.safetensors", "SAELens", saelens.read),
     _Format("ae.pt", "dictionary_learning", dictionary_learning.read),
-    _Format("params.npz", "Gemma Scope", gemma_scope.read),
+    _Format("params.npz", "Gemma Scope", gemma_scope.read, alone="*.npz"),
+    _Format("params.safetensors", "Gemma Scope 2", gemma_scope_2.read),
 )
 
 
@@ -42,12 +45,12 @@ def load(
 ) -> Dictionary:
     """A dictionary in any known format, in fp32 on the CPU.
 
-    Known formats are our own, SAELens, Gemma Scope, dictionary_learning and sparsify; what each holds is in
+    Known formats are our own, SAELens, Gemma Scope (2), dictionary_learning and sparsify; what each holds is in
     `lens.dictionaries.formats`. Nothing that a file says is run, unless you trust it.
     `lens.dictionaries.compatible.check_fits` compares the dictionary with a language model and layer.
 
     Args:
-        source: folder (or `.npz` file); or `repo_id` or `repo_id:folder` on the hub.
+        source: folder, or a file of a format that has one file; or `repo_id` or `repo_id:folder` on the hub.
         revision: branch, tag or commit on the hub.
         norm_scaling_factor: the number that inputs were multiplied by in training, for a SAELens dictionary with
             `expected_average_only_in` whose folder does not say.
@@ -58,14 +61,14 @@ def load(
             that cannot stand for a dictionary of the residual stream. The message names it and what to do.
     """
     path = fetch(source, revision)
-    found = _format(path)
+    found, place = _format(path)
     options: dict[str, object] = {"trust": trust} if found.read is _read_sae_safetensors else {}
     if norm_scaling_factor is not None:
         if found.read is not saelens.read:
             raise DictionaryError(f"{path}: norm_scaling_factor is an option of SAELens, this is from {found.name}")
         options["norm_scaling_factor"] = norm_scaling_factor
     try:
-        opened = found.read(path, **options)
+        opened = found.read(place, **options)
         _check_finite(opened)
     except DictionaryError as error:
         raise DictionaryError(str(error) if str(path) in str(error) else f"{path}: {error}") from None
@@ -102,20 +105,26 @@ def _warn_of_weights(sae: Dictionary, path: Path) -> None:
         )
 
 
-def _format(path: Path) -> _Format:
+def _format(path: Path) -> tuple[_Format, Path]:
+    """The format of what a path is, and what its `read` takes."""
     if path.is_file():
-        if path.suffix == ".npz":
-            return FORMATS[-1]
+        if single := next((f for f in FORMATS if f.alone and path.match(f.alone)), None):
+            return single, path
         raise DictionaryError(f"{path} is a file: give the folder it lies in")
-    found = [f for f in FORMATS if (path / f.weights).is_file()]
+    found = [(f, file) for f in FORMATS for file in sorted(path.glob(f.weights))]
     if len(found) == 1:
-        return found[0]
+        [(single, file)] = found
+        return single, file if single.alone else path
     known = ", ".join(f"{f.weights} ({f.name})" for f in FORMATS)
     if found:
-        raise DictionaryError(
-            f"{path} holds {' and '.join(f.weights for f in found)}: keep one dictionary a folder ({known})"
-        )
-    below = {f.parent for g in FORMATS for depth in ("*", "*/*", "*/*/*") for f in path.glob(f"{depth}/{g.weights}")}
+        files = " and ".join(str(file.relative_to(path)) for _, file in found[:SHOWN])
+        raise DictionaryError(f"{path} holds {files}: keep one dictionary a folder ({known})")
+    below = {
+        file.parents[f.weights.count("/")]
+        for f in FORMATS
+        for depth in ("*", "*/*", "*/*/*")
+        for file in path.glob(f"{depth}/{f.weights}")
+    }
     inside = sorted(f for f in below if "pool" not in f.relative_to(path).parts)  # `fit` shows elsewhere what is there
     advice = f"; these folders in it do: {', '.join(map(str, inside[:SHOWN]))}" if inside else ""
     names = sorted(p.name for p in path.iterdir())

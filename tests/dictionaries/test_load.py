@@ -85,6 +85,23 @@ def gemma_scope(folder, **changes):
     return folder
 
 
+def gemma_scope_2(folder, config: dict | None = None, **changes):
+    weights = {name.lower(): value for name, value in WEIGHTS.items()} | {"threshold": THRESHOLD} | changes
+    return write(folder, config, weights, "config.json", "params.safetensors")
+
+
+GEMMA_3 = {
+    "hf_hook_point_in": "model.layers.12.output",
+    "hf_hook_point_out": "model.layers.12.output",
+    "width": 3,
+    "model_name": "gemma-v3-1b-it",
+    "architecture": "jump_relu",
+    "l0": 60,
+    "affine_connection": False,
+    "type": "sae",
+}
+
+
 # --- what each format gives ---
 
 
@@ -161,6 +178,74 @@ def test_gemma_scope(tmp_path):
     assert (nowhere.info.model, nowhere.info.hook, nowhere.info.layer) == ("", "", "5")
 
 
+def test_gemma_scope_2(tmp_path):
+    sae = load(gemma_scope_2(tmp_path / "d", GEMMA_3))
+    assert sae.encode(X).dense().tolist() == JUMPED
+    assert sae(X).tolist() == [[12.0, 0.0], [10.5, 2.5]]
+    assert (sae.info.model, sae.info.hook, sae.info.layer) == (
+        "google/gemma-3-1b-it",
+        "blocks.12.hook_resid_post",
+        "12",
+    )
+    assert sae.stated_l0 == 60
+    for place, hook in (
+        ("post_feedforward_layernorm.output", "hook_mlp_out"),
+        ("self_attn.o_proj.input", "attn.hook_z"),
+    ):
+        places = dict.fromkeys(("hf_hook_point_in", "hf_hook_point_out"), f"model.layers.12.{place}")
+        found = load(gemma_scope_2(tmp_path / hook, GEMMA_3 | places)).info
+        assert (found.hook, found.layer) == (f"blocks.12.{hook}", "")
+
+
+@pytest.mark.parametrize("tuned", ["pt", "it"])
+@pytest.mark.parametrize(
+    ("site", "hook"), [("resid_post", "hook_resid_post"), ("mlp_out", "hook_mlp_out"), ("attn_out", "attn.hook_z")]
+)
+def test_gemma_scope_2_without_a_configuration_is_known_by_its_folders(tmp_path, tuned, site, hook):
+    for folder in (site, f"{site}_all"):
+        release = tmp_path / f"models--google--gemma-scope-2-270m-{tuned}" / "snapshots" / "0a1b" / folder
+        sae = load(gemma_scope_2(release / "layer_9_width_16k_l0_small"))
+        assert sae.encode(X).dense().tolist() == JUMPED
+        assert sae.info.model == {"pt": "google/gemma-3-270m", "it": "google/gemma-3-270m-it"}[tuned]
+        assert (sae.info.hook, sae.stated_l0) == (f"blocks.9.{hook}", None)
+    elsewhere = load(gemma_scope_2(tmp_path / "mine")).info
+    assert (elsewhere.model, elsewhere.hook, elsewhere.layer) == ("", "", "")
+
+
+@pytest.mark.parametrize(
+    ("place", "config", "changes", "message"),
+    [
+        ("transcoder_all/layer_3_width_16k_l0_big_affine", None, {}, "layers.3.transcoder', which is not known"),
+        ("a", {**GEMMA_3, "hf_hook_point_out": "model.layers.13.output"}, {}, "reads something else than it writes"),
+        ("a", {**GEMMA_3, "type": "transcoder"}, {}, "type 'transcoder'.*reads something else than it writes"),
+        ("a", {**GEMMA_3, "architecture": "topk"}, {}, "config.json says architecture 'topk'; known is jump_relu"),
+        ("a", {**GEMMA_3, "width": 4}, {}, r"W_enc has shape \(2, 3\), its configuration \(d_in 2, d_sae 4\)"),
+        ("a", None, {"affine_skip_connection": torch.eye(2)}, "holds .*'affine_skip_connection'.* this kind of"),
+        ("a", None, {"w_enc": torch.zeros(3)}, r"w_enc has shape \(3,\), a matrix"),
+    ],
+)  # fmt: skip
+def test_gemma_scope_2_files_that_do_not_fit(tmp_path, place, config, changes, message):
+    folder = gemma_scope_2(tmp_path / place, config, **changes)
+    with pytest.raises(DictionaryError, match=message) as error:
+        load(folder)
+    assert str(folder) in str(error.value)
+
+
+def test_names_of_a_wrapped_module_are_those_of_the_module(tmp_path):
+    """torch.compile and DataParallel put theirs before those of what they wrap, the whole or a part."""
+    state = {**LINEAR, "b_dec": torch.zeros(2), "k": torch.tensor(1), "threshold": torch.tensor(0.5)}
+    compiled = {f"_orig_mod.{name}": value for name, value in state.items()}
+    parallel = {f"module._orig_mod.{name}": value for name, value in state.items()}
+    parts = {name.replace("encoder.", "encoder._orig_mod."): value for name, value in state.items()}
+    for wrapped in (compiled, parallel, parts):
+        sae = load(dictionary_learning(tmp_path / "d", "BatchTopKSAE", wrapped, k=1))
+        assert sae.encode(X).dense().tolist() == [[2, 0, 0], [0, 1, 0]]
+    named = {f"module.{name}": value for name, value in WEIGHTS.items()}
+    assert load(saelens(tmp_path / "s", named)).encode(X).dense().tolist() == RELU
+    with pytest.raises(DictionaryError, match="holds .*'module.W_enc'"):
+        load(saelens(tmp_path / "s", WEIGHTS | {"module.W_enc": torch.zeros(2, 3)}))
+
+
 @pytest.mark.parametrize(
     ("name", "state", "expected"),
     [
@@ -170,6 +255,16 @@ def test_gemma_scope(tmp_path):
         ("AutoEncoderTopK", {**LINEAR, "b_dec": WEIGHTS["b_dec"], "k": torch.tensor(1)}, SHIFTED),
         ("BatchTopKSAE", {**LINEAR, "b_dec": torch.zeros(2), "threshold": torch.tensor(0.5)}, [[2, 0, 0], [0, 1, 0]]),
         ("JumpReluAutoEncoder", {**WEIGHTS, "threshold": THRESHOLD}, JUMPED),
+        (
+            "TemporalBatchTopKSAE",
+            {**LINEAR, "b_dec": torch.zeros(2), "threshold": torch.tensor(0.5), "k": torch.tensor(1)},
+            [[2, 0, 0], [0, 1, 0]],
+        ),
+        (
+            "TemporalMatryoshkaBatchTopKSAE",
+            {**WEIGHTS, "threshold": torch.tensor(0.4), "k": torch.tensor(1), "group_sizes": torch.tensor([1, 2])},
+            SHIFTED,
+        ),
         (
             "MatryoshkaBatchTopKSAE",
             {**WEIGHTS, "threshold": torch.tensor(0.4), "k": torch.tensor(1), "group_sizes": torch.tensor([1, 2])},
@@ -484,6 +579,7 @@ MADE = {
         WEIGHTS, "cfg.json", "sae_weights.safetensors",
     ),
     "sparsify": lambda d: sparsify(d / "layers.8"),
+    "gemma_scope_2": lambda d: gemma_scope_2(d, GEMMA_3),
     "dictionary_learning": lambda d: dictionary_learning(
         d, "AutoEncoderTopK", {**LINEAR, "b_dec": torch.zeros(2), "k": torch.tensor(1)}, {"io": "in"}, k=1,
         submodule_name="resid_post_layer_8",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from lens.activations.hooks import layer_name
 from lens.dictionaries.dictionary import Dictionary, Info
-from lens.dictionaries.formats.files import check_unpacked, pick, read_json, setting
+from lens.dictionaries.formats.files import pick, read_json, read_state_dict, setting
 from lens.dictionaries.formats.saelens import fold_decoder_norm
 from lens.errors import DictionaryError
 
@@ -46,6 +45,11 @@ KINDS = {
     # A batch of its own decides what BatchTopK keeps in training; afterwards a threshold learned from those batches.
     "BatchTopKSAE": _Kind("jumprelu", {**_LINEAR, "b_dec": "b_dec", "threshold": "threshold"}, True, ("k",)),
     "MatryoshkaBatchTopKSAE": _Kind("jumprelu", {**_PLAIN, "threshold": "threshold"}, True, ("k", "group_sizes")),
+    # T-SAE: its contrastive loss is of training alone (arXiv 2511.05541).
+    "TemporalBatchTopKSAE": _Kind("jumprelu", {**_LINEAR, "b_dec": "b_dec", "threshold": "threshold"}, True, ("k",)),
+    "TemporalMatryoshkaBatchTopKSAE": _Kind(
+        "jumprelu", {**_PLAIN, "threshold": "threshold"}, True, ("k", "group_sizes")
+    ),
     "JumpReluAutoEncoder": _Kind("jumprelu", {**_PLAIN, "threshold": "threshold"}, False),
 }
 
@@ -62,7 +66,7 @@ def read(folder: Path) -> Dictionary:
     name = setting(trainer, "dict_class", str, CONFIG)
     if name not in KINDS:
         raise DictionaryError(f"{CONFIG} says dict_class {name!r}; known are {', '.join(KINDS)}")
-    kind, state = KINDS[name], _state(folder / WEIGHTS)
+    kind, state = KINDS[name], read_state_dict(folder / WEIGHTS)
     d_in, d_sae = (setting(trainer, key, int, CONFIG) for key in ("activation_dim", "dict_size"))
     weights = pick(state, kind.names, kind.unused, f"{WEIGHTS} ({name})")
     for ours, theirs in kind.names.items():
@@ -89,27 +93,6 @@ def read(folder: Path) -> Dictionary:
     if kind.unit_decoder:
         fold_decoder_norm(dictionary)
     return dictionary
-
-
-def _state(path: Path) -> dict[str, Tensor]:
-    """The tensors of a state dict, read without running anything that the pickle asks for."""
-    try:
-        check_unpacked(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise DictionaryError(f"{path.name} is missing") from None
-    except pickle.UnpicklingError as error:
-        reason = str(error).split("\n")[0]
-        raise DictionaryError(
-            f"{path.name} is not plain tensors and was not run: {reason}. If you trust it, save its state_dict() again"
-        ) from None
-    except DictionaryError:
-        raise
-    except Exception as error:  # bytes that are no pickle make its reader fail in any way
-        raise DictionaryError(f"{path.name} is truncated or not a PyTorch file: {error!r}; get it again") from None
-    if not isinstance(state, dict) or not all(type(k) is str and isinstance(v, Tensor) for k, v in state.items()):
-        raise DictionaryError(f"{path.name} holds a {type(state).__name__}, a dict of named tensors is needed")
-    return state
 
 
 def _k(trainer: dict, state: dict[str, Tensor]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import re
 import zipfile
 from collections.abc import Iterable, Mapping
@@ -19,6 +20,7 @@ from lens.errors import DictionaryError
 T = TypeVar("T")
 _NEEDED: Any = object()
 _L0 = re.compile(r"l0[_-]([1-9]\d*)(?![\d.e])")
+_WRAPPER = re.compile(r"(?<![^.])(_orig_mod|module)\.")  # of torch.compile and DataParallel, in a name that they wrap
 _UNPACKS_TO = 100  # times its size: weights compress to nine tenths, so what unpacks to more than this is no dictionary
 TEMPORALLENS = "temporallens"  # the architecture's name in SAELens, where `temporal` means something else
 
@@ -41,17 +43,47 @@ def read_json(path: Path) -> dict:
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of a safetensors file.
+    """All tensors of a safetensors file, by the names of what torch.compile or DataParallel may have wrapped.
 
     Raises:
         DictionaryError: the file is missing, truncated or no safetensors file.
     """
     try:
-        return load_file(path)
+        return _unwrapped(load_file(path))
     except FileNotFoundError:
         raise DictionaryError(f"{path.name} is missing") from None
     except SafetensorError as error:
         raise DictionaryError(f"{path.name} is truncated or not a safetensors file: {error}; get it again") from None
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """All tensors of a PyTorch file, as `read_safetensors`; nothing that the pickle asks for is run.
+
+    Raises:
+        DictionaryError: the file is missing, truncated, no PyTorch file, or holds something else than named tensors.
+    """
+    try:
+        check_unpacked(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise DictionaryError(f"{path.name} is missing") from None
+    except pickle.UnpicklingError as error:
+        reason = str(error).split("\n")[0]
+        raise DictionaryError(
+            f"{path.name} is not plain tensors and was not run: {reason}. If you trust it, save its state_dict() again"
+        ) from None
+    except DictionaryError:
+        raise
+    except Exception as error:  # bytes that are no pickle make its reader fail in any way
+        raise DictionaryError(f"{path.name} is truncated or not a PyTorch file: {error!r}; get it again") from None
+    if not isinstance(state, dict) or not all(type(k) is str and isinstance(v, Tensor) for k, v in state.items()):
+        raise DictionaryError(f"{path.name} holds a {type(state).__name__}, a dict of named tensors is needed")
+    return _unwrapped(state)
+
+
+def _unwrapped(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    found = {_WRAPPER.sub("", name): value for name, value in weights.items()}
+    return found if len(found) == len(weights) else weights
 
 
 def setting(config: Mapping, key: str, kind: type[T], name: str, default: T = _NEEDED) -> T:
