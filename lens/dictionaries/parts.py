@@ -168,6 +168,11 @@ class PositionTerm(nn.Module):
         """`target` (see `acts_on`) with the values of its positions."""
         return target * values
 
+    @property
+    def multiplies(self) -> bool:
+        """Whether values [T, d_sae] are factors of features, as those of a mask."""
+        return self.acts_on != "input" and type(self).apply is PositionTerm.apply
+
     def undo(self, x_hat: Tensor, values: Tensor) -> Tensor:
         """A reconstruction [..., d_in] of what `apply` made of the input, as one of the input itself.
 

@@ -19,6 +19,7 @@ from lens.explorer.pack import Part, plain, quantise
 from lens.measure.bands import null_band
 from lens.measure.clusters import MIN_FEATURES, correlation_distance, standardise
 from lens.measure.logit_lens import LogitLens
+from lens.measure.masks import mask_of
 from lens.measure.matching import match
 from lens.measure.profiles import CHUNK, position_labelling, profile
 from lens.measure.spans import smooth
@@ -96,7 +97,8 @@ def describe(source: LayerSource, passages: Sequence[int]) -> tuple[Part, Contex
         "context_activation": scaled,
         "passage_activation": quantise(passage_STK.transpose(0, 2, 1), highest_K[:, None]),
     }
-    if (mask_PK := _mask(sae)) is not None:
+    if (mask_TK := mask_of(sae)) is not None:
+        mask_PK = mask_TK[1:]
         most_K = np.maximum(mask_PK.max(0), np.finfo(np.float32).tiny)
         arrays["mask"] = np.rint(255 * mask_PK.clip(0) / most_K).T.astype(np.uint8)
     header = {
@@ -115,12 +117,6 @@ def describe(source: LayerSource, passages: Sequence[int]) -> tuple[Part, Contex
 def _strengths(sae: Dictionary, activations: Tensor) -> Tensor:
     """Features [n, T, K] of windows, without the signs that some dictionaries give them."""
     return sae.encode(activations.float()).dense().abs()
-
-
-def _mask(sae: Dictionary) -> np.ndarray | None:
-    """[P, K] by which the position term multiplies features at text positions; None if it does something else."""
-    values = None if sae.position_term.acts_on == "input" else sae.position_term.values()
-    return None if values is None else values.detach().float().numpy()[1:]
 
 
 def _check_same(source: LayerSource, density_K: np.ndarray) -> None:
@@ -147,7 +143,7 @@ def _twins(dictionaries: Mapping[int, Dictionary]) -> list[dict]:
             "encoder": plain(pair.cos_enc, 3),
             "shared": plain(pair.shared),
         }
-        masks = [mask for sae in (shown, other) if (mask := _mask(sae)) is not None]
+        masks = [mask[1:] for sae in (shown, other) if (mask := mask_of(sae)) is not None]
         if len(masks) == 2:
             a, b = map(standardise, masks)
             row["mask"] = plain((a * b[:, pair.permutation]).mean(0), 3)

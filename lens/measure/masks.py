@@ -18,11 +18,9 @@ TEXT = slice(1, None)  # BOS is not trained on: it is counted nowhere
 
 
 def mask_of(sae: Dictionary) -> np.ndarray | None:
-    """Values [T, d_sae] of a position term that has one for each position and feature; None for any other."""
-    values = sae.position_term.values()
-    if values is None or sae.position_term.acts_on == "input":
-        return None
-    return values.detach().float().cpu().numpy()
+    """[T, d_sae] by which the position term multiplies features; None if it does something else."""
+    values = sae.position_term.values() if sae.position_term.multiplies else None
+    return None if values is None else values.detach().float().cpu().numpy()
 
 
 @torch.no_grad()

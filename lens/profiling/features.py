@@ -263,12 +263,14 @@ def _cluster_measures(m: Measured, found: clusters.Clustering | None, seed: int)
 
 
 def _mask_measures(m: Measured, activations: Tensor, seed: int) -> dict[str, tuple[float, str]]:
-    if m.mask_TK is None:
+    if not m.sae.position_term.interventions():
         return {}
     effects = fvu_rise(m.sae, activations[::MASK_STRIDE], torch.Generator().manual_seed(seed))
+    values = {f"fvu_rise_{kind}": (rise, "relative") for kind, rise in effects.items()}
+    if m.mask_TK is None:
+        return values
     rate = m.profile.firings_BTK.sum(0) / m.profile.windows
     correlation = mask_profile_correlation(m.mask_TK, rate, m.position[FIRST].eligible_K)
-    values = {f"fvu_rise_{kind}": (rise, "relative") for kind, rise in effects.items()}
     return values | {"mask_profile_correlation": (correlation, "correlation")}
 
 

@@ -4,11 +4,12 @@ import pytest
 import torch
 
 from lens.activations.statistics import position_moments
-from lens.dictionaries.dictionary import Dictionary
+from lens.dictionaries.dictionary import Dictionary, Info
 from lens.dictionaries.parts import position_term
 from lens.dictionaries.replace import replaced
 from lens.errors import DictionaryError
 from lens.measure import synthetic
+from lens.measure.masks import fvu_rise, mask_of
 from lens.profiling.controls import untrained
 from lens.training.recipe import build
 from lens.training.train import train_layer
@@ -74,6 +75,77 @@ def test_the_size_of_inputs_at_a_position_is_found_and_none_where_they_are_permu
     assert (spread / spread.mean() - 1).abs().max() < 0.2
 
 
+def inside(sae: Dictionary, truth: synthetic.Planted, directions: torch.Tensor, values: torch.Tensor) -> float:
+    """How much higher `values` [T, d_sae] are where the planted feature can fire than elsewhere, mean over features."""
+    learned = synthetic.recover(sae.W_dec.detach().numpy(), directions.numpy()).learned
+    own, can = values.detach()[1:, learned], torch.from_numpy(truth.window_TK[1:])
+    return (
+        (torch.where(can, own, 0).sum(0) / can.sum(0) - torch.where(can, 0, own).sum(0) / (~can).sum(0)).mean().item()
+    )
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize(
+    ("fields", "of", "at_least", "null"),
+    [
+        ({"position": "score_mask", "steps": 300}, torch.clone, 0.3, 0.03),
+        ({"position": "gain", "steps": 600, "lr_decay": 0.3}, torch.log, 0.06, 0.01),
+    ],
+    ids=["score_mask", "gain"],
+)
+def test_windows_of_features_are_found_and_none_where_positions_are_permuted(
+    fields, of, at_least, null, seed, tmp_path
+):
+    truth = synthetic.plant(N, T, K, widths=(8,), densities=(0.1, 0.1), seed=seed)
+    planted = synthetic.embed(truth, D, seed=seed + 1)
+    found = {}
+    for positions in ("true", "shuffled"):
+        options = {**fields, "lr": 1e-2, "input_scale": "unit_mean_square", "positions": positions}
+        sae = train(planted.activations, tmp_path / positions, seed=seed, **options)
+        found[positions] = inside(sae, truth, planted.directions, of(sae.position_term.values()))
+    assert found["true"] > at_least, found
+    assert abs(found["shuffled"]) < null, found
+
+
+def test_gains_by_hand():
+    kind = position_term("gain")
+    term = kind(D, 2, 4, kind.Settings(splines=4))
+    assert (term.values() == 1).all()
+    cubic = torch.tensor([[1.0, 0, 0, 0], [0, 0, 0, 1.0]])  # Bernstein polynomials at their ends
+    middle = (torch.log2(torch.tensor(3.0)) - 1).item()  # of log2(1 + t) from t = 1 to 3, at t = 2
+    row = [(1 - middle) ** 3, 3 * middle * (1 - middle) ** 2, 3 * middle**2 * (1 - middle), middle**3]
+    text = torch.stack([cubic[0], torch.tensor(row), cubic[1]])
+    with torch.no_grad():
+        term.gain_splines[:, 1] = torch.tensor([2.0, 0.0, 0.0, -1.0])
+    log = (text - text.mean(0)) @ term.gain_splines.detach()
+    torch.testing.assert_close(term.values().detach(), torch.cat([log[:1], log]).exp())
+    torch.testing.assert_close(term.values().detach()[1:].log().sum(0), torch.zeros(2))
+    assert torch.equal(term.values(torch.tensor([2])), term.values()[2:3])
+    assert (term.intervention("ones", torch.Generator()) == 1).all()
+
+
+def test_a_mask_on_the_score_lets_others_be_selected():
+    """One feature of two is kept; where the stronger one is closed it is the other, which a mask on the code is not."""
+    weights = {"W_enc": torch.eye(2), "b_enc": torch.zeros(2), "W_dec": torch.eye(2), "b_dec": torch.zeros(2)}
+    logits = torch.tensor([[0.0, 0.0], [-1e3, 1e3]])
+    sae = Dictionary(Info(2, 2, 2, "topk", "score_mask", {"k": 1}), {**weights, "pos_logits": logits})
+    x = torch.tensor([[[4.0, 2.0], [4.0, 2.0]]])
+    assert sae.encode(x).dense().tolist() == [[[2.0, 0.0], [0.0, 2.0]]]
+    with pytest.raises(DictionaryError, match="position term mask on architecture topk"):
+        Dictionary(Info(2, 2, 2, "topk", "mask", {"k": 1}), {**weights, "pos_logits": logits})
+
+
+def test_what_multiplies_features_is_measured_as_a_mask_and_nothing_else(tmp_path):
+    shapes = {}
+    for position in ("score_mask", "gain", "centred", "standardised"):
+        kind, info = position_term(position), Info(D, K, T, "topk", position, {"k": 3})
+        sae = Dictionary.initialise(info, torch.zeros(D), 0)
+        shapes[position] = None if (mask := mask_of(sae)) is None else mask.shape
+        rise = fvu_rise(sae, windows(0)[:4], torch.Generator().manual_seed(0))
+        assert set(rise) == set(kind(D, K, T, sae.position_term.settings).interventions())
+    assert shapes == {"score_mask": (T, K), "gain": (T, K), "centred": None, "standardised": None}
+
+
 def test_values_are_replaced_by_hand():
     values, g = torch.tensor([[9.0], [1.0], [2.0], [3.0], [6.0]]), torch.Generator().manual_seed(0)
     assert replaced(values, "mean", g)[:, 0].tolist() == [9, 3, 3, 3, 3]
@@ -82,7 +154,7 @@ def test_values_are_replaced_by_hand():
     assert new[0] == 9 and sorted(new[1:]) == [1, 2, 3, 6] and new[1:] != [1, 2, 3, 6]
 
 
-@pytest.mark.parametrize("position", ["centred", "standardised"])
+@pytest.mark.parametrize("position", ["centred", "standardised", "gain"])
 def test_interventions_that_are_not_there_are_refused_by_name(position):
     kind = position_term(position)
     term = kind(D, K, T, kind.Settings())

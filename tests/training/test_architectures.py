@@ -39,6 +39,8 @@ ROWS = {
     "scheduled": {"position": "none", "l1_coef": 0.06, "lr_warmup": 0.1, "lr_decay": 0.2, "sparsity_warmup": 0.3},
     "centred": {"architecture": "batch_topk", "position": "centred", "k": 3, "dead_after": 500},
     "standardised": {"architecture": "topk", "position": "standardised", "k": 3, "dead_after": 500, "expansion": 8},
+    "score_mask": {"architecture": "topk", "position": "score_mask", "k": 3, "dead_after": 500},
+    "gain": {"architecture": "batch_topk", "position": "gain", "k": 3, "dead_after": 500, "splines": 4},
     "own_by_import": {"architecture": "tests.architectures.log_penalty:LogPenalty", "position": "none"},
     "own_by_file": {"architecture": f"{OWN}:LogPenalty", "position": "mask"},
 }
