@@ -57,6 +57,8 @@ class Recipe:
     """momentum of eq. 6"""
     weight_l1: bool = True
     """whether w_t multiplies the penalty too, as eq. 8 is written"""
+    window_order: Literal["shared", "per_seed"] = "shared"
+    """shared: seeds differ in the initial weights alone; per_seed: each also sees the windows in an order of its own"""
     positions: Literal["true", "shuffled"] = "true"
     """shuffled: vectors are permuted within each window, so masks and weights learn nothing about position"""
     include_bos: bool = False

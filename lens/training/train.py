@@ -8,7 +8,7 @@ import json
 import math
 import shutil
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,8 +94,9 @@ def train_layer(
 ) -> Trained:
     """Train every variant with every seed on the residual stream of one layer.
 
-    Runs with equal steps and batches see the same windows in the same order; a seed sets the initial weights and mask
-    logits, and variants of one seed start from the same ones: their differences are paired by construction.
+    Runs with equal steps and batches see the same windows in the same order, or with a `window_order` per seed those
+    of one seed do; a seed sets the initial weights and mask logits, and variants of one seed start from the same ones:
+    their differences are paired by construction.
 
     Args:
         activations: training windows [n, T, d_in], memory-mapped or not; read a batch at a time.
@@ -138,15 +139,7 @@ def train_layer(
         statistics: InputStatistics | None = None
         moments = functools.cache(functools.partial(_moments, activations, order_seed))
         workspace = Workspace()
-        for steps, size in sorted({(recipe.steps, recipe.batch_windows) for recipe in recipes.values()}):
-            missing = [
-                (variant, seed)
-                for variant, seed in keys
-                if (recipes[variant].steps, recipes[variant].batch_windows) == (steps, size)
-                and not finished[variant, seed].is_dir()
-            ]
-            if not missing:
-                continue
+        for (_, size, order), missing in _together(keys, recipes, order_seed, finished):
             statistics = statistics or input_statistics(activations)
             if not 0 < statistics.mean_square_norm < math.inf:
                 raise TrainingError(
@@ -168,7 +161,7 @@ def train_layer(
                 for v, seed in missing
             ]
             state = pool / f"train-{_key([keys[run] for run in missing])}"
-            _train(runs, activations, state, size, order_seed, log_every, layer, log_dir)
+            _train(runs, activations, state, size, order, log_every, layer, log_dir)
             _finish({finished[run]: trained for run, trained in zip(missing, runs, strict=True)}, state)
         link_folders([finished[v, s] / f"{v}-seed{s}" for v, s in keys], folder)
         return Trained(
@@ -178,6 +171,23 @@ def train_layer(
                 for name in FRAMES
             ),
         )
+
+
+def _together(
+    runs: Iterable[tuple[str, int]],
+    recipes: dict[str, Recipe],
+    order_seed: int,
+    finished: dict[tuple[str, int], Path],
+) -> list[tuple[tuple[int, int, int], list[tuple[str, int]]]]:
+    """Unfinished runs (variant, seed) by what they must share to see the same batches: steps, windows of a batch, and
+    the seed of the order. Seed 0 has as its own the order that is else shared."""
+    groups: dict[tuple[int, int, int], list[tuple[str, int]]] = {}
+    for variant, seed in runs:
+        if not finished[variant, seed].is_dir():
+            recipe = recipes[variant]
+            order = order_seed + (seed if recipe.window_order == "per_seed" else 0)
+            groups.setdefault((recipe.steps, recipe.batch_windows, order), []).append((variant, seed))
+    return sorted(groups.items())
 
 
 def _run_key(recipe: Recipe, variant: str, seed: int, shared: dict) -> str:
