@@ -22,6 +22,9 @@ _FILES: tuple[str, ...] = (  # of all formats that `lens.dictionaries.load` read
     "ae.pt",
     "params.npz",
     "params.safetensors",
+    "hyperparams.json",
+    "checkpoints/final.safetensors",
+    "*-SAE-l*.pt*",
 )
 
 
@@ -29,8 +32,8 @@ def fetch(source: str | Path, revision: str | None = None) -> Path:
     """The local path of a dictionary: that of a file or folder on this machine, else of a copy of one on the hub.
 
     Args:
-        source: a path, or `repo_id` or `repo_id:folder` (`EleutherAI/sae-pythia-70m-32k:layers.3`). A path that
-            exists comes first.
+        source: a path, or `repo_id` or `repo_id:folder` (`EleutherAI/sae-pythia-70m-32k:layers.3`) or `repo_id:file`
+            (`Qwen/SAE-Res-Qwen3-1.7B-Base-W32K-L0_50:layer8.sae.pt`). A path that exists comes first.
         revision: branch, tag or commit on the hub.
 
     Raises:
@@ -51,8 +54,8 @@ def fetch(source: str | Path, revision: str | None = None) -> Path:
         )
     repo_id, folder = found["repo_id"], (found["folder"] or "").strip("/")
     wanted = [f"{folder}/{name}" for name in _FILES] if folder else list(_FILES)
-    if folder:  # of the run that made it, for the model's name (sparsify)
-        wanted.append(str(Path(folder).parent / "config.json"))
+    if folder:  # a file by itself; and of the run that made it, for the model's name (sparsify)
+        wanted += [folder, str(Path(folder).parent / "config.json")]
     try:
         root = huggingface_hub.snapshot_download(repo_id, revision=revision, allow_patterns=wanted)
     except (OSError, ValueError) as error:  # unreachable, refused, unknown; or an id that the hub would not have
@@ -60,8 +63,8 @@ def fetch(source: str | Path, revision: str | None = None) -> Path:
             f"{source} is not on this machine and could not be fetched from the hub: {_reason(error)} "
             "Check the id and the connection, or download the folder elsewhere and give its path"
         ) from error
-    if not (Path(root) / folder).is_dir():
-        raise DictionaryError(f"{repo_id} has no folder {folder!r} with any of {', '.join(_FILES)}")
+    if not (Path(root) / folder).exists():
+        raise DictionaryError(f"{repo_id} has no file {folder!r}, and no folder with any of {', '.join(_FILES)}")
     return Path(root) / folder
 
 

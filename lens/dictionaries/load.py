@@ -8,7 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lens.dictionaries.dictionary import Dictionary
-from lens.dictionaries.formats import dictionary_learning, gemma_scope, gemma_scope_2, saelens, sparsify
+from lens.dictionaries.formats import (
+    dictionary_learning,
+    gemma_scope,
+    gemma_scope_2,
+    goodfire,
+    llama_scope,
+    qwen_scope,
+    saelens,
+    sparsify,
+)
 from lens.dictionaries.formats.files import l0_in_name, read_json
 from lens.dictionaries.hub import fetch
 from lens.errors import DictionaryError
@@ -30,13 +39,25 @@ def _read_sae_safetensors(folder: Path, trust: bool = False) -> Dictionary:
     return Dictionary.load(folder, trust=trust) if ours else sparsify.read(folder)
 
 
+def _read_sae_weights(folder: Path, norm_scaling_factor: float | None = None) -> Dictionary:
+    """Two libraries share this file name, too, and have configurations of different names."""
+    if (folder / saelens.CONFIG).is_file() or not (folder / llama_scope.CONFIG_R1).is_file():
+        return saelens.read(folder, norm_scaling_factor)
+    if norm_scaling_factor is not None:
+        raise DictionaryError("norm_scaling_factor is an option of SAELens, this is from Llama Scope")
+    return llama_scope.read_r1(folder)
+
+
 SHOWN = 8  # names in a message
 FORMATS = (
     _Format("sae.safetensors", "this package, sparsify", _read_sae_safetensors),
-    _Format("sae_weights.safetensors", "SAELens", saelens.read),
+    _Format("sae_weights.safetensors", "SAELens, Llama Scope R1", _read_sae_weights),
+    _Format(llama_scope.WEIGHTS, "Llama Scope", llama_scope.read),
     _Format("ae.pt", "dictionary_learning", dictionary_learning.read),
     _Format("params.npz", "Gemma Scope", gemma_scope.read, alone="*.npz"),
     _Format("params.safetensors", "Gemma Scope 2", gemma_scope_2.read),
+    _Format(qwen_scope.FILES, "Qwen-Scope", qwen_scope.read, alone=qwen_scope.FILES),
+    _Format(goodfire.FILES, "Goodfire", goodfire.read, alone=goodfire.FILES),
 )
 
 
@@ -45,12 +66,14 @@ def load(
 ) -> Dictionary:
     """A dictionary in any known format, in fp32 on the CPU.
 
-    Known formats are our own, SAELens, Gemma Scope (2), dictionary_learning and sparsify; what each holds is in
-    `lens.dictionaries.formats`. Nothing that a file says is run, unless you trust it.
+    Known formats are our own, SAELens, Gemma Scope (1 and 2), Qwen-Scope, Llama Scope, Goodfire, dictionary_learning
+    and sparsify; what each holds is in `lens.dictionaries.formats`. Nothing that a file says is run, unless you trust
+    it.
     `lens.dictionaries.compatible.check_fits` compares the dictionary with a language model and layer.
 
     Args:
-        source: folder, or a file of a format that has one file; or `repo_id` or `repo_id:folder` on the hub.
+        source: folder, or a file of a format that has one file; or `repo_id` or `repo_id:folder`
+            (`repo_id:file`) on the hub.
         revision: branch, tag or commit on the hub.
         norm_scaling_factor: the number that inputs were multiplied by in training, for a SAELens dictionary with
             `expected_average_only_in` whose folder does not say.
@@ -64,7 +87,7 @@ def load(
     found, place = _format(path)
     options: dict[str, object] = {"trust": trust} if found.read is _read_sae_safetensors else {}
     if norm_scaling_factor is not None:
-        if found.read is not saelens.read:
+        if found.read is not _read_sae_weights:
             raise DictionaryError(f"{path}: norm_scaling_factor is an option of SAELens, this is from {found.name}")
         options["norm_scaling_factor"] = norm_scaling_factor
     try:
@@ -117,8 +140,9 @@ def _format(path: Path) -> tuple[_Format, Path]:
         return single, file if single.alone else path
     known = ", ".join(f"{f.weights} ({f.name})" for f in FORMATS)
     if found:
+        choose = ", or give one of these files" if all(f.alone for f, _ in found) else ""
         files = " and ".join(str(file.relative_to(path)) for _, file in found[:SHOWN])
-        raise DictionaryError(f"{path} holds {files}: keep one dictionary a folder ({known})")
+        raise DictionaryError(f"{path} holds {files}: keep one dictionary a folder{choose} ({known})")
     below = {
         file.parents[f.weights.count("/")]
         for f in FORMATS

@@ -66,7 +66,7 @@ def test_a_repository_may_hold_several(hub):
     page = (hub / "me/many/layer_3/v/README.md").read_text()
     assert 'from_pretrained("me/many:layer_3/v")' in page
     assert "layer 3" in page
-    with pytest.raises(DictionaryError, match="me/many has no folder 'layer_9' with any of cfg.json"):
+    with pytest.raises(DictionaryError, match="me/many has no file 'layer_9', and no folder with any of cfg.json"):
         load("me/many:layer_9")
 
 
@@ -87,6 +87,17 @@ def test_other_formats_are_fetched_with_the_file_around_them(hub):
     assert found.parent.name == "v2"
     assert sorted(path.name for path in found.iterdir()) == ["cfg.json", "sae.safetensors"]
     assert (found.parent / "config.json").is_file()
+
+
+def test_one_of_the_files_of_a_repository_is_fetched_alone(hub):
+    release = hub / "Qwen/SAE-Res-Qwen3-1.7B-Base-W32K-L0_50"
+    release.mkdir(parents=True)
+    weights = {"W_enc": torch.eye(3, 2), "W_dec": torch.ones(2, 3), "b_enc": torch.zeros(3), "b_dec": torch.zeros(2)}
+    for layer in (7, 8):
+        torch.save(weights, release / f"layer{layer}.sae.pt")
+    with pytest.raises(DictionaryError, match="k = 50 of 3 features"):
+        load(f"Qwen/{release.name}:layer8.sae.pt")
+    assert [path.name for path in (hub.parent / "cache/Qwen" / release.name).rglob("*.pt")] == ["layer8.sae.pt"]
 
 
 def test_an_unreachable_hub_is_an_error_that_names_the_id(monkeypatch, tmp_path):

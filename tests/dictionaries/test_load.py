@@ -90,6 +90,38 @@ def gemma_scope_2(folder, config: dict | None = None, **changes):
     return write(folder, config, weights, "config.json", "params.safetensors")
 
 
+def qwen_scope(release, layer: int = 8, **changes):
+    release.mkdir(parents=True, exist_ok=True)
+    weights = {name: value.T if value.ndim == 2 else value for name, value in WEIGHTS.items()}
+    torch.save({**weights, **changes}, release / f"layer{layer}.sae.pt")
+    return release / f"layer{layer}.sae.pt"
+
+
+def llama_scope(folder, **changes):
+    """Inputs of average norm 2 sqrt(2) are halved; features above 0.9 in raw units are those above 0.45 here."""
+    config = {**LLAMA_SCOPE, "dataset_average_activation_norm": {"in": 8**0.5, "out": 8**0.5}, **changes}
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "hyperparams.json").write_text(json.dumps(config))
+    return write(folder, None, {**LINEAR, "decoder.bias": WEIGHTS["b_dec"]}, "", "checkpoints/final.safetensors")
+
+
+def llama_scope_r1(folder, **changes):
+    norm = {"dataset_average_activation_norm.blocks.8.hook_resid_post": torch.tensor(8**0.5)}
+    weights = {**LINEAR, "decoder.bias": WEIGHTS["b_dec"], "log_jumprelu_threshold": THRESHOLD.log(), **norm}
+    return write(folder, {**LLAMA_SCOPE, **changes}, weights, "config.json", "sae_weights.safetensors")
+
+
+LLAMA_SCOPE = {
+    "d_model": 2,
+    "d_sae": 3,
+    "act_fn": "jumprelu",
+    "jump_relu_threshold": 0.9,
+    "norm_activation": "dataset-wise",
+    "sparsity_include_decoder_norm": True,
+    "top_k": 50,
+    "hook_point_in": "blocks.8.hook_resid_post",
+    "hook_point_out": "blocks.8.hook_resid_post",
+}
 GEMMA_3 = {
     "hf_hook_point_in": "model.layers.12.output",
     "hf_hook_point_out": "model.layers.12.output",
@@ -221,7 +253,7 @@ def test_gemma_scope_2_without_a_configuration_is_known_by_its_folders(tmp_path,
         ("a", {**GEMMA_3, "architecture": "topk"}, {}, "config.json says architecture 'topk'; known is jump_relu"),
         ("a", {**GEMMA_3, "width": 4}, {}, r"W_enc has shape \(2, 3\), its configuration \(d_in 2, d_sae 4\)"),
         ("a", None, {"affine_skip_connection": torch.eye(2)}, "holds .*'affine_skip_connection'.* this kind of"),
-        ("a", None, {"w_enc": torch.zeros(3)}, r"w_enc has shape \(3,\), a matrix"),
+        ("a", None, {"w_enc": torch.zeros(3)}, r"W_enc has shape \(3,\), a matrix"),
     ],
 )  # fmt: skip
 def test_gemma_scope_2_files_that_do_not_fit(tmp_path, place, config, changes, message):
@@ -229,6 +261,82 @@ def test_gemma_scope_2_files_that_do_not_fit(tmp_path, place, config, changes, m
     with pytest.raises(DictionaryError, match=message) as error:
         load(folder)
     assert str(folder) in str(error.value)
+
+
+def test_qwen_scope(tmp_path):
+    release = tmp_path / "models--Qwen--SAE-Res-Qwen3.5-9B-Base-W64K-L0_2" / "snapshots" / "0a1b"
+    file = qwen_scope(release)
+    for source in (file, release):
+        sae = load(source)
+        assert sae.encode(X).dense().tolist() == [[2.0, 0.0, 0.0], [0.5, 1.0, 0.0]]
+        assert sae(X).tolist() == [[12.0, 0.0], [10.5, 2.0]]
+        assert (sae.info.model, sae.info.layer, sae.stated_l0) == ("Qwen/Qwen3.5-9B-Base", "8", 2)
+    qwen_scope(release, 9)
+    with pytest.raises(DictionaryError, match="holds layer8.sae.pt and layer9.sae.pt: .* or give one of these files"):
+        load(release)
+    with pytest.raises(DictionaryError, match="layer8.sae.pt holds .*'W_skip'"):
+        load(qwen_scope(release, W_skip=torch.zeros(2, 2)))
+    with pytest.raises(DictionaryError, match="a folder around it as the release, such as SAE-Res-Qwen3"):
+        load(qwen_scope(tmp_path / "elsewhere"))
+
+
+def test_goodfire(tmp_path):
+    tmp_path.joinpath("d").mkdir()
+    file = tmp_path / "d" / "Llama-3.1-8B-Instruct-SAE-l19.pth"
+    weights = {**LINEAR, "decoder.bias": WEIGHTS["b_dec"]}
+    for state in (weights, {name.replace("coder.", "coder_linear."): value for name, value in weights.items()}):
+        torch.save(state, file)
+        for source in (file, file.parent):
+            sae = load(source)
+            assert sae.encode(X).dense().tolist() == RELU
+            assert sae(X).tolist() == [[12.0, 0.0], [11.0, 2.5]]
+            assert (sae.info.model, sae.info.layer) == ("Llama-3.1-8B-Instruct", "19")
+    with pytest.raises(DictionaryError, match="has to be called <model>-SAE-l<layer>.pt"):
+        load(file.rename(file.with_name("mine-SAE-last.pt")))
+
+
+def test_llama_scope(tmp_path):
+    """Of x / 2; u = x/2 W_enc + b_enc is [1, -1.5, -1.5] and [0.25, 0.5, -0.25]."""
+    sae = load(llama_scope(tmp_path / "d"))
+    torch.testing.assert_close(sae.encode(X).dense(), torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.5, 0.0]]))
+    torch.testing.assert_close(sae(X), torch.tensor([[22.0, 0.0], [20.0, 2.0]]))
+    found = sae.info
+    assert (found.model, found.hook, found.layer) == ("meta-llama/Llama-3.1-8B", "blocks.8.hook_resid_post", "8")
+    assert sae.stated_l0 == 50
+    higher = load(llama_scope(tmp_path / "higher", jump_relu_threshold=1.1))  # 0.55 of scaled inputs
+    torch.testing.assert_close(higher.encode(X).dense(), torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 0.0]]))
+
+
+def test_llama_scope_of_the_distillation(tmp_path):
+    """As above; thresholds 0.5, 0.4, 0.4 are of features times the norms of their decoder rows: 1, 2 and sqrt(2)."""
+    sae = load(llama_scope_r1(tmp_path / "d"))
+    x = torch.tensor([[2.0, -3.0], [0.5, 0.5], [0.5, 0.3]])
+    torch.testing.assert_close(
+        sae.encode(x).dense(), torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.25, 0.0], [0.0, 0.0, 0.0]])
+    )
+    torch.testing.assert_close(sae(x[:1]), torch.tensor([[22.0, 0.0]]))
+    plain = load(llama_scope_r1(tmp_path / "plain", sparsity_include_decoder_norm=False))
+    torch.testing.assert_close(plain.encode(x).dense()[1], torch.zeros(3))
+    assert (plain.info.model, plain.info.layer) == ("deepseek-ai/DeepSeek-R1-Distill-Llama-8B", "8")
+    assert plain.stated_l0 is None
+    with pytest.raises(DictionaryError, match="an option of SAELens, this is from Llama Scope"):
+        load(tmp_path / "plain", norm_scaling_factor=2.0)
+
+
+@pytest.mark.parametrize("made", [llama_scope, llama_scope_r1])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"act_fn": "topk"}, "act_fn = 'topk'; known is 'jumprelu'"),
+        ({"norm_activation": "token-wise"}, "norm_activation = 'token-wise'; known is 'dataset-wise'"),
+        ({"hook_point_out": "blocks.8.hook_mlp_out"}, "it reads something else than it writes"),
+        ({"d_sae": 4}, r"W_enc has shape \(2, 3\), its configuration \(d_in 2, d_sae 4\)"),
+        ({"d_sae": None, "expansion_factor": 2}, r"d_sae 4\) says"),
+    ],
+)
+def test_llama_scope_settings_that_do_not_fit(tmp_path, made, changes, message):
+    with pytest.raises(DictionaryError, match=message):
+        load(made(tmp_path / "d", **changes))
 
 
 def test_names_of_a_wrapped_module_are_those_of_the_module(tmp_path):
@@ -580,6 +688,8 @@ MADE = {
     ),
     "sparsify": lambda d: sparsify(d / "layers.8"),
     "gemma_scope_2": lambda d: gemma_scope_2(d, GEMMA_3),
+    "llama_scope": llama_scope,
+    "llama_scope_r1": llama_scope_r1,
     "dictionary_learning": lambda d: dictionary_learning(
         d, "AutoEncoderTopK", {**LINEAR, "b_dec": torch.zeros(2), "k": torch.tensor(1)}, {"io": "in"}, k=1,
         submodule_name="resid_post_layer_8",
@@ -592,7 +702,7 @@ MADE = {
 def test_any_value_of_any_setting_is_read_or_named(tmp_path, made):
     """With its file and, where it is of another type than it should be, its name."""
     folder = made(tmp_path / "d")
-    file = next(folder / name for name in ("cfg.json", "config.json") if (folder / name).is_file())
+    file = next(folder / name for name in ("cfg.json", "config.json", "hyperparams.json") if (folder / name).is_file())
     config, refused = json.loads(file.read_text()), 0
     for *outer, key in settings(config):
         for value in VALUES:

@@ -141,6 +141,18 @@ def pick(
     return {ours: weights[theirs].float().contiguous() for ours, theirs in names.items()}
 
 
+def sizes(weights: Mapping[str, Tensor]) -> tuple[int, int]:
+    """d_in and d_sae of W_enc [d_in, d_sae], where no configuration says them.
+
+    Raises:
+        DictionaryError: it is no matrix.
+    """
+    shape = tuple(weights["W_enc"].shape)
+    if len(shape) != 2:
+        raise DictionaryError(f"W_enc has shape {shape}, a matrix [d_in, d_sae] is needed")
+    return shape[0], shape[1]
+
+
 def _check_stored(name: str, value: Tensor) -> None:
     """Before anything is computed: a few bytes can stand for terabytes (an expanded, sparse or empty-handed tensor)."""
     plain = value.layout == torch.strided and value.device.type == "cpu" and value.is_floating_point()

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from lens.dictionaries.dictionary import Dictionary, Info
-from lens.dictionaries.formats.files import check_names, check_unpacked, pick
+from lens.dictionaries.formats.files import check_names, check_unpacked, pick, sizes
 from lens.errors import DictionaryError
 
 WEIGHTS = "params.npz"
@@ -39,9 +39,7 @@ def read(path: Path) -> Dictionary:
     except Exception as error:  # bytes that are no archive make its reader fail in any way
         raise DictionaryError(f"{file.name} is not an archive of plain arrays: {error}; get it again") from None
     weights = pick(weights, {name: name for name in _NAMES}, (), file.name)
-    if weights["W_enc"].ndim != 2:
-        raise DictionaryError(f"W_enc has shape {tuple(weights['W_enc'].shape)}, a matrix [d_in, d_sae] is needed")
-    d_in, d_sae = weights["W_enc"].shape
+    d_in, d_sae = sizes(weights)
     model, hook, layer = _place(file.absolute().parent)
     info = Info(d_in, d_sae, architecture="jumprelu", model=model, hook=hook, layer=layer, name="gemma_scope-jumprelu")
     return Dictionary(info, weights)

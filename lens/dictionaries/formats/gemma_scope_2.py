@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lens.activations.hooks import layer_name
 from lens.dictionaries.dictionary import Dictionary, Info
-from lens.dictionaries.formats.files import pick, read_json, read_safetensors, setting
+from lens.dictionaries.formats.files import pick, read_json, read_safetensors, setting, sizes
 from lens.errors import DictionaryError
 
 CONFIG, WEIGHTS = "config.json", "params.safetensors"
@@ -34,9 +34,7 @@ def read(folder: Path) -> Dictionary:
         raise DictionaryError(f"{CONFIG} says architecture {architecture!r}; known is jump_relu")
     hook = _hook(config)
     weights = pick(read_safetensors(folder / WEIGHTS), _NAMES, (), WEIGHTS)
-    if weights["W_enc"].ndim != 2:
-        raise DictionaryError(f"w_enc has shape {tuple(weights['W_enc'].shape)}, a matrix [d_in, d_sae] is needed")
-    d_in, d_sae = weights["W_enc"].shape
+    d_in, d_sae = sizes(weights)
     info = Info(
         d_in,
         setting(config, "width", int, CONFIG, d_sae),
