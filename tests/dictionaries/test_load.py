@@ -159,6 +159,18 @@ def test_saelens_topk_jumprelu_and_gated(tmp_path):
     assert gated.encode(X).dense()[1].tolist() == [0.5, 0.0, 0.5]
 
 
+def test_saelens_abstopk_keeps_the_largest_of_either_sign(tmp_path):
+    """u is [2, -3, -2] and [0.5, 1, 0.5]; a negative feature fires, is alive and counts."""
+    sae = load(saelens(tmp_path / "d", architecture="abstopk", k=1))
+    codes = sae.encode(X)
+    assert codes.dense().tolist() == [[0.0, -3.0, 0.0], [0.0, 1.0, 0.0]]
+    assert codes.fired().sum(0).tolist() == [0, 2, 0] and codes.l0().tolist() == [1, 1]
+    assert sae(X).tolist() == [[10.0, -6.0], [10.0, 2.0]]
+    rescaled = load(saelens(tmp_path / "r", architecture="abstopk", k=1, rescale_acts_by_decoder_norm=True))
+    torch.testing.assert_close(rescaled.encode(X).dense(), torch.tensor([[0.0, -6.0, 0.0], [0.0, 2.0, 0.0]]))
+    torch.testing.assert_close(rescaled(X), sae(X))
+
+
 def test_saelens_rescaled_by_decoder_norms(tmp_path):
     """The second row of W_dec has norm 2: its feature counts twice, and is decoded by half of it."""
     sae = load(saelens(tmp_path / "d", architecture="topk", k=1, rescale_acts_by_decoder_norm=True))
@@ -441,8 +453,8 @@ def test_half_precision_is_read_as_fp32(tmp_path):
         ({"d_in": 4}, r"W_enc has shape \(2, 3\), its configuration \(d_in 4, d_sae 3\) says \(4, 3\)"),
         ({"d_sae": "3"}, "cfg.json says d_sae = '3', of type str: int needed"),
         (
-            {"architecture": "abstopk"},
-            "architecture 'abstopk'; known are standard, topk, jumprelu, gated, temporallens",
+            {"architecture": "temporal"},
+            "architecture 'temporal'; known are standard, topk, abstopk, jumprelu, gated, temporallens",
         ),
         ({"architecture": "topk"}, "cfg.json has no 'k'"),
         ({"architecture": "jumprelu"}, "holds .*'b_enc'.*, this kind of dictionary has .*'threshold'"),

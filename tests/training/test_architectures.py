@@ -23,6 +23,7 @@ ROWS = {
     "relu_mask": {"l1_coef": 0.02},
     "relu": {"position": "none", "l1_coef": 0.02},
     "topk": {"architecture": "topk", "position": "none", "k": 3, "dead_after": 500},
+    "abs_topk": {"architecture": "abs_topk", "position": "none", "k": 3, "dead_after": 500},
     "batch_topk": {"architecture": "batch_topk", "position": "none", "k": 3, "dead_after": 500},
     "matryoshka": {"architecture": "matryoshka", "position": "none", "k": 3, "dead_after": 500},
     "topk_of_many": {"architecture": "topk", "position": "none", "k": 3, "dead_after": 500, "expansion": 8},

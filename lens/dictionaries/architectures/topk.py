@@ -58,11 +58,19 @@ class TopK(Architecture):
             return None
         return self._at(self._largest(u), u_at)
 
+    def rank(self, z: Tensor) -> Tensor:
+        """What decides which of z = u + b_enc are kept."""
+        return z
+
+    def feature(self, z: Tensor) -> Tensor:
+        """The feature of a z that is kept."""
+        return torch.relu(z)
+
     def _largest(self, u: Tensor) -> Tensor:
-        return (u + self.b_enc).topk(self.settings.k, dim=-1, sorted=False).indices
+        return self.rank(u + self.b_enc).topk(self.settings.k, dim=-1, sorted=False).indices
 
     def _at(self, index: Tensor, u_at: Callable[[Tensor], Tensor]) -> Codes:
-        return Codes(torch.relu(u_at(index) + self.b_enc[index]), index, self.d_sae)
+        return Codes(self.feature(u_at(index) + self.b_enc[index]), index, self.d_sae)
 
     def auxiliary(self, forward: Forward) -> Tensor | None:
         """AuxK: the squared error of the residual as the k_aux largest dead features reconstruct it."""
@@ -72,7 +80,7 @@ class TopK(Architecture):
         features = dead.nonzero()[:, 0]
         u = forward.u.detach()[..., features] + self.b_enc[features]
         k = min(self.settings.k_aux or self.d_in // 2, len(features))
-        index = features[u.topk(k, dim=-1, sorted=False).indices]
+        index = features[self.rank(u).topk(k, dim=-1, sorted=False).indices]
         e_hat = product(self._at(index, forward.u_at).values, index, forward.W_dec)  # without b_dec: x_hat has it
         return self.settings.aux_coef * (e_hat - forward.residual.detach()).float().square().sum(-1).mean(0).sum()
 

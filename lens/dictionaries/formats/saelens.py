@@ -15,7 +15,8 @@ from lens.dictionaries.formats.files import TEMPORALLENS, T, l0_in_name, pick, r
 from lens.errors import DictionaryError
 
 CONFIG, WEIGHTS, SCALER = "cfg.json", "sae_weights.safetensors", "activation_scaler.json"
-RULES = {"standard": "relu", "topk": "topk", "jumprelu": "jumprelu", "gated": "gated"}
+RULES = {"standard": "relu", "topk": "topk", "abstopk": "abs_topk", "jumprelu": "jumprelu", "gated": "gated"}
+_TOPK = ("topk", "abstopk")
 _VECTORS = {"jumprelu": ("b_enc", "threshold"), "gated": ("b_gate", "r_mag", "b_mag")}
 _NORMALISATIONS = ("none", "expected_average_only_in", "constant_norm_rescale", "layer_norm")
 _DEFAULTS = {  # of a setting that a folder leaves out
@@ -61,7 +62,7 @@ def read(folder: Path, norm_scaling_factor: float | None = None) -> Dictionary:
             d_in,
             d_sae,
             architecture=RULES[architecture],
-            settings={"k": setting(config, "k", int, CONFIG)} if architecture == "topk" else {},
+            settings={"k": setting(config, "k", int, CONFIG)} if architecture in _TOPK else {},
             normalisation="none" if normalisation == "expected_average_only_in" else normalisation,
             apply_b_dec_to_input=setting(config, "apply_b_dec_to_input", bool, CONFIG),
             model=model,
@@ -75,7 +76,7 @@ def read(folder: Path, norm_scaling_factor: float | None = None) -> Dictionary:
     dictionary.stated_l0 = dictionary.stated_l0 or l0_in_name(str(value) for value in metadata.values())
     if normalisation == "expected_average_only_in":
         _fold_scaling(dictionary, norm_scaling_factor, folder / SCALER)
-    if architecture == "topk" and setting(config, "rescale_acts_by_decoder_norm", bool, CONFIG):
+    if architecture in _TOPK and setting(config, "rescale_acts_by_decoder_norm", bool, CONFIG):
         fold_decoder_norm(dictionary)
     return dictionary
 
