@@ -233,10 +233,8 @@ class Dictionary(nn.Module):
         return self.gate(self.architecture.select(u), values)
 
     def gate(self, codes: Codes, values: Tensor | None) -> Codes:
-        """Selected codes, with a position term that acts on codes."""
-        if values is None or self.position_term.acts_on != "code":
-            return codes
-        return Codes(self.position_term.apply(codes.dense(), values), None, codes.d_sae)
+        """Selected codes, as the position term leaves them."""
+        return codes if values is None else self.position_term.gate(codes, values)
 
     def _apply_term(self, place: str, target: Tensor, values: Tensor | None) -> Tensor:
         if values is None or self.position_term.acts_on != place:

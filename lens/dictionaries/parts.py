@@ -168,6 +168,12 @@ class PositionTerm(nn.Module):
         """`target` (see `acts_on`) with the values of its positions."""
         return target * values
 
+    def gate(self, codes: Codes, values: Tensor) -> Codes:
+        """Selected codes as they are decoded: with the values of their positions, where the term acts on codes."""
+        if self.acts_on != "code":
+            return codes
+        return Codes(self.apply(codes.dense(), values), None, codes.d_sae)
+
     @property
     def multiplies(self) -> bool:
         """Whether values [T, d_sae] are factors of features, as those of a mask."""
@@ -182,6 +188,12 @@ class PositionTerm(nn.Module):
 
     def before_step(self, step: int, steps: int) -> None:
         """Set what changes over training by rule, before optimiser step `step` of `steps`."""
+
+    def after_step(self, codes: Codes, first_position: int) -> None:
+        """Take in what was selected in a forward pass [B, P, ...] at `first_position` and after it; changes buffers.
+
+        Not called where a mask or no term is on a ReLU.
+        """
 
     def statistics(self, first_position: int, start: Mapping[str, Tensor]) -> dict[str, float]:
         """Metrics of a logged step, given the parameters at the start of training."""

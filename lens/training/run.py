@@ -98,7 +98,9 @@ class Run:
         lr = recipe.lr * warmup(step, recipe.steps, recipe.lr_warmup) * decay(step, recipe.steps, recipe.lr_decay)
         self.optimizer.step(lr)
         while self.codes:
-            self.dictionary.architecture.after_step(self.codes.pop(0))
+            codes = self.codes.pop(0)
+            self.dictionary.architecture.after_step(codes)
+            term.after_step(codes, self.first_position)
 
         if step in self.weight_steps and recipe.position_weights != "uniform":
             self.weight_history.append((step, w.tolist()))

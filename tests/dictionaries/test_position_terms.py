@@ -4,15 +4,18 @@ import pytest
 import torch
 
 from lens.activations.statistics import position_moments
+from lens.dictionaries import splines
 from lens.dictionaries.dictionary import Dictionary, Info
 from lens.dictionaries.parts import position_term
+from lens.dictionaries.positions.position_prior import log_odds
+from lens.dictionaries.post_hoc import with_position_prior
 from lens.dictionaries.replace import replaced
-from lens.errors import DictionaryError
+from lens.errors import ConfigError, DictionaryError
 from lens.measure import synthetic
 from lens.measure.masks import fvu_rise, mask_of
 from lens.profiling.controls import untrained
 from lens.training.recipe import build
-from lens.training.train import train_layer
+from lens.training.train import shuffle_positions, train_layer
 
 N, T, D, K = 256, 17, 16, 24
 SEEDS = (0, 1, 2)
@@ -90,8 +93,9 @@ def inside(sae: Dictionary, truth: synthetic.Planted, directions: torch.Tensor, 
     [
         ({"position": "score_mask", "steps": 300}, torch.clone, 0.3, 0.03),
         ({"position": "gain", "steps": 600, "lr_decay": 0.3}, torch.log, 0.06, 0.01),
+        ({"position": "position_prior", "steps": 300}, torch.clone, 0.06, 0.01),
     ],
-    ids=["score_mask", "gain"],
+    ids=["score_mask", "gain", "position_prior"],
 )
 def test_windows_of_features_are_found_and_none_where_positions_are_permuted(
     fields, of, at_least, null, seed, tmp_path
@@ -135,15 +139,63 @@ def test_a_mask_on_the_score_lets_others_be_selected():
         Dictionary(Info(2, 2, 2, "topk", "mask", {"k": 1}), {**weights, "pos_logits": logits})
 
 
+def test_log_odds_by_hand():
+    basis, slopes = (
+        splines.basis(40, 5)[1:],
+        torch.tensor([[0.0, 1.0], [0.0, -2.0], [0.0, 0.5], [0.0, 1.0], [0.0, -1.0]]),
+    )
+    rate = (basis @ slopes - 1.5).sigmoid()
+    found = log_odds(10_000 * rate, torch.tensor(10_000.0), basis)
+    wanted = basis @ slopes
+    torch.testing.assert_close(basis @ found, wanted, atol=0.02, rtol=0)
+    never = log_odds(torch.zeros(39, 1), torch.tensor(10_000.0), basis)
+    assert (basis @ never).abs().max() < 0.3  # as good as no prior
+
+
+def test_a_prior_decides_what_is_selected_and_leaves_its_amplitude():
+    eye = {"W_enc": torch.eye(2), "b_enc": torch.zeros(2), "W_dec": torch.eye(2), "b_dec": torch.zeros(2)}
+    sae = Dictionary(Info(2, 2, 5, "topk", "position_prior", {"k": 1}), {**eye, "prior": torch.zeros(8, 2)})
+    values = torch.tensor([[0.0, 0.0], [-3.0, 0.0], [0.0, 7.0]])
+    x = torch.tensor([[[4.0, 2.0], [4.0, 2.0], [4.0, -2.0]]])  # last: chosen for its prior alone, and not on
+    assert sae.encode_with(x, values).dense().tolist() == [[[4.0, 0.0], [0.0, 2.0], [0.0, 0.0]]]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_prior_on_a_trained_dictionary_keeps_its_l0(seed, tmp_path):
+    truth = synthetic.plant(N, T, K, widths=(8,), densities=(0.1, 0.1), seed=seed)
+    planted = synthetic.embed(truth, D, seed=seed + 1)
+    x = planted.activations.float()
+    blind = train(x, tmp_path, seed=seed, architecture="batch_topk", position="none", steps=200, lr=1e-2)
+    permuted = torch.cat([x[:, :1], shuffle_positions(x[:, 1:], 0, seed)], dim=1)
+    with_prior, null = (with_position_prior(blind, data) for data in (x, permuted))
+    values = [sae.position_term.values() for sae in (with_prior, null)]
+    found = [inside(blind, truth, planted.directions, v) for v in values]
+    assert found[0] > 0.05 and abs(found[1]) < 0.01, found
+    before, after = (sae.encode(x).l0()[:, 1:].sum().item() for sae in (blind, with_prior))
+    assert after == pytest.approx(before, abs=1)
+    assert not torch.equal(with_prior.encode(x).fired(), blind.encode(x).fired())
+    assert torch.equal(blind.W_enc, with_prior.W_enc)
+    with_prior.save(tmp_path / "saved")
+    assert torch.equal(Dictionary.load(tmp_path / "saved")(x), with_prior(x))
+    with pytest.raises(DictionaryError, match="position_prior already"):
+        with_position_prior(with_prior, x)
+
+
+def test_a_prior_is_refused_where_values_are_no_scores():
+    with pytest.raises(ConfigError, match="position_prior on architecture gated"):
+        build({"architecture": "gated", "position": "position_prior"})
+
+
 def test_what_multiplies_features_is_measured_as_a_mask_and_nothing_else(tmp_path):
     shapes = {}
-    for position in ("score_mask", "gain", "centred", "standardised"):
+    for position in ("score_mask", "gain", "centred", "standardised", "position_prior"):
         kind, info = position_term(position), Info(D, K, T, "topk", position, {"k": 3})
         sae = Dictionary.initialise(info, torch.zeros(D), 0)
         shapes[position] = None if (mask := mask_of(sae)) is None else mask.shape
         rise = fvu_rise(sae, windows(0)[:4], torch.Generator().manual_seed(0))
         assert set(rise) == set(kind(D, K, T, sae.position_term.settings).interventions())
-    assert shapes == {"score_mask": (T, K), "gain": (T, K), "centred": None, "standardised": None}
+    assert [name for name, shape in shapes.items() if shape == (T, K)] == ["score_mask", "gain"]
+    assert list(shapes.values()).count(None) == len(shapes) - 2
 
 
 def test_values_are_replaced_by_hand():
@@ -154,7 +206,7 @@ def test_values_are_replaced_by_hand():
     assert new[0] == 9 and sorted(new[1:]) == [1, 2, 3, 6] and new[1:] != [1, 2, 3, 6]
 
 
-@pytest.mark.parametrize("position", ["centred", "standardised", "gain"])
+@pytest.mark.parametrize("position", ["centred", "standardised", "gain", "position_prior"])
 def test_interventions_that_are_not_there_are_refused_by_name(position):
     kind = position_term(position)
     term = kind(D, K, T, kind.Settings())

@@ -42,6 +42,7 @@ ROWS = {
     "standardised": {"architecture": "topk", "position": "standardised", "k": 3, "dead_after": 500, "expansion": 8},
     "score_mask": {"architecture": "topk", "position": "score_mask", "k": 3, "dead_after": 500},
     "gain": {"architecture": "batch_topk", "position": "gain", "k": 3, "dead_after": 500, "splines": 4},
+    "position_prior": {"architecture": "batch_topk", "position": "position_prior", "k": 3, "dead_after": 500},
     "own_by_import": {"architecture": "tests.architectures.log_penalty:LogPenalty", "position": "none"},
     "own_by_file": {"architecture": f"{OWN}:LogPenalty", "position": "mask"},
 }
