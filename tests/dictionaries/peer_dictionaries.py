@@ -53,8 +53,10 @@ def sae_lens(folder: Path) -> None:
 
     metadata = {"model_name": "a-model", "hook_name": "blocks.3.hook_resid_post"}
     norms = ("none", "constant_norm_rescale", "layer_norm", "expected_average_only_in")
-    for architecture, norm, apply in product(("standard", "topk", "jumprelu", "gated"), norms, (True, False)):
-        for rescale in (False, True) if architecture == "topk" else (None,):
+    for architecture, norm, apply in product(
+        ("standard", "topk", "abstopk", "jumprelu", "gated"), norms, (True, False)
+    ):
+        for rescale in (False, True) if "topk" in architecture else (None,):
             options = {} if rescale is None else {"k": K, "rescale_acts_by_decoder_norm": rescale}
             name = f"{architecture}-{norm}{'-b_dec' if apply else ''}{'-rescaled' if rescale else ''}"
             kind, config = SAE_CLASS_REGISTRY[architecture]
@@ -85,7 +87,7 @@ def sae_lens(folder: Path) -> None:
         record(folder / name, sae.encode, sae.decode)
 
     batchtopk(folder / "trained-batchtopk", metadata)
-    gemma_scope(folder, SAE_CLASS_REGISTRY["jumprelu"])
+    releases(folder / "releases")
     for path in sorted((folder / "exported").iterdir()):
         if path.is_dir():
             sae = SAE.load_from_disk(path)
@@ -117,28 +119,82 @@ def batchtopk(path: Path, metadata: dict) -> None:
     record(path, sae.encode, sae.decode)
 
 
-def gemma_scope(folder: Path, jumprelu) -> None:
-    """SAELens converts Gemma Scope files from the hub; here the download is a local file."""
+def releases(folder: Path) -> None:
+    """SAELens converts what others published, in files of their own; here the downloads are local files."""
     import numpy as np
     from sae_lens.loading import pretrained_sae_loaders as loaders
+    from sae_lens.registry import SAE_CLASS_REGISTRY
 
-    random = np.random.default_rng(3)
-    shapes = {"W_enc": (D_IN, D_SAE), "W_dec": (D_SAE, D_IN), "b_enc": D_SAE, "b_dec": D_IN, "threshold": D_SAE}
-    weights = {name: random.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
-    weights["threshold"] = np.abs(weights["threshold"])
-    release, place = "gemma-scope-2b-pt-res", "layer_3/width_16k/average_l0_7"
-    path = folder / release / place
-    path.mkdir(parents=True)
-    np.savez(path / "params.npz", **weights)
-    loaders.hf_hub_download = lambda **kwargs: str(path / "params.npz")
-    config, state, _ = loaders.gemma_2_sae_huggingface_loader(
-        f"google/{release}", place, cfg_overrides={"d_in": D_IN, "d_sae": D_SAE}
-    )
-    config = loaders.handle_config_defaulting(config)
-    sae = jumprelu[0](jumprelu[1].from_dict(config))
-    sae.load_state_dict(state)
-    record(folder / "gemma_scope", sae.encode, sae.decode)
-    (folder / "gemma_scope.json").write_text(json.dumps(config["metadata"]))
+    loaders.hf_hub_download = lambda repo_id, filename, subfolder="", **_: str(folder / repo_id / subfolder / filename)
+    loaders.get_safetensors_tensor_shapes = lambda repo_id, filename: {"w_enc": [D_IN, D_SAE]}
+    generator = torch.Generator().manual_seed(3)
+    W_enc, W_dec = (torch.randn(shape, generator=generator) for shape in ((D_IN, D_SAE), (D_SAE, D_IN)))
+    b_enc, b_dec, threshold = (torch.randn(n, generator=generator) for n in (D_SAE, D_IN, D_SAE))
+    W_dec /= W_dec.norm(dim=-1, keepdim=True)
+    plain = {"W_enc": W_enc, "W_dec": W_dec, "b_enc": b_enc, "b_dec": b_dec}
+    jump = {**plain, "threshold": threshold.abs()}
+    turned = {name: value.T.contiguous() if value.ndim == 2 else value for name, value in plain.items()}
+    names = {"W_enc": "encoder{}.weight", "b_enc": "encoder{}.bias"}
+    names |= {"W_dec": "decoder{}.weight", "b_dec": "decoder{}.bias"}
+    linear, goodfire = ({names[key].format(s): value for key, value in turned.items()} for s in ("", "_linear"))
+    norm, hook = 17.125, "blocks.3.hook_resid_post"
+    scale = D_IN**0.5 / norm
+    gemma_3 = {
+        "hf_hook_point_in": "model.layers.3.output", "hf_hook_point_out": "model.layers.3.output", "width": D_SAE,
+        "model_name": "gemma-v3-270m-pt", "architecture": "jump_relu", "l0": 7, "type": "sae",
+        "affine_connection": False,
+    }  # fmt: skip
+    llama = {
+        "d_model": D_IN, "d_sae": D_SAE, "expansion_factor": 1, "act_fn": "jumprelu", "jump_relu_threshold": 0.53,
+        "dataset_average_activation_norm": {"in": norm, "out": norm}, "hook_point_in": hook, "hook_point_out": hook,
+    }  # fmt: skip
+    r1 = {**linear, "log_jumprelu_threshold": jump["threshold"].log()}
+    r1 |= {f"dataset_average_activation_norm.{hook}": torch.tensor(norm)}
+    # release, folder or file that SAELens is asked for, its loader, and what the release holds
+    cases = (
+        ("google/gemma-scope-2b-pt-res", "layer_3/width_16k/average_l0_7", "gemma_2", {"params.npz": jump}),
+        (
+            "google/gemma-scope-2-270m-pt", "resid_post/layer_3_width_16k_l0_small", "gemma_3",
+            {"params.safetensors": {name.lower(): value for name, value in jump.items()}, "config.json": gemma_3},
+        ),
+        ("Qwen/SAE-Res-Qwen3-1.7B-Base-W32K-L0_5", "layer3.sae.pt", "qwen_scope", {"": turned}),
+        ("Goodfire/Llama-3.1-8B-Instruct-SAE-l19", "Llama-3.1-8B-Instruct-SAE-l19.pth", "goodfire", {"": goodfire}),
+        (
+            "qresearch/DeepSeek-R1-Distill-Llama-8B-SAE-l19", "DeepSeek-R1-Distill-Llama-8B-SAE-l19.pt", "deepseek_r1",
+            {"": linear},
+        ),
+        (
+            "fnlp/Llama3_1-8B-Base-LXR-8x", "Llama3_1-8B-Base-L3R-8x", "llama_scope",
+            {"hyperparams.json": llama, "checkpoints/final.safetensors": linear},
+        ),
+        (
+            "fnlp/Llama-Scope-R1-Distill", "L3R", "llama_scope_r1_distill",
+            {"config.json": llama, "sae_weights.safetensors": r1},
+        ),
+    )  # fmt: skip
+    for repo, place, loader, files in cases:
+        for name, content in files.items():
+            path = folder / repo / place / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.suffix == ".json":
+                path.write_text(json.dumps(content))
+            elif path.suffix == ".npz":
+                np.savez(path, **{key: value.numpy() for key, value in content.items()})
+            elif path.suffix == ".safetensors":
+                save_file(content, path)
+            else:
+                torch.save(content, path)
+        sizes = {"d_in": D_IN, "d_sae": D_SAE, "dtype": "float32"}
+        config, state, _ = loaders.NAMED_PRETRAINED_SAE_LOADERS[loader](repo, place, "cpu", cfg_overrides=sizes)
+        config = loaders.handle_config_defaulting(config)
+        kind, settings = SAE_CLASS_REGISTRY[config["architecture"]]
+        sae = kind(settings.from_dict(config))
+        sae.load_state_dict(state)
+        if config["normalize_activations"] == "expected_average_only_in":
+            sae.fold_activation_norm_scaling_factor(scale)
+        record(folder / loader, sae.encode, sae.decode)
+        said = {"path": f"{repo}/{place}", **config["metadata"]}
+        (folder / f"{loader}.json").write_text(json.dumps(said))
 
 
 def dictionary_learning(folder: Path) -> None:

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from benchmarks import environment
 from lens import checkout
+from lens.activations.hooks import layer_name
 from lens.dictionaries.dictionary import Dictionary
 from lens.dictionaries.export import export_saelens
 from lens.dictionaries.load import load
@@ -78,8 +79,8 @@ def error(ours: torch.Tensor, theirs: torch.Tensor) -> float:
 
 def check_equal(sae, theirs: dict[str, torch.Tensor], name: str) -> None:
     f = sae.encode(theirs["x"]).dense()
-    assert (theirs["f"] > 0).any() and (theirs["f"] == 0).any(), f"{name} selects nothing, or everything"
-    assert torch.equal(f > 0, theirs["f"] > 0), name
+    assert (theirs["f"] != 0).any() and (theirs["f"] == 0).any(), f"{name} selects nothing, or everything"
+    assert torch.equal(f.sign(), theirs["f"].sign()), name
     assert error(f, theirs["f"]) < TOLERANCE, name
     assert error(sae.decode(f), theirs["x_hat"]) < TOLERANCE, name
     assert error(sae(theirs["x"]), theirs["x_hat"]) < TOLERANCE, name
@@ -95,19 +96,24 @@ def check_all(folder: Path, at_least: int) -> None:
 
 @pytest.mark.filterwarnings("ignore:cfg.json says expected_average_only_in")
 def test_saelens_dictionaries(saelens):
-    """Four architectures, four normalisations, with and without the decoder's bias; flat settings; a checkpoint."""
-    check_all(saelens, 45)
+    """Five architectures, four normalisations, with and without the decoder's bias; flat settings; a checkpoint."""
+    check_all(saelens, 61)
     config = load(saelens / "topk-none").info
     assert (config.model, config.layer, config.architecture) == ("a-model", "3", "topk")
     assert load(saelens / "trained-batchtopk").info.architecture == "jumprelu"
 
 
-def test_gemma_scope_as_saelens_converts_it(saelens):
-    sae = load(saelens / "gemma-scope-2b-pt-res" / "layer_3" / "width_16k" / "average_l0_7")
-    check_equal(sae, load_file(saelens / "gemma_scope.safetensors"), "gemma_scope")
-    metadata = json.loads((saelens / "gemma_scope.json").read_text())
-    assert sae.info.model == f"google/{metadata['model_name']}"
-    assert sae.info.hook == metadata["hook_name"]
+def test_published_files_as_saelens_converts_them(saelens):
+    found = sorted((saelens / "releases").glob("*.json"))
+    assert len(found) == 7
+    for path in found:
+        said = json.loads(path.read_text())
+        sae = load(path.parent / said["path"])
+        check_equal(sae, load_file(path.with_suffix(".safetensors")), path.stem)
+        assert sae.info.layer == layer_name(said["hook_name"]), path.stem
+        if "gemma" in path.stem:
+            assert sae.info.model.removeprefix("google/") == said["model_name"].removeprefix("google/")
+            assert sae.info.hook == said["hook_name"]
 
 
 def test_dictionary_learning_dictionaries(dictionary_learning):
