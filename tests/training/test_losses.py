@@ -101,6 +101,8 @@ def test_matryoshka_is_the_sum_of_the_errors_of_its_prefixes_and_batch_topk_has_
     nested = {"prefixes": prefixes} if architecture == "matryoshka" else {}
     dictionary = made(architecture, d_sae, k=3, **AUX, **nested)
     dictionary.architecture.silent[dead] = 1
+    for edge in {round(share * d_sae) for share in prefixes} - {d_sae}:  # features on both sides of it are on
+        dictionary.architecture.b_enc.data[edge - 1 : edge + 1] += 1
     check(dictionary, 0.0, definition)
 
 
@@ -210,7 +212,7 @@ def test_a_threshold_does_not_go_below_0():
         ("batch_topk", {"dead_after": -1}, "dead_after must be at least 0, found -1"),
         ("batch_topk", {"threshold_rate": 1.5}, "threshold_rate must be above 0 and at most 1, found 1.5"),
         ("jumprelu", {"bandwidth": 0.0}, "bandwidth must be above 0, found 0"),
-        ("jumprelu", {"target_l0": float("nan")}, "target_l0 must be at least 0, found nan"),
+        ("jumprelu", {"target_l0": -1.0}, "target_l0 must be at least 0, found -1"),
         ("gated", {"l1_coef": -0.1}, "l1_coef must be at least 0, found -0.1"),
     ],
 )
