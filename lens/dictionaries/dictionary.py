@@ -130,10 +130,12 @@ class Dictionary(nn.Module):
         What the parts draw comes last, so that runs with and without masks share all other weights.
         """
         generator = torch.Generator().manual_seed(seed)
-        W_dec = torch.randn(info.d_sae, info.d_in, generator=generator)
+        architecture, position_term = _parts(info)
+        copies = position_term.copies
+        W_dec = torch.randn(info.d_sae // copies, info.d_in, generator=generator).repeat_interleave(copies, dim=0)
         W_dec /= torch.linalg.vector_norm(W_dec, dim=-1, keepdim=True)
         weights = {"W_enc": W_dec.T.contiguous(), "W_dec": W_dec, "b_dec": mean.float().clone()}
-        for part in _parts(info):
+        for part in (architecture, position_term):
             part.initialise(generator)
             weights |= {name: p.detach() for name, p in part.named_parameters()}
         return cls(info, weights if centre is None else weights | {CENTRE: centre.float().clone()})

@@ -139,6 +139,8 @@ class PositionTerm(nn.Module):
     """whether it is there for windows of a known length alone"""
     prepared: ClassVar[tuple[str, ...]] = ()
     """parameters that `prepare` sets"""
+    copies: int = 1
+    """features in a row that start with the same weights"""
 
     def __init__(self, d_in: int, d_sae: int, n_positions: int | None, settings):
         super().__init__()

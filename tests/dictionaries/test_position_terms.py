@@ -6,7 +6,7 @@ import torch
 from lens.activations.statistics import position_moments
 from lens.dictionaries import splines
 from lens.dictionaries.dictionary import Dictionary, Info
-from lens.dictionaries.parts import position_term
+from lens.dictionaries.parts import names, position_term
 from lens.dictionaries.positions.position_prior import log_odds
 from lens.dictionaries.post_hoc import with_position_prior
 from lens.dictionaries.replace import replaced
@@ -161,6 +161,70 @@ def test_a_prior_decides_what_is_selected_and_leaves_its_amplitude():
 
 
 @pytest.mark.parametrize("seed", SEEDS)
+def test_a_side_path_finds_means_of_its_rank_and_none_where_positions_are_permuted(seed, tmp_path):
+    """A helix in three dimensions."""
+    x, explained, size = windows(seed), {}, {}
+    mean = x.mean(0)[1:] - x.mean(0)[1:].mean(0)
+    for positions in ("true", "shuffled"):
+        options = {"position": "low_rank", "rank": 3, "steps": 300, "lr": 1e-2, "positions": positions}
+        options |= {"input_scale": "unit_mean_square"}
+        sae = train(x, tmp_path / positions, seed=seed, **options)
+        found = sae.position_term.values().detach()[1:] / sae.info.input_scale
+        found -= found.mean(0)  # the level is that of b_dec
+        explained[positions] = 1 - ((found - mean).square().sum() / mean.square().sum()).item()
+        size[positions] = (found.square().sum() / mean.square().sum()).item()
+    assert explained["true"] > 0.95 and size["shuffled"] < 0.01, (explained, size)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_copies_find_what_is_there_in_their_bucket_and_do_not_differ_where_positions_are_permuted(seed, tmp_path):
+    """Half of the directions are used up to position 8, the others from 9; cosines with the best of either copies."""
+    truth = synthetic.plant(N, T, K, widths=(float("nan"),), densities=(0.1, 0.1), seed=seed)
+    directions = synthetic.embed(truth, D, seed=seed + 1).directions
+    early, first = (torch.arange(T) < 9)[:, None], torch.arange(K) < K // 2
+    x = (truth.features * 2 * (early == first)) @ directions
+    found = {}
+    for positions in ("true", "shuffled"):
+        options = {"position": "buckets", "edges": (9,), "steps": 300, "lr": 1e-2, "positions": positions}
+        sae = train(x, tmp_path / positions, seed=seed, input_scale="unit_mean_square", **options)
+        cosines = directions @ sae.W_dec.detach().T
+        one, other = cosines[:, 0::2].amax(1), cosines[:, 1::2].amax(1)
+        found[positions] = torch.where(first, one - other, other - one).mean().item()
+    assert found["true"] > 0.3 and abs(found["shuffled"]) < 0.05, found
+
+
+def test_bucket_copies_by_hand():
+    info = Info(2, 6, 5, "topk", "buckets", {"k": 1, "edges": [2, 4]})
+    sae = Dictionary.initialise(info, torch.zeros(2), 0)
+    assert torch.equal(sae.W_dec[0::3], sae.W_dec[1::3]) and torch.equal(sae.W_dec[0::3], sae.W_dec[2::3])
+    assert not torch.equal(sae.W_dec[0], sae.W_dec[3])
+    opened = [row.nonzero()[:, 0].tolist() for row in sae.position_term.values()]
+    assert opened == [[0, 3], [0, 3], [1, 4], [1, 4], [2, 5]]
+    sae.architecture.b_enc.data += 9  # whatever its bias
+    fired = sae.encode(torch.randn(7, 5, 2, generator=torch.Generator().manual_seed(0))).fired()
+    assert not (fired & (sae.position_term.values() == 0)).any() and (fired.sum(-1) == 1).all()
+    with pytest.raises(DictionaryError, match="'mean'"):
+        sae.position_term.intervention("mean", torch.Generator())
+
+
+@pytest.mark.parametrize(
+    ("position", "settings", "named"),
+    [
+        ("buckets", {"edges": [2, 5]}, "0..4"),
+        ("buckets", {"edges": [1, 2, 3]}, "6 features"),
+        ("buckets", {"edges": [3, 2]}, "rising order"),
+        ("low_rank", {"rank": 3}, "rank = 3"),
+        ("low_rank", {"rank": 0}, "rank must be above 0"),
+        ("gain", {"splines": 3}, "splines must be at least 4"),
+        ("position_prior", {"prior_strength": -1.0}, "prior_strength must be at least 0"),
+    ],
+)
+def test_settings_that_mean_nothing_are_named(position, settings, named):
+    with pytest.raises(DictionaryError, match=named):
+        Dictionary.initialise(Info(2, 6, 5, "relu", position, settings), torch.zeros(2), 0)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
 def test_a_prior_on_a_trained_dictionary_keeps_its_l0(seed, tmp_path):
     truth = synthetic.plant(N, T, K, widths=(8,), densities=(0.1, 0.1), seed=seed)
     planted = synthetic.embed(truth, D, seed=seed + 1)
@@ -186,15 +250,18 @@ def test_a_prior_is_refused_where_values_are_no_scores():
         build({"architecture": "gated", "position": "position_prior"})
 
 
-def test_what_multiplies_features_is_measured_as_a_mask_and_nothing_else(tmp_path):
+def test_what_multiplies_features_is_measured_as_a_mask_and_nothing_else():
     shapes = {}
-    for position in ("score_mask", "gain", "centred", "standardised", "position_prior"):
-        kind, info = position_term(position), Info(D, K, T, "topk", position, {"k": 3})
+    for position in names("lens.dictionaries.positions"):
+        if position in ("none", "mask"):
+            continue
+        kind, settings = position_term(position), {"edges": [9]} if position == "buckets" else {}
+        info = Info(D, K, T, "topk", position, {"k": 3, **settings})
         sae = Dictionary.initialise(info, torch.zeros(D), 0)
         shapes[position] = None if (mask := mask_of(sae)) is None else mask.shape
         rise = fvu_rise(sae, windows(0)[:4], torch.Generator().manual_seed(0))
         assert set(rise) == set(kind(D, K, T, sae.position_term.settings).interventions())
-    assert [name for name, shape in shapes.items() if shape == (T, K)] == ["score_mask", "gain"]
+    assert [name for name, shape in shapes.items() if shape == (T, K)] == ["gain", "score_mask"]
     assert list(shapes.values()).count(None) == len(shapes) - 2
 
 
@@ -206,7 +273,7 @@ def test_values_are_replaced_by_hand():
     assert new[0] == 9 and sorted(new[1:]) == [1, 2, 3, 6] and new[1:] != [1, 2, 3, 6]
 
 
-@pytest.mark.parametrize("position", ["centred", "standardised", "gain", "position_prior"])
+@pytest.mark.parametrize("position", ["centred", "standardised", "gain", "position_prior", "low_rank"])
 def test_interventions_that_are_not_there_are_refused_by_name(position):
     kind = position_term(position)
     term = kind(D, K, T, kind.Settings())

@@ -43,6 +43,8 @@ ROWS = {
     "score_mask": {"architecture": "topk", "position": "score_mask", "k": 3, "dead_after": 500},
     "gain": {"architecture": "batch_topk", "position": "gain", "k": 3, "dead_after": 500, "splines": 4},
     "position_prior": {"architecture": "batch_topk", "position": "position_prior", "k": 3, "dead_after": 500},
+    "low_rank": {"architecture": "topk", "position": "low_rank", "k": 3, "dead_after": 500, "rank": 2, "expansion": 8},
+    "buckets": {"architecture": "batch_topk", "position": "buckets", "k": 3, "dead_after": 500, "edges": (9,)},
     "own_by_import": {"architecture": "tests.architectures.log_penalty:LogPenalty", "position": "none"},
     "own_by_file": {"architecture": f"{OWN}:LogPenalty", "position": "mask"},
 }
