@@ -18,6 +18,7 @@ from transformers.utils import logging
 
 from lens import checkout
 from lens.activations import packages
+from lens.errors import ConfigError
 from lens.files import read_json
 from lens.locks import holding
 
@@ -80,7 +81,7 @@ def prepare(name: str, recipe: Recipe | None = None, folder: Path | None = None)
 
     Raises:
         ModuleNotFoundError: a package of the model is not installed.
-        ValueError: a GGUF part or a prepared file is truncated or altered; the message names both digests.
+        ConfigError: a GGUF part or a prepared file is truncated or altered; the message names both digests.
         OSError: the disk has too little room; the message says how much is needed.
     """
     recipe, folder = recipe or RECIPES[name], folder or prepared()
@@ -125,7 +126,7 @@ def _dequantise(name: str, recipe: Recipe, folder: Path) -> None:
 def _part(name: str, package: str, file: str, expected: str, install: str) -> Path:
     path = packages.folder(package, f"language model {name!r} needs the package {package}: {install}") / file
     if not path.exists():
-        raise ValueError(f"{path} is missing from the package {package}; install it again: {install}")
+        raise ConfigError(f"{path} is missing from the package {package}; install it again: {install}")
     check_sha256(path, expected, f"install its package again: {install} --force-reinstall")
     return path
 
@@ -136,9 +137,9 @@ def _verify(folder: Path, recipe: Recipe) -> None:
     recorded = read_json(source, advice, {"gguf": str, "files": dict})
     gguf, files = recorded["gguf"], recorded["files"]
     if gguf != recipe.sha256:
-        raise ValueError(f"{folder} comes from GGUF {gguf}, not {recipe.sha256}; {advice}")
+        raise ConfigError(f"{folder} comes from GGUF {gguf}, not {recipe.sha256}; {advice}")
     if strange := {path.name for path in folder.iterdir()} ^ {source.name, *files}:
-        raise ValueError(f"{folder} and its source.json differ in {', '.join(sorted(strange))}; {advice}")
+        raise ConfigError(f"{folder} and its source.json differ in {', '.join(sorted(strange))}; {advice}")
     for file, expected in files.items():
         check_sha256(folder / file, expected, advice)
 
@@ -156,10 +157,10 @@ def quiet() -> Iterator[None]:
 
 
 def check_sha256(path: Path, expected: str, advice: str) -> None:
-    """Raise a ValueError that names the file and both digests if it is not the expected one."""
-    found = sha256(path) if path.exists() else "none (no such file)"
+    """Raise a ConfigError that names the file and both digests if it is not the expected one."""
+    found = sha256(path) if path.is_file() else "none (no such file)"
     if found != expected:
-        raise ValueError(f"{path} is truncated or altered: sha256 {found}, expected {expected}; {advice}")
+        raise ConfigError(f"{path} is truncated or altered: sha256 {found}, expected {expected}; {advice}")
 
 
 def sha256(path: Path) -> str:

@@ -68,10 +68,12 @@ def open_layer(folder: Path, layer: int | str, split: str) -> LayerStore:
     """Open one layer and split, after comparing every file with the digest in its manifest.
 
     Raises:
-        StoreError: a file is missing, truncated or altered.
+        StoreError: a file is missing, truncated or altered, or is of another layer.
     """
     of_layer, of_tokens = layer_folder(folder, layer), folder / "tokens"
     manifest, token_manifest = verified(of_layer, [split]), verified(of_tokens, [split])
+    if str(held := manifest.get("layer", layer)) != str(layer):
+        raise StoreError(f"{of_layer} holds layer {held}; delete {of_layer} and extract it again")
     if manifest["windows"] != token_manifest["windows"]:
         raise StoreError(f"{of_layer} and {of_tokens} were cut by different window rules; extract this study again")
     [activations] = _tensors(of_layer, split, [KEY])

@@ -20,7 +20,7 @@ from lens.explorer.layer import LayerSource
 from lens.measure.logit_lens import logit_lens
 from lens.study import tables
 from lens.study.analysis import spread
-from lens.study.layer_data import open_layer_data
+from lens.study.layer_data import load_dictionary, open_layer_data
 from lens.study.params import Study
 
 PASSAGES = 12  # windows that can be read with every feature's activations
@@ -118,10 +118,7 @@ def _rows(study: Study, table: pd.DataFrame, layer: Layer, variant: str) -> pd.D
 def _dictionaries(study: Study, layer: Layer, variant: str) -> dict[int, Dictionary]:
     folder = study.dictionaries("dictionaries", layer)
     try:
-        return {
-            seed: Dictionary.load(folder / f"{variant}-seed{seed}", trust=True)
-            for seed in sorted(study.seeds_at(layer))
-        }
+        return {seed: load_dictionary(study, layer, variant, seed) for seed in sorted(study.seeds_at(layer))}
     except ValueError as error:
         raise ConfigError(
             f"the explorer needs the dictionaries of layer {layer}, which are not in {_shown(folder)}: {error}; "

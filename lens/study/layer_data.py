@@ -8,6 +8,7 @@ from typing import Literal
 from lens.activations.layers import Layer
 from lens.activations.store import open_layer
 from lens.dictionaries.dictionary import Dictionary
+from lens.errors import DictionaryError
 from lens.profiling.layer_data import LayerData
 from lens.profiling.tables import Key
 from lens.study.extraction import store_for
@@ -32,7 +33,22 @@ def asked(study: Study, layer: Layer, kind: Kind) -> tuple[tuple[str, ...], tupl
 
 
 def load_dictionaries(study: Study, layer: Layer, kind: Kind = "dictionaries") -> dict[Key, Dictionary]:
-    """The trained dictionaries of one layer, by variant and seed."""
+    """The trained dictionaries of one layer, by variant and seed; raises as `load_dictionary` does."""
     variants, seeds = asked(study, layer, kind)
-    folder = study.dictionaries(kind, layer)
-    return {(v, s): Dictionary.load(folder / f"{v}-seed{s}", trust=True) for v in variants for s in seeds}
+    return {(v, s): load_dictionary(study, layer, v, s, kind) for v in variants for s in seeds}
+
+
+def load_dictionary(study: Study, layer: Layer, variant: str, seed: int, kind: Kind = "dictionaries") -> Dictionary:
+    """One trained dictionary.
+
+    Raises:
+        DictionaryError: it is missing or damaged, or says that it is another one than its folder's.
+    """
+    folder = study.dictionaries(kind, layer) / f"{variant}-seed{seed}"
+    found = Dictionary.load(folder, trust=True)
+    info = found.info
+    if (info.name, info.seed, info.layer) != (variant, seed, str(layer)):
+        raise DictionaryError(
+            f"{folder} holds {info.name}, seed {info.seed}, of layer {info.layer}; delete {folder} and train again"
+        )
+    return found

@@ -95,6 +95,14 @@ def test_tokens_and_activations_of_different_windows_are_refused(tmp_path):
         open_layer(tmp_path, 3, "train")
 
 
+def test_the_folder_of_another_layer_is_refused(tmp_path):
+    write_store(tmp_path)
+    path = tmp_path / "layer_3" / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "layer": 4}))
+    with pytest.raises(StoreError, match="layer_3 holds layer 4; delete .*layer_3 and extract it again"):
+        open_layer(tmp_path, 3, "train")
+
+
 def test_linked_folders_replace_what_was_there(tmp_path):
     (tmp_path / "pool" / "a").mkdir(parents=True)
     (tmp_path / "pool" / "a" / "file").write_text("new")

@@ -28,6 +28,7 @@ TEXT = (
 )  # fmt: skip
 JSON = (*TEXT, c.json_of_another_kind, c.nested_deeply)
 TABLE = (*TEXT, c.cut_after_a_line)
+ALONE = tuple(fault for fault in BINARY if fault is not c.sibling_instead)
 FEW = (c.flipped_bit, c.truncated, c.zeros)
 FOLDER = (c.folder_deleted, c.folder_emptied, c.folder_of_a_sibling)
 
@@ -68,6 +69,8 @@ NO_STORE = {"without": (STORE,), "again": (p.extract,)}
 NO_RUNS = {"without": (DICTIONARIES, f"{TABLES}/training")}
 NO_POOL = {"without": (DICTIONARIES, f"{POOL}/trained-*"), "again": (p.extract,)}
 READ_AGAIN, TRAINED_AGAIN, JUDGED_AGAIN = {"again": (p.extract,)}, {"again": (p.train_all,)}, {"again": (p.claims,)}
+PARQUET = {"called": (TABLES,)}
+PARQUET_AGAIN = PARQUET | TRAINED_AGAIN
 PARTS = {"state": HALF_READ, "again": (p.extract,)}
 PREPARED = {"state": "prepared", "again": (p.prepared,)}
 LESS = (c.truncated, c.emptied, c.deleted, c.text_instead, c.bytes_that_are_no_text, c.json_of_another_kind)
@@ -93,13 +96,39 @@ KINDS = (
     Kind("cfg.json, lens profile", f"{SHOWN}/cfg.json", p.profiled, (c.emptied, c.changed_digit, c.nested_deeply)),
     Kind("weights, lens profile", f"{SHOWN}/sae.safetensors", p.profiled, FEW),
     Kind("weights, explorer", f"{SHOWN}/sae.safetensors", p.explored, (c.flipped_bit, c.deleted)),
-    Kind("tables of training, figures", f"{TABLES}/training/*.parquet", p.drawn_again, BINARY, **TRAINED_AGAIN),
-    Kind("tables of training, claims", f"{TABLES}/training/*.parquet", p.judged, (*FEW, c.deleted), **TRAINED_AGAIN),
-    Kind("tables of measures, claims", f"{TABLES}/measures/*.parquet", p.judged, (*FEW, c.deleted, c.sibling_instead)),
-    Kind("tables of measures, figures", f"{TABLES}/measures/*.parquet", p.drawn_again, (*BINARY, c.folder_deleted)),
+    Kind(
+        "tables of training, figures",
+        f"{TABLES}/training/*.parquet",
+        p.drawn_again,
+        BINARY,
+        **TRAINED_AGAIN,
+        called=(TABLES,),
+    ),
+    Kind(
+        "tables of training, claims",
+        f"{TABLES}/training/*.parquet",
+        p.judged,
+        (*FEW, c.deleted),
+        **TRAINED_AGAIN,
+        called=(TABLES,),
+    ),
+    Kind(
+        "tables of measures, claims",
+        f"{TABLES}/measures/*.parquet",
+        p.judged,
+        (*FEW, c.deleted, c.sibling_instead),
+        called=(TABLES,),
+    ),
+    Kind(
+        "tables of measures, figures",
+        f"{TABLES}/measures/*.parquet",
+        p.drawn_again,
+        (*BINARY, c.folder_deleted),
+        called=(TABLES,),
+    ),
     Kind("claims.json, trace", "results/mini/claims.json", p.traced, LESS[:4], **JUDGED_AGAIN),
     Kind("claims.json, overview", "results/mini/claims.json", p.told, (*LESS, c.nested_deeply), **JUDGED_AGAIN),
-    Kind("run record, times", "results/mini/runs/01_extract.json", p.timed, SETTINGS),
+    Kind("run record, times", "results/mini/runs/01_extract.json", p.timed, (*LESS[:2], *LESS[3:], c.nested_deeply)),
     Kind("run records, verify", "results/mini/runs/*.json", p.verified, (*FEW, c.changed_digit)),
     Kind("claims.json, verify", "results/mini/claims.json", p.verified, (c.changed_digit, c.truncated)),
     Kind("executed notebooks, verify", "results/mini/notebooks/*.ipynb", p.verified, (*FEW, c.sibling_instead)),
@@ -108,8 +137,8 @@ KINDS = (
     Kind("tables, verify", f"{TABLES}/*/*.parquet", p.verified, (c.flipped_bit, c.sibling_instead)),
     Kind("parameters", "studies/mini/params.yaml", p.read_params, SETTINGS[1:], called=("'mini'", "parameter")),
     Kind("record of a fit", "fitted/dictionaries/*/fit.json", p.fit, (*LESS, c.nested_deeply)),
-    Kind("prepared model", f"{MODEL}/*.safetensors", p.prepared, (*BINARY, c.folder_emptied), **PREPARED),
-    Kind("source.json of a prepared model", f"{MODEL}/source.json", p.prepared, JSON, **PREPARED),
+    Kind("prepared model", f"{MODEL}/*.safetensors", p.prepared, (*ALONE, c.folder_emptied), **PREPARED),
+    Kind("source.json of a prepared model", f"{MODEL}/source.json", p.prepared, SETTINGS, **PREPARED),
     Kind("tokenizer of a prepared model", f"{MODEL}/tokenizer.json", p.prepared, (*FEW, c.changed_digit), **PREPARED),
     Kind("benchmark", "results/benchmarks/cost.json", p.judged, LESS[:2]),
 )
@@ -217,6 +246,8 @@ class Projects:
             return Outcome(NAMED, said)
         if not REMEDY.search(str(error)):
             return Outcome(NO_REMEDY, said)
+        if path.is_dir():
+            path.rmdir()  # what was put in the place of a file
         if kind.again:
             try:
                 follow(str(error), root)

@@ -128,8 +128,9 @@ def folder_of_a_sibling(path: Path, rng: random.Random) -> None:
     """A whole folder, in agreement with itself, that belongs elsewhere."""
     folder = path.parent
     others = [p for p in sorted(folder.parent.iterdir()) if p.is_dir() and p != folder and (p / path.name).is_file()]
+    alike = [p for p in others if p.name.partition("_")[0] == folder.name.partition("_")[0]]
     shutil.rmtree(folder)
-    shutil.copytree(rng.choice(others), folder)
+    shutil.copytree(rng.choice(alike or others), folder)
 
 
 def privileged() -> bool:
