@@ -25,6 +25,8 @@ _FILES: tuple[str, ...] = (  # of all formats that `lens.dictionaries.load` read
     "hyperparams.json",
     "checkpoints/final.safetensors",
     "*-SAE-l*.pt*",
+    "conf.yaml",
+    "latest_ckpt.safetensors",
 )
 
 

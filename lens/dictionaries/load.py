@@ -17,9 +17,11 @@ from lens.dictionaries.formats import (
     qwen_scope,
     saelens,
     sparsify,
+    tfa,
 )
 from lens.dictionaries.formats.files import l0_in_name, read_json
 from lens.dictionaries.hub import fetch
+from lens.dictionaries.wrapped import Wrapped
 from lens.errors import DictionaryError
 
 
@@ -56,6 +58,7 @@ FORMATS = (
     _Format("ae.pt", "dictionary_learning", dictionary_learning.read),
     _Format("params.npz", "Gemma Scope", gemma_scope.read, alone="*.npz"),
     _Format("params.safetensors", "Gemma Scope 2", gemma_scope_2.read),
+    _Format(tfa.WEIGHTS, "temporal feature analysis", tfa.read),
     _Format(qwen_scope.FILES, "Qwen-Scope", qwen_scope.read, alone=qwen_scope.FILES),
     _Format(goodfire.FILES, "Goodfire", goodfire.read, alone=goodfire.FILES),
 )
@@ -66,9 +69,9 @@ def load(
 ) -> Dictionary:
     """A dictionary in any known format, in fp32 on the CPU.
 
-    Known formats are our own, SAELens, Gemma Scope (1 and 2), Qwen-Scope, Llama Scope, Goodfire, dictionary_learning
-    and sparsify; what each holds is in `lens.dictionaries.formats`. Nothing that a file says is run, unless you trust
-    it.
+    Known formats are our own, SAELens, Gemma Scope (1 and 2), Qwen-Scope, Llama Scope, Goodfire, dictionary_learning,
+    sparsify and temporal feature analysis; what each holds is in `lens.dictionaries.formats`. Nothing that a file says
+    is run, unless you trust it.
     `lens.dictionaries.compatible.check_fits` compares the dictionary with a language model and layer.
 
     Args:
@@ -101,7 +104,7 @@ def load(
 
 
 def _check_finite(sae: Dictionary) -> None:
-    for name, value in sae.weights().items():
+    for name, value in (sae.state_dict() if isinstance(sae, Wrapped) else sae.weights()).items():
         if bad := value.numel() - int(value.isfinite().sum()):
             raise DictionaryError(
                 f"{name} holds NaN or infinity in {bad} of {value.numel()} places: it was saved broken, or in a "
@@ -111,6 +114,8 @@ def _check_finite(sae: Dictionary) -> None:
 
 def _warn_of_weights(sae: Dictionary, path: Path) -> None:
     """What is odd in finite weights, whatever the format; it is computed as written."""
+    if isinstance(sae, Wrapped):
+        return
     empty = int((sae.W_dec == 0).all(-1).sum())
     if empty:
         warnings.warn(

@@ -150,6 +150,18 @@ def releases(folder: Path) -> None:
     }  # fmt: skip
     r1 = {**linear, "log_jumprelu_threshold": jump["threshold"].log()}
     r1 |= {f"dataset_average_activation_norm.{hook}": torch.tensor(norm)}
+    temporal = {"D": W_dec, "b": b_dec}
+    for name, n_out in (("k_ctx", D_SAE // 2), ("q_target", D_SAE // 2), ("v_ctx", D_SAE), ("c_proj", D_SAE)):
+        temporal[f"attn_layers.0.{name}.weight"] = torch.randn(n_out, D_SAE, generator=generator)
+        temporal[f"attn_layers.0.{name}.bias"] = torch.randn(n_out, generator=generator)
+    conf = {
+        "llm": {"dimin": D_IN},
+        "sae": {
+            "exp_factor": D_SAE / D_IN, "n_heads": 4, "n_attn_layers": 1, "bottleneck_factor": 2,
+            "sae_diff_type": "topk", "kval_topk": K, "tied_weights": True, "scaling_factor": SCALE,
+        },
+        "data": {"dtype": "float32"},
+    }  # fmt: skip
     # release, folder or file that SAELens is asked for, its loader, and what the release holds
     cases = (
         ("google/gemma-scope-2b-pt-res", "layer_3/width_16k/average_l0_7", "gemma_2", {"params.npz": jump}),
@@ -171,12 +183,16 @@ def releases(folder: Path) -> None:
             "fnlp/Llama-Scope-R1-Distill", "L3R", "llama_scope_r1_distill",
             {"config.json": llama, "sae_weights.safetensors": r1},
         ),
+        (
+            "canrager/temporalSAEs", "layer_3/temporal", "temporal",
+            {"conf.yaml": conf, "latest_ckpt.safetensors": temporal},
+        ),
     )  # fmt: skip
     for repo, place, loader, files in cases:
         for name, content in files.items():
             path = folder / repo / place / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            if path.suffix == ".json":
+            if path.suffix in (".json", ".yaml"):
                 path.write_text(json.dumps(content))
             elif path.suffix == ".npz":
                 np.savez(path, **{key: value.numpy() for key, value in content.items()})
@@ -192,7 +208,8 @@ def releases(folder: Path) -> None:
         sae.load_state_dict(state)
         if config["normalize_activations"] == "expected_average_only_in":
             sae.fold_activation_norm_scaling_factor(scale)
-        record(folder / loader, sae.encode, sae.decode)
+        # Its `decode` leaves out what it predicts, which its `forward` has.
+        record(folder / loader, sae.encode, sae.decode if loader != "temporal" else lambda f, sae=sae: sae(inputs()))
         said = {"path": f"{repo}/{place}", **config["metadata"]}
         (folder / f"{loader}.json").write_text(json.dumps(said))
 

@@ -351,6 +351,68 @@ def test_llama_scope_settings_that_do_not_fit(tmp_path, made, changes, message):
         load(made(tmp_path / "d", **changes))
 
 
+def temporal(folder, weights: dict | None = None, **changes):
+    """Attention that weighs all earlier codes equally, in two dimensions."""
+    same = {"weight": torch.eye(2), "bias": torch.zeros(2)}
+    parts = {
+        "k_ctx": {"weight": torch.zeros(2, 2)},
+        "q_target": {"weight": torch.zeros(2, 2)},
+        "v_ctx": {},
+        "c_proj": {},
+    }
+    state = {f"attn_layers.0.{name}.{key}": v for name, part in parts.items() for key, v in (same | part).items()}
+    state |= {"D": 8 * torch.eye(2), "b": torch.tensor([[1.0, 0.0]]), **(weights or {})}
+    sae = {"exp_factor": 1, "n_heads": 1, "n_attn_layers": 1, "bottleneck_factor": 1, "sae_diff_type": "topk"}
+    sae |= {"kval_topk": 1, "tied_weights": True, "scaling_factor": 0.5, **changes}
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "conf.yaml").write_text(json.dumps({"llm": {"dimin": 2}, "sae": sae}))
+    save_file({name: value.clone() for name, value in state.items()}, folder / "latest_ckpt.safetensors")
+    return folder
+
+
+def test_temporal_feature_analysis(tmp_path):
+    """x/2 - b is [2, 1], [4, 3], [0, 8]; codes of these are the same, as 1/8 of 8 is 1.
+
+    The means of earlier codes, with a zero before the first, are [0, 0], [1, 1/2], [2, 4/3]; directions 8 times that.
+    Their parts of the inputs, <u, x> / |u|^2 = 44/80 and 3/13, are predicted: [4.4, 2.2] and [48, 32] / 13. What is
+    left, [2, 1], [-0.4, 0.8] and [-48, 72] / 13, has the features, of which one is kept; each is decoded times 8.
+    """
+    x = torch.tensor([[[6.0, 2.0], [10.0, 6.0], [2.0, 16.0]]])
+    sae = load(temporal(tmp_path / "layer_12" / "temporal"))
+    f = sae.encode(x).dense()
+    torch.testing.assert_close(f, torch.tensor([[[2.0, 0.0], [0.0, 0.8], [0.0, 72 / 13]]]))
+    scaled = torch.tensor([[[16.0, 0.0], [4.4, 8.6], [48 / 13, 608 / 13]]])
+    torch.testing.assert_close(sae.decode(f), 2 * (scaled + torch.tensor([1.0, 0.0])))
+    assert (sae.info.layer, sae.info.d_sae, sae.stated_l0) == ("12", 2, 1)
+    with pytest.raises(DictionaryError, match=r"\(1, 2\) vectors to decode, \(1, 3\) encoded last"):
+        sae.decode(f[:, :2])
+    plain = load(temporal(tmp_path / "relu", sae_diff_type="relu", kval_topk=None))
+    assert plain.encode(x).dense()[0, 0].tolist() == [2.0, 1.0] and plain.info.layer == ""
+    untied = load(temporal(tmp_path / "untied", {"E": 16 * torch.eye(2)}, tied_weights=False))
+    assert untied.encode(x).dense()[0, 0].tolist() == [4.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("weights", "changes", "message"),
+    [
+        ({}, {"sae_diff_type": "batchtopk"}, "conf.yaml says sae_diff_type 'batchtopk'; known are relu, topk"),
+        ({}, {"n_heads": "1"}, "n_heads = '1', of type str: int needed"),
+        ({}, {"n_heads": 3}, "conf.yaml says n_heads 3.* of 2 features"),
+        ({}, {"scaling_factor": -1.0}, "scaling_factor -1.0"),
+        ({}, {"kval_topk": 3}, "does not encode activations"),
+        ({}, {"n_attn_layers": 2}, "holds .*this kind of dictionary has .*attn_layers.1.k_ctx"),
+        ({"E": torch.eye(2)}, {}, "holds .*'E'"),
+        ({"D": torch.zeros(4, 2)}, {}, r"attn_layers.0.k_ctx.weight has shape \(2, 2\), conf.yaml .* \(4, 4\)"),
+        ({"D": torch.full((2, 2), torch.inf)}, {}, "D holds NaN or infinity in 4 of 4"),
+    ],
+)
+def test_temporal_feature_analysis_that_does_not_fit(tmp_path, weights, changes, message):
+    folder = temporal(tmp_path / "d", weights, **changes)
+    with pytest.raises(DictionaryError, match=message) as error:
+        load(folder)
+    assert str(folder) in str(error.value)
+
+
 def test_names_of_a_wrapped_module_are_those_of_the_module(tmp_path):
     """torch.compile and DataParallel put theirs before those of what they wrap, the whole or a part."""
     state = {**LINEAR, "b_dec": torch.zeros(2), "k": torch.tensor(1), "threshold": torch.tensor(0.5)}

@@ -105,7 +105,7 @@ def test_saelens_dictionaries(saelens):
 
 def test_published_files_as_saelens_converts_them(saelens):
     found = sorted((saelens / "releases").glob("*.json"))
-    assert len(found) == 7
+    assert len(found) == 8
     for path in found:
         said = json.loads(path.read_text())
         sae = load(path.parent / said["path"])
