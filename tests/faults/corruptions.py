@@ -96,7 +96,9 @@ def nested_deeply(path: Path, rng: random.Random) -> None:
 def sibling_instead(path: Path, rng: random.Random) -> None:
     """Another file of this kind with other content: of another layer, seed or split."""
     content, name = path.read_bytes(), path.name
-    others = [p for p in sorted(path.parents[1].rglob("*" + path.suffix)) if p.read_bytes() != content]
+    others: list[Path] = []
+    for folder in path.parents[1:4]:  # the nearest that holds any
+        others = others or [p for p in sorted(folder.rglob(f"*{path.suffix}")) if p.read_bytes() != content]
     same = [p for p in others if p.name == name] or others
     shutil.copyfile(rng.choice(same), path)
 
