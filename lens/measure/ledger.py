@@ -59,10 +59,10 @@ def ledger(
 
     Args:
         code_RTK: mean code, as it is decoded.
-        input_RTd: mean input as the encoder sees it without a position term (scaled, normalised; not less b_dec).
+        input_RTd: mean of what features and b_dec rebuild: inputs, scaled, as a term on the input leaves them.
         W_enc, W_dec, b_dec: [d, K], [K, d], [d].
         windows_R: windows of each set, if they differ.
-        term_score_RTK: mean of (score with the position term - score without), where a term acts on input or score.
+        term_score_RTK: mean of (score with the position term - score without), where a term acts on the score.
         ungated_RTK: mean code before a term acted on it, where one acts on the code.
         chunk: features at a time.
 

@@ -48,9 +48,9 @@ class _Means(NamedTuple):
     code: Tensor
     """[R, T-1, K] mean code of each set of windows"""
     inputs: Tensor
-    """[R, T-1, d] mean input, scaled"""
+    """[R, T-1, d] mean input, scaled; as a term that acts on it leaves it, since that is what features rebuild"""
     term: Tensor | None
-    """[R, T-1, K] mean of the score with the position term less the score without, if one acts on input or score"""
+    """[R, T-1, K] mean of the score with the position term less the score without, if one acts on the score"""
     ungated: Tensor | None
     """[R, T-1, K] mean code before a term acted on it, if one acts on the code"""
     windows: Tensor
@@ -168,7 +168,7 @@ def _pass(sae: Dictionary, test: LayerStore, linear: bool) -> _Means:
     code, changed = torch.zeros(shape), torch.zeros(shape)
     inputs, sparse = torch.zeros(len(windows), T - 1, d), []
     values = None if sae.info.n_positions is None else sae.position_term.values(torch.arange(T))
-    gates = values is not None and sae.position_term.acts_on == "code"
+    acts_on = None if values is None else sae.position_term.acts_on
     for start in range(0, n, CHUNK):
         rows = slice(start, start + CHUNK)
         x, where = test.activations[rows].float(), block[rows]
@@ -178,13 +178,16 @@ def _pass(sae: Dictionary, test: LayerStore, linear: bool) -> _Means:
         if not linear:
             continue
         scaled = sae.scaled(x)
+        if values is not None and acts_on == "input":
+            scaled = sae.position_term.apply(scaled, values)
         inputs.index_add_(0, where, scaled[:, 1:])
-        if values is not None:
+        if values is not None and acts_on != "input":
             plain = sae.scores(scaled, None)[:, 1:]
             with_term = sae.scores(scaled, values)[:, 1:]
-            changed.index_add_(0, where, sae.architecture.select(plain).dense() if gates else with_term - plain)
+            on_code = acts_on == "code"
+            changed.index_add_(0, where, sae.architecture.select(plain).dense() if on_code else with_term - plain)
     code, inputs, changed = (total / windows[:, None, None] for total in (code, inputs, changed))
-    term, ungated = (None, changed) if gates else (changed, None)
+    term, ungated = (None, changed) if acts_on == "code" else (changed, None)
     return _Means(code, inputs, term, ungated, windows, csc_array(vstack(sparse, format="csc")), block)
 
 

@@ -2,10 +2,14 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 
+from lens.dictionaries.dictionary import Dictionary, Info
+from lens.dictionaries.parts import names
 from lens.errors import ConfigError
-from lens.explorer.layer import describe
-from tests.explorer.synthetic import D, N, T, activations, dictionaries, source
+from lens.explorer.layer import LayerSource, describe
+from lens.profiling.features import feature_tables, labellings, measure_features
+from tests.explorer.synthetic import D, N, T, activations, dictionaries, source, tokens
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +45,23 @@ def test_masks_twins_and_clusters(planted):
     assert tree["members"] == [k for k, c in enumerate(part.header["columns"]["cluster"]) if c >= 0]
     n = len(tree["members"])
     assert n >= 10 and len(tree["merges"]) == n - 1 and sorted(tree["leaves"]) == list(range(n))
+
+
+@pytest.mark.parametrize("position", sorted(set(names("lens.dictionaries.positions")) - {"none", "mask"}))
+def test_any_position_term_is_measured_and_shown(position):
+    """Its interventions are measured; where it multiplies features it is drawn as a mask, and nowhere else."""
+    settings = {"edges": [T // 2]} if position == "buckets" else {}
+    sae = Dictionary.initialise(Info(D, D, T, position=position, settings=settings), torch.zeros(D), 0)
+    sae.W_enc.data, sae.W_dec.data = torch.eye(D), torch.eye(D)
+    x, document = activations(True), torch.arange(N) % 2
+    measured = measure_features({("v", 0): sae}, x, document, 2, labellings(N, T, {}), tokens(), permutations=40)
+    tables = feature_tables(measured, x)
+    numbers = tables["summary"].set_index("metric")["value"]
+    assert {f"fvu_rise_{kind}" for kind in sae.position_term.interventions()} <= set(numbers.index)
+    part, _ = describe(LayerSource("1", {0: sae}, x, document, tables["features"], {}, None), [0])
+    assert ("mask" in part.arrays) == (position in ("gain", "score_mask"))
+    fires = sae.encode(x.float()).fired()[:, 1:].sum(0).T
+    assert (part.arrays["firings"] == fires.numpy()).all()
 
 
 def test_what_there_is_not_is_left_out(planted):

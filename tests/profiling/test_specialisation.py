@@ -30,23 +30,21 @@ def with_bos(x):
     return torch.cat([torch.full((*x.shape[:-2], 1, D), 30.0), x], -2)
 
 
-def dictionary(position="none", leak=0.7, mask=None):
+def dictionary(position="none", leak=0.7, **term):
     """Encoder and decoder the axes; encoders of the inheriting features read a tuned one each too."""
     W_enc = torch.eye(D, K)
     W_enc[list(TUNED), list(INHERITING)] = leak
     weights = {"W_enc": W_enc, "W_dec": torch.eye(K, D), "b_dec": torch.zeros(D), "b_enc": torch.full((K,), -0.6)}
-    if mask is not None:
-        weights["pos_logits"] = mask
-    return Dictionary(Info(D, K, n_positions=T if mask is not None else None, position=position), weights)
+    return Dictionary(Info(D, K, n_positions=T if term else None, position=position), weights | term)
 
 
-def judged(sae, *, tuned=True, seed=0):
+def judged(sae, *, tuned=True, shift=0.0, seed=0):
     rng = np.random.default_rng(seed)
     n, G = 320, 32
     position = np.tile(np.arange(1, T), (n, 1))
     flat = np.ones_like(position)
     store = LayerStore(
-        with_bos(activations(position if tuned else flat, rng)), torch.zeros(n, T, dtype=torch.int32),
+        with_bos(activations(position if tuned else flat, rng)) + shift, torch.zeros(n, T, dtype=torch.int32),
         torch.arange(n) % DOCUMENTS, torch.zeros(n, dtype=torch.long), tuple(map(str, range(DOCUMENTS))), {},
     )  # fmt: skip
     phase = np.stack([rng.permutation((rng.integers(P) + np.arange(M) * P // M) % P) for _ in range(G)])
@@ -64,7 +62,7 @@ def judged(sae, *, tuned=True, seed=0):
                 where = np.tile(np.arange(1, T), TILES + 1) if tuned else np.ones(len(inside), int)
                 f = np.where(u < RATE[where - 1], size, 0)
                 x = torch.from_numpy(np.concatenate([f, np.zeros((len(f), D - K))], -1)).float()
-                readings.append(with_bos(x.view(TILES + 1, P, D)))
+                readings.append(with_bos(x.view(TILES + 1, P, D)) + shift)
             yield torch.stack(readings)
 
     with torch.no_grad():
@@ -88,9 +86,18 @@ def test_without_positions_in_the_text_nothing_is_found():
 
 def test_a_mask_makes_tuning_by_its_term():
     logits = torch.where(torch.arange(T)[:, None] < 24, 1.0, -0.2).expand(T, K).contiguous()
-    found = judged(dictionary("mask", leak=0.0, mask=logits), tuned=False)
+    found = judged(dictionary("mask", leak=0.0, pos_logits=logits), tuned=False)
     assert (found["verdict"] == "by its term").all()
     assert (found["term_code"] > 0.8).all()
+
+
+def test_what_a_term_takes_off_the_input_is_no_tuning_of_features():
+    """Means of positions along the axes of all features, and the same dictionary on what is left of the input."""
+    shift = torch.linspace(-1, 1, T)[:, None] * torch.linspace(1, 2, D)
+    found, plain = judged(dictionary("centred", position_mean=shift), shift=shift), judged(dictionary())
+    assert list(found["verdict"]) == list(plain["verdict"])
+    columns = ["own", "others", "error", "term"]
+    np.testing.assert_allclose(found[columns], plain[columns], atol=1e-3)
 
 
 def test_rare_features_are_not_judged_and_foreign_codes_have_no_source():

@@ -16,7 +16,7 @@ from lens.dictionaries.parts import PositionTerm
 from lens.dictionaries.replace import replaced
 from lens.errors import DictionaryError
 
-CLOSED = -1e30  # a score that is never selected; finite, since its gradient is multiplied by 0
+CLOSED = -1e12  # a score that is never selected; finite, since its gradient is multiplied by 0
 
 
 @dataclass(frozen=True)
