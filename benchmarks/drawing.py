@@ -23,7 +23,7 @@ from lens.activations.language_model import LanguageModel
 from lens.activations.layers import Layer
 from lens.activations.statistics import input_statistics
 from lens.activations.store import open_layer
-from lens.training.train import window_order
+from lens.training.source import window_order
 
 STORE_WINDOWS, LAYER, STEPS = 2048, 8, 1000  # of the quick study, for one dictionary
 STORE_MB = STORE_WINDOWS * LENGTH * D_IN * 2 / 1e6  # bf16

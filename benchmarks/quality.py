@@ -30,7 +30,8 @@ from lens.activations.store import open_layer
 from lens.dictionaries.dictionary import Dictionary
 from lens.dictionaries.load import load
 from lens.training.recipe import build
-from lens.training.train import train_layer, window_order
+from lens.training.source import window_order
+from lens.training.train import train_layer
 
 WORK, RESULTS = checkout.root() / "artifacts" / "quality", checkout.root() / "results" / "benchmarks" / "quality.json"
 LENGTH = 1 + POSITIONS  # BOS, which nobody trains on, and text

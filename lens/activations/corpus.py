@@ -121,6 +121,7 @@ def draw_windows(
     seed: int = 0,
     least: int | None = None,
     name: str = "corpus",
+    tokens: Tokens | None = None,
 ) -> Windows:
     """`n` windows of `length` tokens: BOS and text of one document (without `bos`, text alone).
 
@@ -132,6 +133,7 @@ def draw_windows(
         seed: draws the windows (`random`, `disjoint`).
         least: windows that will do: where the corpus holds fewer than n, all of them are taken, with a warning.
         name: of the corpus, for messages.
+        tokens: those of the corpus (see `tokenise`), where they are there already.
 
     Raises:
         ValueError: the corpus holds too few windows (the message gives the counts, and the characters that are needed
@@ -144,7 +146,7 @@ def draw_windows(
     n_text = length - bos
     if n < 1 or n_text < 1:
         raise ValueError(f"expected n >= 1 windows with text in them, found n = {n}, length = {length}")
-    with tokenise(dataset, tokenizer) as tokens:
+    with contextlib.nullcontext(tokens) if tokens else tokenise(dataset, tokenizer) as tokens:
         sizes = tokens.sizes
         available = np.maximum(sizes - n_text + 1, 0) if starts == "random" else sizes // n_text
         if available.sum() < n:

@@ -64,8 +64,7 @@ def extract(
     """
     layers = language_model.check_layers(model, layers)
     identity = _identity(model, windows, window_rule)
-    decided_by = {**identity, "fingerprint": fingerprint(model.model), "version": version("extract")}
-    finished = pool / f"activations-{_key(decided_by)}"
+    finished = pool / f"activations-{_key(decided_by(model, windows, window_rule))}"
     with holding(finished):
         if as_named:
             _take_over(pool / f"activations-{_key(identity)}", finished)
@@ -81,6 +80,12 @@ def extract(
             _write_tokens(windows, finished / "tokens", tokens)
         link_folders([finished / "tokens", *folders.values()], folder)
     return {layer: json.loads((layer_folder(folder, layer) / "manifest.json").read_text()) for layer in layers}
+
+
+def decided_by(model: LanguageModel, windows: dict[str, Windows], window_rule: dict) -> dict:
+    """All that decides the activations of a model on windows, as JSON."""
+    identity = _identity(model, windows, window_rule)
+    return {**identity, "fingerprint": fingerprint(model.model), "version": version("extract")}
 
 
 def _key(identity: dict) -> str:

@@ -24,6 +24,7 @@ from lens.files import read_json
 from lens.locks import holding
 from lens.training.events import check_installed
 from lens.training.recipe import build
+from lens.training.stream import Stream
 from lens.training.train import train_layer
 
 REPETITIONS = 3  # windows that a token is in on average, from which a text counts as short
@@ -42,6 +43,7 @@ def fit(
     length: int = 128,
     steps: int = 1000,
     seed: int = 0,
+    redraw: bool = False,
     held_out: Text | None = None,
     log_dir: Path | str | None = None,
     **fields: object,
@@ -65,6 +67,8 @@ def fit(
         length: T, tokens of a window. Position 0 holds BOS, or, where the tokenizer has none, a text token that sees no
             other; it is not trained on.
         steps: optimiser steps, each on 16 windows.
+        redraw: draw the windows anew each epoch, and run the language model on them when they are needed: more of a
+            long text is seen, and no activations are stored. See `lens.training.stream`.
         held_out: text for a later profile. Nothing is done with it but to see, before the language model runs, that it
             is long enough for one.
         log_dir: folder for TensorBoard (`tensorboard --logdir`), which has to be installed: the metrics of training as
@@ -88,10 +92,12 @@ def fit(
     model = language_model.load(model) if isinstance(model, str | os.PathLike) else model
     [layer] = language_model.check_layers(model, [as_layer(layer)])
     folder = Path(folder)
+    dataset = as_dataset(text)
     options = {"length": length, "starts": "random", "seed": seed}
     bos = {"bos": model.bos_id is not None, "bos_id": model.bos_id}
-    train = draw_windows(as_dataset(text), model.tokenizer, windows, **bos, **options, name="training text")
-    _warn_of_repetition(train, bos["bos"])
+    train = draw_windows(dataset, model.tokenizer, windows, **bos, **options, name="training text")
+    if not redraw:
+        _warn_of_repetition(train, bos["bos"])
     if held_out is not None:
         one = {"length": length, "starts": "disjoint", "name": "held-out text"}
         draw_windows(as_dataset(held_out), model.tokenizer, LEAST_HELD_OUT, **bos, **one)
@@ -101,10 +107,14 @@ def fit(
     store, pool = folder / "activations", folder / "pool"
     with holding(pool / f"fit-{name}"):
         _check_same(record, asked)
-        with holding(store):  # another call may ask for another layer, and the store holds what was asked for last
-            manifests = extract(model, {"train": train}, [layer], store, pool, window_rule=options)
-            activations = open_layer(store, layer, "train").activations
-        data_digest = manifests[layer]["sha256"]["train.safetensors"]
+        if redraw:
+            activations = Stream(model, layer, dataset, windows, length)
+            data_digest = activations.digest
+        else:
+            with holding(store):  # another call may ask for another layer: the store holds what was asked for last
+                manifests = extract(model, {"train": train}, [layer], store, pool, window_rule=options)
+                activations = open_layer(store, layer, "train").activations
+            data_digest = manifests[layer]["sha256"]["train.safetensors"]
         asked["activations"] = data_digest[:12]  # models of one name may differ
         _check_same(record, asked)
         trained = train_layer(
@@ -117,6 +127,7 @@ def fit(
             model=model.name,
             layer=layer,
             bos=model.bos_id is not None,
+            order_seed=seed if redraw else 0,  # stored windows are drawn with the seed
             log_dir=None if log_dir is None else Path(log_dir),
         )
         write_json(record, asked)

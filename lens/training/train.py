@@ -8,7 +8,7 @@ import json
 import math
 import shutil
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,7 @@ from lens.training.gradients import Workspace
 from lens.training.recipe import Recipe
 from lens.training.run import Run, TrainingError, restore, snapshot
 from lens.training.sealed import DIGESTS, damage, seal, sealing
+from lens.training.source import Source, Stored
 from lens.versions import version
 
 CHECKPOINT_EVERY = 100  # optimiser steps between two savings of the whole state
@@ -52,23 +53,6 @@ class Trained:
     """variant, seed, metric, value: invariants checked on the way, and the state of the masks at the end"""
 
 
-def window_order(n_windows: int, batch: int, steps: int, seed: int, first_step: int = 0) -> Iterator[Tensor]:
-    """Rows of each step's windows [batch]: one random permutation of all windows after the other, epochs joined.
-
-    The order depends on the arguments alone, so a resumed run draws what the uninterrupted one would have drawn.
-    """
-    epoch, permutation = -1, torch.empty(0, dtype=torch.long)
-    for step in range(first_step, steps):
-        wanted = range(step * batch, (step + 1) * batch)
-        rows = []
-        for index in wanted:
-            if index // n_windows != epoch:
-                epoch = index // n_windows
-                permutation = torch.randperm(n_windows, generator=torch.Generator().manual_seed(seed * 100_003 + epoch))
-            rows.append(permutation[index % n_windows])
-        yield torch.stack(rows)
-
-
 def shuffle_positions(x: Tensor, step: int, seed: int) -> Tensor:
     """Permute the vectors of each window of x [B, P, d] on their own, so that row p says nothing about position."""
     generator = torch.Generator().manual_seed(seed * 100_003 + step)
@@ -77,7 +61,7 @@ def shuffle_positions(x: Tensor, step: int, seed: int) -> Tensor:
 
 
 def train_layer(
-    activations: Tensor,
+    activations: Tensor | Source,
     recipes: dict[str, Recipe],
     seeds: Sequence[int],
     folder: Path,
@@ -99,7 +83,7 @@ def train_layer(
     their differences are paired by construction.
 
     Args:
-        activations: training windows [n, T, d_in], memory-mapped or not; read a batch at a time.
+        activations: training windows [n, T, d_in], memory-mapped or not; or another source of them.
         recipes: by variant.
         folder: where `<variant>-seed<seed>/` dictionaries appear, all at once, when training has finished.
         pool: where each run is kept under a digest of everything that decides its result. A call goes on from
@@ -114,7 +98,8 @@ def train_layer(
         OSError: there is no room for a state or a result; the next call goes on from the last state.
     """
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    n, T, d_in = activations.shape
+    source = Stored(activations) if isinstance(activations, Tensor) else activations
+    n, T, d_in = source.shape
     if n < (batch := max(recipe.batch_windows for recipe in recipes.values())):
         raise TrainingError(f"{n} training windows are fewer than one batch of {batch}; ask for more windows")
     shared = {
@@ -136,22 +121,14 @@ def train_layer(
         _take_over({(v, s): first_pool.first_key(recipes[v], v, s, shared) for v, s in keys}, finished)
         for (v, s), path in finished.items():
             _remove_if_damaged(path, recipes[v], f"{v}-seed{s}", log_every)
-        statistics: InputStatistics | None = None
-        moments = functools.cache(functools.partial(_moments, activations, order_seed))
+        groups = _together(keys, recipes, order_seed, finished)
+        if groups:
+            sample = source.sample(order_seed)
+            statistics = input_statistics(sample)
+            _check(statistics, layer, [v for v, recipe in recipes.items() if recipe.input_centre == "mean"])
+            moments = functools.cache(functools.partial(_moments, sample, order_seed))
         workspace = Workspace()
-        for (_, size, order), missing in _together(keys, recipes, order_seed, finished):
-            statistics = statistics or input_statistics(activations)
-            if not 0 < statistics.mean_square_norm < math.inf:
-                raise TrainingError(
-                    f"layer {layer}: the mean squared norm of the activations is {statistics.mean_square_norm}; they "
-                    "are all zero, or some are not finite: extract them again, and look at the model's precision"
-                )
-            if statistics.variance < CONSTANT * statistics.mean_square_norm:
-                if centred := [v for v, _ in missing if recipes[v].input_centre == "mean"]:
-                    raise TrainingError(
-                        f"layer {layer}: the activations are all the same, and {centred[0]} centres them: nothing is "
-                        "left to train on; extract them again, or train with input_centre none"
-                    )
+        for (_, size, order), missing in groups:
             runs = [
                 Run(
                     recipes[v],
@@ -161,7 +138,7 @@ def train_layer(
                 for v, seed in missing
             ]
             state = pool / f"train-{_key([keys[run] for run in missing])}"
-            _train(runs, activations, state, size, order, log_every, layer, log_dir)
+            _train(runs, source, state, size, order, log_every, layer, log_dir)
             _finish({finished[run]: trained for run, trained in zip(missing, runs, strict=True)}, state)
         link_folders([finished[v, s] / f"{v}-seed{s}" for v, s in keys], folder)
         return Trained(
@@ -170,6 +147,20 @@ def train_layer(
                 pd.concat([pd.read_csv(finished[run] / f"{name}.csv") for run in keys], ignore_index=True)
                 for name in FRAMES
             ),
+        )
+
+
+def _check(statistics: InputStatistics, layer: int | str, centred: list[str]) -> None:
+    """Raise TrainingError where there is nothing to train on: for any recipe, or for those that centre their inputs."""
+    if not 0 < statistics.mean_square_norm < math.inf:
+        raise TrainingError(
+            f"layer {layer}: the mean squared norm of the activations is {statistics.mean_square_norm}; they are all "
+            "zero, or some are not finite: extract them again, and look at the model's precision"
+        )
+    if centred and statistics.variance < CONSTANT * statistics.mean_square_norm:
+        raise TrainingError(
+            f"layer {layer}: the activations are all the same, and {centred[0]} centres them: nothing is left to train "
+            "on; extract them again, or train with input_centre none"
         )
 
 
@@ -221,7 +212,7 @@ def _key(identity: dict | list) -> str:
 
 
 def _train(
-    runs: list[Run], activations: Tensor, state: Path, batch: int, order_seed: int, log_every: int, layer,
+    runs: list[Run], source: Source, state: Path, batch: int, order_seed: int, log_every: int, layer,
     log_dir: Path | None,
 ) -> None:  # fmt: skip
     steps = runs[0].recipe.steps
@@ -229,8 +220,8 @@ def _train(
     first = restore(runs, state)
     what = f"train layer {layer}, {len(runs)} {'run' if len(runs) == 1 else 'runs'}"
     with progress(what, steps, "steps", done=first) as advance, event_log(log_dir, runs, first) as write_events:
-        for step, rows in enumerate(window_order(len(activations), batch, steps, order_seed, first), start=first):
-            x = activations.index_select(0, rows).to(device)
+        for step, x in enumerate(source.batches(batch, steps, order_seed, first), start=first):
+            x = x.to(device)
             shuffled = {
                 bos: shuffle_positions(x[:, 0 if bos else 1 :], step, order_seed)
                 for bos in {run.recipe.include_bos for run in runs if run.recipe.positions == "shuffled"}

@@ -17,7 +17,8 @@ from lens.training import train as lens_train
 from lens.training.gradients import Workspace
 from lens.training.recipe import build, recipe
 from lens.training.run import Run, TrainingError
-from lens.training.train import shuffle_positions, train_layer, window_order
+from lens.training.source import window_order
+from lens.training.train import shuffle_positions, train_layer
 
 N, T, D = 12, 9, 16
 RECIPES = recipe_file.read(checkout.root() / "paper" / "recipes.yaml")
