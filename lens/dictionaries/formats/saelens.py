@@ -16,6 +16,10 @@ from lens.errors import DictionaryError
 
 CONFIG, WEIGHTS, SCALER = "cfg.json", "sae_weights.safetensors", "activation_scaler.json"
 RULES = {"standard": "relu", "topk": "topk", "abstopk": "abs_topk", "jumprelu": "jumprelu", "gated": "gated"}
+_ELSEWHERE = {
+    "matching_pursuit": "open it with SAELens, and give lens.profile what that opened",
+    "temporal": "give the files that its authors published, as decode of SAELens leaves out what it predicts",
+}
 _TOPK = ("topk", "abstopk")
 _VECTORS = {"jumprelu": ("b_enc", "threshold"), "gated": ("b_gate", "r_mag", "b_mag")}
 _NORMALISATIONS = ("none", "expected_average_only_in", "constant_norm_rescale", "layer_norm")
@@ -124,6 +128,13 @@ def _nested(config: dict) -> dict:
 def _check(config: dict) -> None:
     architecture = config["architecture"]
     normalisation = setting(config, "normalize_activations", str, CONFIG)
+    if "transcoder" in architecture:
+        raise DictionaryError(f"{CONFIG} says architecture {architecture!r}: it reads something else than it writes")
+    if architecture in _ELSEWHERE:
+        raise DictionaryError(
+            f"{CONFIG} says architecture {architecture!r}, whose code is no score of one vector: "
+            f"{_ELSEWHERE[architecture]}"
+        )
     if architecture not in (*RULES, TEMPORALLENS):
         raise DictionaryError(
             f"{CONFIG} says architecture {architecture!r}; known are {', '.join([*RULES, TEMPORALLENS])}. "
