@@ -1,7 +1,8 @@
 """Every number of a study's tables in short: what a golden test compares.
 
-    python -m tests.golden.numbers smoke      # renew tests/golden/smoke.json from results/smoke and artifacts/smoke
+    python -m tests.golden.numbers smoke amd      # renew tests/golden/smoke/amd.json from the `smoke` that was run here
 
+There is one file for each kind of processor: sums round differently on others, and training in bf16 carries that on.
 A table counts by the number, sum and sum of squares of each numeric column, by variant and metric; a dictionary by the
 digest of its weights. Renew only together with a raised version of the stage whose numbers changed (`versions.yaml`).
 """
@@ -24,6 +25,7 @@ from benchmarks.machine import processor
 from lens.study import table_files
 
 GOLDEN = Path(__file__).parent
+INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")  # decide how bf16 products are summed
 GROUPS = ("variant", "metric")
 STAGES = {"training": "train", "ablations": "ablate", "measures": "analyse", "calibration": "calibrate"}
 LEFT_OUT = {"study", "model", "layer", "seconds", "unit"}
@@ -57,13 +59,13 @@ def of_dictionaries(folder: Path) -> dict[str, str]:
     return found
 
 
-def differences(golden: dict, found: dict, tolerance: float) -> list[str]:
+def differences(golden: dict, found: dict, relative: float, absolute: float) -> list[str]:
     """Names of the numbers of one stage that differ from the golden ones, are missing, or are new."""
     wrong = [f"{name}: missing" for name in golden.keys() - found.keys()]
     wrong += [f"{name}: not among the golden numbers" for name in found.keys() - golden.keys()]
     for name in golden.keys() & found.keys():
         (n, *old), (m, *new) = golden[name], found[name]
-        close = all(math.isclose(a, b, rel_tol=tolerance, abs_tol=tolerance) for a, b in zip(old, new, strict=True))
+        close = all(math.isclose(a, b, rel_tol=relative, abs_tol=absolute) for a, b in zip(old, new, strict=True))
         if n != m or not close:
             wrong.append(f"{name}: {golden[name]} became {found[name]}")
     return sorted(wrong)
@@ -96,13 +98,21 @@ def read(name: str, root: Path) -> dict:
     kinds = ("dictionaries", "ablations")
     dictionaries = {f"{k}/{name}": digest for k in kinds for name, digest in of_dictionaries(artifacts / k).items()}
     return {
-        "machine": {"processor": processor(), "torch": version("torch")},
+        "machine": machine(),
         "versions": YAML(typ="safe").load((root / "lens" / "versions.yaml").read_text(encoding="utf-8")),
         "dictionaries": dictionaries,
         "activations": of_dictionaries(artifacts / "activations"),
         "tables": tables,
         "claims": _claims(root / "results" / name / "claims.json"),
     }
+
+
+def machine() -> dict[str, object]:
+    """What two machines must have in common to make the same bytes."""
+    info = Path("/proc/cpuinfo")
+    flags = info.read_text().split() if info.is_file() else []
+    has = [name for name in INSTRUCTIONS if name in flags]
+    return {"processor": processor(), "instructions": has, "torch": version("torch")}
 
 
 def _claims(path: Path) -> dict[str, list]:
@@ -115,6 +125,8 @@ def _claims(path: Path) -> dict[str, list]:
 
 
 if __name__ == "__main__":
-    study, *where = sys.argv[1:]
+    study, kind, *where = sys.argv[1:]
     document = read(study, Path(where[0]) if where else Path.cwd())
-    (GOLDEN / f"{study}.json").write_text(json.dumps(document, indent=0, sort_keys=True) + "\n", encoding="utf-8")
+    (GOLDEN / study / f"{kind}.json").write_text(
+        json.dumps(document, indent=0, sort_keys=True) + "\n", encoding="utf-8"
+    )

@@ -7,8 +7,9 @@ import pytest
 
 from tests.golden import numbers
 
-GOLDEN = json.loads((numbers.GOLDEN / "smoke.json").read_text(encoding="utf-8"))
-TOLERANCE = 1e-4  # between processors, whose sums round differently
+KNOWN = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((numbers.GOLDEN / "smoke").glob("*.json"))]
+SAME = (1e-4, 1e-4)  # relative and absolute, where the golden numbers were made on such a processor
+OTHER = (0.1, 0.06)  # elsewhere: more than what the processors of the golden numbers differ by
 
 
 @pytest.fixture(scope="module")
@@ -16,49 +17,69 @@ def found(made):
     return numbers.read("smoke", made.root)
 
 
-def told(stage: str, wrong: list[str], versions: dict) -> str:
+@pytest.fixture(scope="module")
+def golden(found):
+    """Those of this kind of processor, or else those that most numbers agree with."""
+    return min(KNOWN, key=lambda known: (known["machine"] != found["machine"], len(_all_differences(known, found))))
+
+
+@pytest.fixture(scope="module")
+def tolerance(golden, found):
+    return SAME if golden["machine"] == found["machine"] else OTHER
+
+
+def _all_differences(known: dict, found: dict) -> list[str]:
+    return [name for s, t in known["tables"].items() for name in numbers.differences(t, found["tables"][s], *SAME)]
+
+
+def told(stage: str, wrong: list[str], golden: dict, versions: dict) -> str:
     """What to do about numbers that are not the golden ones."""
-    if versions[stage] > GOLDEN["versions"][stage]:
-        do = "its version is raised: renew the golden numbers with `python -m tests.golden.numbers smoke`"
+    if versions[stage] > golden["versions"][stage]:
+        do = "its version is raised: renew the golden numbers with `python -m tests.golden.numbers smoke <processor>`"
     else:
         do = "raise its version in lens/versions.yaml"
     return f"stage `{stage}` changed its numbers: {do}\n" + "\n".join(wrong[:20])
 
 
 @pytest.mark.parametrize("stage", sorted(set(numbers.STAGES.values())))
-def test_tables_hold_the_golden_numbers(found, stage):
-    wrong = numbers.differences(GOLDEN["tables"][stage], found["tables"][stage], TOLERANCE)
-    assert not wrong, told(stage, wrong, found["versions"])
+def test_tables_hold_the_golden_numbers(golden, found, tolerance, stage):
+    wrong = numbers.differences(golden["tables"][stage], found["tables"][stage], *tolerance)
+    assert not wrong, told(stage, wrong, golden, found["versions"])
 
 
 @pytest.mark.parametrize(("stage", "part"), [("extract", "activations"), ("train", "dictionaries")])
-def test_activations_and_dictionaries_have_the_golden_bytes(found, stage, part):
+def test_activations_and_dictionaries_have_the_golden_bytes(golden, found, stage, part):
     """On the processor and with the PyTorch that made the golden numbers (one thread, see conftest); elsewhere the last
     digit differs, the tables say whether it matters, and only the names are compared here."""
-    same = GOLDEN["machine"] == found["machine"]
-    wrong = list(GOLDEN[part].keys() ^ found[part].keys())
-    wrong += [
-        name for name in GOLDEN[part].keys() & found[part].keys() if same and GOLDEN[part][name] != found[part][name]
+    same, old, new = golden["machine"] == found["machine"], golden[part], found[part]
+    wrong = sorted(old.keys() ^ new.keys()) + [
+        name for name in old.keys() & new.keys() if same and old[name] != new[name]
     ]
-    assert not wrong, told(stage, sorted(wrong), found["versions"])
+    assert not wrong, told(stage, wrong, golden, found["versions"])
 
 
-def test_claims_are_judged_as_before(found):
-    assert found["claims"].keys() == GOLDEN["claims"].keys()
+def test_claims_are_judged_as_before(golden, found, tolerance):
+    relative, absolute = tolerance
+    assert found["claims"].keys() == golden["claims"].keys()
     for claim, (verdict, attributable, *estimates) in found["claims"].items():
-        words = GOLDEN["claims"][claim][:2]
-        golden = GOLDEN["claims"][claim][2:]
+        words, before = golden["claims"][claim][:2], golden["claims"][claim][2:]
         assert [verdict, attributable] == words, claim
         assert all(
-            a == b or a is not None and b is not None and math.isclose(a, b, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
-            for a, b in zip(golden, estimates, strict=True)
-        ), (claim, golden, estimates)
+            a == b or a is not None and b is not None and math.isclose(a, b, rel_tol=relative, abs_tol=absolute)
+            for a, b in zip(before, estimates, strict=True)
+        ), (claim, before, estimates)
 
 
 def test_a_changed_number_names_its_stage():
-    versions = dict(GOLDEN["versions"])
-    assert "stage `train` changed its numbers: raise its version" in told("train", [], versions)
-    assert "renew the golden numbers" in told("train", [], versions | {"train": versions["train"] + 1})
-    golden = {"a": [3, 1.0, 2.0], "b": [1, 1.0, 1.0]}
-    assert numbers.differences(golden, {"a": [3, 1.00001, 2.0], "b": [1, 1.0, 1.0]}, TOLERANCE) == []
-    assert len(numbers.differences(golden, {"a": [3, 1.001, 2.0], "c": [1, 1.0, 1.0]}, TOLERANCE)) == 3
+    golden = KNOWN[0]
+    versions = dict(golden["versions"])
+    assert "stage `train` changed its numbers: raise its version" in told("train", [], golden, versions)
+    assert "renew the golden numbers" in told("train", [], golden, versions | {"train": versions["train"] + 1})
+
+
+def test_processors_of_the_golden_numbers_differ_by_less_than_is_allowed_elsewhere():
+    """What one of them would say of the other, were it unknown."""
+    for a in KNOWN:
+        for b in KNOWN:
+            wrong = [n for s, t in a["tables"].items() for n in numbers.differences(t, b["tables"][s], *OTHER)]
+            assert not wrong, wrong[:20]
