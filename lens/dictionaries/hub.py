@@ -4,39 +4,27 @@ from __future__ import annotations
 
 import re
 import tempfile
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
 import huggingface_hub
 
-from lens.dictionaries.dictionary import Dictionary
+from lens.dictionaries.dictionary import CONFIG, WEIGHTS, Dictionary
 from lens.errors import DictionaryError
 
 _SOURCE = re.compile(r"(?P<repo_id>[\w.-]+/[\w.-]+)(?::(?P<folder>[^:]+))?")
-_FILES: tuple[str, ...] = (  # of all formats that `lens.dictionaries.load` reads
-    "cfg.json",
-    "config.json",
-    "sae.safetensors",
-    "sae_weights.safetensors",
-    "activation_scaler.json",
-    "ae.pt",
-    "params.npz",
-    "params.safetensors",
-    "hyperparams.json",
-    "checkpoints/final.safetensors",
-    "*-SAE-l*.pt*",
-    "conf.yaml",
-    "latest_ckpt.safetensors",
-)
+OWN = (CONFIG, WEIGHTS)  # files of a dictionary as `Dictionary.save` writes it
 
 
-def fetch(source: str | Path, revision: str | None = None) -> Path:
+def fetch(source: str | Path, revision: str | None = None, files: Iterable[str] = OWN) -> Path:
     """The local path of a dictionary: that of a file or folder on this machine, else of a copy of one on the hub.
 
     Args:
         source: a path, or `repo_id` or `repo_id:folder` (`EleutherAI/sae-pythia-70m-32k:layers.3`) or `repo_id:file`
             (`Qwen/SAE-Res-Qwen3-1.7B-Base-W32K-L0_50:layer8.sae.pt`). A path that exists comes first.
         revision: branch, tag or commit on the hub.
+        files: what is fetched of a folder, and of a whole repository.
 
     Raises:
         DictionaryError: there is no such path and it is no id; or the hub cannot be reached, refuses, or does not have
@@ -55,7 +43,7 @@ def fetch(source: str | Path, revision: str | None = None) -> Path:
             f"{source} is not on this machine, and no id on the hub: give a folder, repo_id or repo_id:folder"
         )
     repo_id, folder = found["repo_id"], (found["folder"] or "").strip("/")
-    wanted = [f"{folder}/{name}" for name in _FILES] if folder else list(_FILES)
+    wanted = [f"{folder}/{name}" for name in files] if folder else [*files]
     if folder:  # a file by itself; and of the run that made it, for the model's name (sparsify)
         wanted += [folder, str(Path(folder).parent / "config.json")]
     try:
@@ -66,7 +54,7 @@ def fetch(source: str | Path, revision: str | None = None) -> Path:
             "Check the id and the connection, or download the folder elsewhere and give its path"
         ) from error
     if not (Path(root) / folder).exists():
-        raise DictionaryError(f"{repo_id} has no file {folder!r}, and no folder with any of {', '.join(_FILES)}")
+        raise DictionaryError(f"{repo_id} has no file {folder!r}, and no folder with any of {', '.join(files)}")
     return Path(root) / folder
 
 

@@ -31,6 +31,8 @@ class _Format:
     """the file that tells the format; a pattern"""
     name: str
     read: Callable[..., Dictionary]
+    beside: tuple[str, ...] = ()
+    """files that are read beside it"""
     alone: str = ""
     """which files are read by themselves, whatever lies beside them; a pattern"""
 
@@ -52,16 +54,23 @@ def _read_sae_weights(folder: Path, norm_scaling_factor: float | None = None) ->
 
 SHOWN = 8  # names in a message
 FORMATS = (
-    _Format("sae.safetensors", "this package, sparsify", _read_sae_safetensors),
-    _Format("sae_weights.safetensors", "SAELens, Llama Scope R1", _read_sae_weights),
-    _Format(llama_scope.WEIGHTS, "Llama Scope", llama_scope.read),
-    _Format("ae.pt", "dictionary_learning", dictionary_learning.read),
+    _Format("sae.safetensors", "this package, sparsify", _read_sae_safetensors, ("cfg.json",)),
+    _Format(
+        "sae_weights.safetensors",
+        "SAELens, Llama Scope R1",
+        _read_sae_weights,
+        (saelens.CONFIG, saelens.SCALER, llama_scope.CONFIG_R1),
+    ),
+    _Format(llama_scope.WEIGHTS, "Llama Scope", llama_scope.read, (llama_scope.CONFIG,)),
+    _Format("ae.pt", "dictionary_learning", dictionary_learning.read, (dictionary_learning.CONFIG,)),
     _Format("params.npz", "Gemma Scope", gemma_scope.read, alone="*.npz"),
-    _Format("params.safetensors", "Gemma Scope 2", gemma_scope_2.read),
-    _Format(tfa.WEIGHTS, "temporal feature analysis", tfa.read),
+    _Format("params.safetensors", "Gemma Scope 2", gemma_scope_2.read, (gemma_scope_2.CONFIG,)),
+    _Format(tfa.WEIGHTS, "temporal feature analysis", tfa.read, (tfa.CONFIG,)),
     _Format(qwen_scope.FILES, "Qwen-Scope", qwen_scope.read, alone=qwen_scope.FILES),
     _Format(goodfire.FILES, "Goodfire", goodfire.read, alone=goodfire.FILES),
 )
+# One of many files in a repository is asked for by its name, or all would be fetched.
+FETCHED = tuple(dict.fromkeys(name for f in FORMATS for name in (f.weights, *f.beside) if "*" not in name))
 
 
 def load(
@@ -86,7 +95,7 @@ def load(
         ValueError: it cannot be fetched, its format is not known, or it is incomplete, altered, broken or of a kind
             that cannot stand for a dictionary of the residual stream. The message names it and what to do.
     """
-    path = fetch(source, revision)
+    path = fetch(source, revision, FETCHED)
     found, place = _format(path)
     options: dict[str, object] = {"trust": trust} if found.read is _read_sae_safetensors else {}
     if norm_scaling_factor is not None:

@@ -10,7 +10,7 @@ import torch
 
 from lens.dictionaries.dictionary import Dictionary
 from lens.dictionaries.hub import fetch, from_pretrained, push_to_hub
-from lens.dictionaries.load import load
+from lens.dictionaries.load import FORMATS, load
 from lens.errors import DictionaryError
 from tests.making import info
 
@@ -66,7 +66,9 @@ def test_a_repository_may_hold_several(hub):
     page = (hub / "me/many/layer_3/v/README.md").read_text()
     assert 'from_pretrained("me/many:layer_3/v")' in page
     assert "layer 3" in page
-    with pytest.raises(DictionaryError, match="me/many has no file 'layer_9', and no folder with any of cfg.json"):
+    with pytest.raises(
+        DictionaryError, match="me/many has no file 'layer_9', and no folder with any of sae.safetensors"
+    ):
         load("me/many:layer_9")
 
 
@@ -87,6 +89,21 @@ def test_other_formats_are_fetched_with_the_file_around_them(hub):
     assert found.parent.name == "v2"
     assert sorted(path.name for path in found.iterdir()) == ["cfg.json", "sae.safetensors"]
     assert (found.parent / "config.json").is_file()
+
+
+def test_all_files_that_a_format_reads_are_fetched(hub):
+    """Whatever the format: of those that are read, that is every file that tells it, and those beside it."""
+    (hub / "you/many").mkdir(parents=True)
+    (hub / "you/many/large.bin").touch()
+    names = {name for f in FORMATS for name in (f.weights, *f.beside) if not f.alone}
+    assert names >= {"hyperparams.json", "conf.yaml", "activation_scaler.json", "checkpoints/final.safetensors"}
+    for name in names:
+        (hub / "you/many" / name).parent.mkdir(exist_ok=True)
+        (hub / "you/many" / name).touch()
+    with pytest.raises(DictionaryError, match="holds sae.safetensors and .* keep one dictionary a folder"):
+        load("you/many")
+    copy = hub.parent / "cache/you/many/main"
+    assert {str(path.relative_to(copy)) for path in copy.rglob("*") if path.is_file()} == names
 
 
 def test_one_of_the_files_of_a_repository_is_fetched_alone(hub):
