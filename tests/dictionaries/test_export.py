@@ -110,7 +110,7 @@ def test_centred_inputs_are_folded_into_the_biases(tmp_path, position):
 
 
 @pytest.mark.parametrize(("architecture", "settings"), [
-    ("relu", {}), ("gated", {}), ("jumprelu", {}), ("topk", {"k": 2}), ("batch_topk", {"k": 2}),
+    ("relu", {}), ("gated", {}), ("jumprelu", {}), ("topk", {"k": 2}), ("abs_topk", {"k": 2}), ("batch_topk", {"k": 2}),
     ("matryoshka", {"k": 2, "prefixes": (0.5, 1.0)}),
 ])  # fmt: skip
 def test_every_architecture_answers_the_same_without_its_centre(architecture, settings):

@@ -38,13 +38,13 @@ def made(package: str, folder: Path) -> Path:
     return folder
 
 
-PLAIN = {"relu": "standard", "jumprelu": "jumprelu", "topk": "topk", "gated": "gated"}
+PLAIN = {"relu": "standard", "jumprelu": "jumprelu", "topk": "topk", "abs_topk": "abstopk", "gated": "gated"}
 
 
 def own(masked: bool, architecture: str = "relu") -> Dictionary:
     config = info(D_IN, D_SAE, T, masked, 0.5, 0.3, model="a-model", layer="3", name="temporallens", seed=7)
     if architecture != "relu":
-        config = replace(config, architecture=architecture, settings={"k": 5} if architecture == "topk" else {})
+        config = replace(config, architecture=architecture, settings={"k": 5} if "topk" in architecture else {})
     sae = Dictionary.initialise(config, torch.zeros(D_IN), 0)
     generator = torch.Generator().manual_seed(4)
     with torch.no_grad():
