@@ -113,8 +113,10 @@ class Dictionary(nn.Module):
         self.info = dataclasses.replace(info, settings=settings)
         self.W_enc, self.W_dec, self.b_dec = (nn.Parameter(weights[name]) for name in ("W_enc", "W_dec", "b_dec"))
         for part in (self.architecture, self.position_term):
-            for name, parameter in list(part.named_parameters(recurse=False)):
-                setattr(part, name, nn.Parameter(weights[name], requires_grad=parameter.requires_grad))
+            for name, parameter in list(part.named_parameters()):
+                owner, _, own = name.rpartition(".")
+                new = nn.Parameter(weights[name], requires_grad=parameter.requires_grad)
+                setattr(part.get_submodule(owner), own, new)
         self.register_buffer(CENTRE, weights.get(CENTRE))
         self._undo: tuple[Tensor, Tensor] | None = None
         self.stated_l0 = getattr(self.architecture.settings, "k", None)
@@ -147,9 +149,9 @@ class Dictionary(nn.Module):
         Where it acts on the input, b_dec becomes the mean over text positions of what is left of the input.
         """
         self.position_term.prepare(moments)
-        if self.position_term.acts_on == "input" and (values := self.position_term.values()) is not None:
+        if self.position_term.on_input and (values := self.position_term.values()) is not None:
             mean = moments().mean.to(self.b_dec.device)
-            self.b_dec.copy_(self.position_term.apply(mean, values)[1:].mean(0))
+            self.b_dec.copy_(self.position_term.of_input(mean, values)[1:].mean(0))
 
     def _code(self) -> dict[str, str]:
         """Digest of the file of each part that is somebody's own."""
@@ -223,11 +225,14 @@ class Dictionary(nn.Module):
 
     def scores(self, x: Tensor, values: Tensor | None) -> Tensor:
         """Pre-activations u [..., d_sae] of scaled inputs."""
-        return self._apply_term("score", self.encoder_input(x, values) @ self.W_enc, values)
+        u = self.encoder_input(x, values) @ self.W_enc
+        if values is None or self.position_term.acts_on != "score":
+            return u
+        return self.position_term.apply(u, values)
 
     def encoder_input(self, x: Tensor, values: Tensor | None) -> Tensor:
         """What W_enc multiplies, of scaled inputs."""
-        x = self._apply_term("input", x, values)
+        x = x if values is None else self.position_term.of_input(x, values)
         return x - self.b_dec if self.info.apply_b_dec_to_input else x
 
     def select(self, u: Tensor, values: Tensor | None) -> Codes:
@@ -237,11 +242,6 @@ class Dictionary(nn.Module):
     def gate(self, codes: Codes, values: Tensor | None) -> Codes:
         """Selected codes, as the position term leaves them."""
         return codes if values is None else self.position_term.gate(codes, values)
-
-    def _apply_term(self, place: str, target: Tensor, values: Tensor | None) -> Tensor:
-        if values is None or self.position_term.acts_on != place:
-            return target
-        return self.position_term.apply(target, values)
 
     def decode(self, codes: Codes | Tensor, positions: Tensor | None = None, *, clamp: bool = False) -> Tensor:
         """x_hat = (f W_dec + b_dec) / input_scale + input_centre, [..., d_sae] -> [..., d_in], in the units of the
@@ -256,7 +256,7 @@ class Dictionary(nn.Module):
                 as were encoded last.
         """
         features = codes.dense() if isinstance(codes, Codes) else codes
-        needed = self.position_term.acts_on == "input"
+        needed = self.position_term.on_input
         return self.decode_with(features, self._values(features, positions, clamp) if needed else None)
 
     def decode_with(self, codes: Codes | Tensor, values: Tensor | None) -> Tensor:
@@ -270,7 +270,7 @@ class Dictionary(nn.Module):
     def reconstruct(self, decoded: Tensor, values: Tensor | None) -> Tensor:
         """Reconstruction of scaled inputs (see `scaled`), given f W_dec [..., d_in]."""
         x_hat = decoded + self.b_dec
-        if values is None or self.position_term.acts_on != "input":
+        if values is None or not self.position_term.on_input:
             return x_hat
         return self.position_term.undo(x_hat, values)
 
@@ -297,10 +297,11 @@ class Dictionary(nn.Module):
         """
         if self.input_centre is None:
             return self
-        if self.info.normalisation != "none" or self.position_term.acts_on != "code":
+        term = self.position_term
+        if self.info.normalisation != "none" or term.acts_on != "code" or term.on_input:
             raise DictionaryError(
                 f"centred inputs cannot be folded into biases with normalisation {self.info.normalisation} and "
-                f"position term {self.info.position} on the {self.position_term.acts_on}: train with input_centre none"
+                f"position term {self.info.position}: train with input_centre none"
             )
         folded, shift = copy.deepcopy(self), self.input_centre * self.info.input_scale
         folded.input_centre = None

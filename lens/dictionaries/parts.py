@@ -177,9 +177,17 @@ class PositionTerm(nn.Module):
         return Codes(self.apply(codes.dense(), values), None, codes.d_sae)
 
     @property
-    def multiplies(self) -> bool:
-        """Whether values [T, d_sae] are factors of features, as those of a mask."""
-        return self.acts_on != "input" and type(self).apply is PositionTerm.apply
+    def on_input(self) -> bool:
+        """Whether the input is changed, and `undo` called."""
+        return self.acts_on == "input"
+
+    def of_input(self, x: Tensor, values: Tensor) -> Tensor:
+        """Scaled inputs as they are encoded."""
+        return self.apply(x, values) if self.acts_on == "input" else x
+
+    def factors(self) -> Tensor | None:
+        """[T, d_sae] by which features are multiplied, as by a mask; None: the term does something else."""
+        return self.values() if self.acts_on != "input" and type(self).apply is PositionTerm.apply else None
 
     def undo(self, x_hat: Tensor, values: Tensor) -> Tensor:
         """A reconstruction [..., d_in] of what `apply` made of the input, as one of the input itself.
@@ -224,11 +232,14 @@ def architecture(name: str) -> type[Architecture]:
 
 
 def position_term(name: str) -> type[PositionTerm]:
-    """A position term by its name.
+    """A position term by its name, or two of the library's by `<one on the input>+<one on scores or codes>`.
 
     Raises:
         DictionaryError: there is none; close names are given.
     """
+    if "+" in name and not is_own(name):
+        both = [position_term(part) for part in name.split("+", 1)]
+        return pkgutil.resolve_name("lens.dictionaries.combined:combined")(name, *both)
     return _find(name, "position term", "lens.dictionaries.positions", PositionTerm)
 
 

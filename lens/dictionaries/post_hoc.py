@@ -24,20 +24,28 @@ def with_position_prior(sae: Dictionary, activations: Tensor, **settings: float)
     A TopK keeps k anyway; a ReLU has no threshold to move, so that L0 changes.
 
     Args:
-        sae: without a position term.
+        sae: without a position term, or with one on the input.
         activations: training windows [n, T, d_in].
         settings: of the prior, `prior_strength` and `splines`.
 
     Raises:
         DictionaryError: the dictionary has a position term, or the prior means nothing for its architecture.
     """
-    if sae.info.position != "none":
+    on_input = sae.position_term.on_input
+    if sae.info.position != "none" and not on_input or "+" in sae.info.position:
         raise DictionaryError(f"{sae.info.name or 'the dictionary'} has the position term {sae.info.position} already")
     T, d_sae = activations.shape[1], sae.info.d_sae
-    info = replace(sae.info, position="position_prior", n_positions=T, settings={**sae.info.settings, **settings})
-    term = PositionPrior(sae.info.d_in, d_sae, T, PositionPrior.Settings(**settings))  # type: ignore
-    new = Dictionary(info, {n: w.detach().clone() for n, w in sae.weights().items()} | {"prior": term.prior.detach()})
-    term = new.position_term
+    info, weights = sae.on_disk()
+    position = f"{info.position}+position_prior" if on_input else "position_prior"
+    info = replace(info, position=position, n_positions=T, settings={**info.settings, **settings})
+    empty = PositionPrior(sae.info.d_in, d_sae, T, PositionPrior.Settings(**settings)).prior.detach()  # type: ignore
+    weights = {name: value.clone() for name, value in weights.items()}
+    if on_input:
+        weights = {
+            f"inner.{n}" if n in dict(sae.position_term.named_parameters()) else n: w for n, w in weights.items()
+        }
+    new = Dictionary(info, weights | {"outer.prior" if on_input else "prior": empty})
+    term = new.position_term.get_submodule("outer" if on_input else "")
     assert isinstance(term, PositionPrior)
     for x in activations.split(CHUNK):
         term.after_step(sae.encode(x.float()), 0)
@@ -54,7 +62,7 @@ def _shift(sae: Dictionary, new: Dictionary, activations: Tensor) -> float:
     b_enc, threshold, fired, margins = new.architecture.b_enc, new.architecture.threshold, 0, []
     for x in activations.split(CHUNK):
         scaled = sae.scaled(x.float())
-        u = sae.scores(scaled, None)[:, 1:] + b_enc
+        u = sae.scores(scaled, sae.position_term.values())[:, 1:] + b_enc
         here = int((u > threshold).sum())
         s = new.scores(scaled, new.position_term.values())[:, 1:] + b_enc
         margin = torch.where(u > 0, s - threshold, -torch.inf).flatten()

@@ -70,10 +70,9 @@ class SAEBenchAdapter(nn.Module):
                 f"the dictionary says model {info.model!r}, layer {info.layer!r}; SAEBench needs both: set them in "
                 "its configuration"
             )
-        if scale != 1 and sae.position_term.acts_on != "code":
+        if scale != 1 and (sae.position_term.acts_on != "code" or sae.position_term.on_input):
             raise DictionaryError(
-                f"position term {info.position} acts on the {sae.position_term.acts_on} in units of input_scale "
-                f"{scale}, SAEBench reads raw activations: evaluate a dictionary that was trained with input_scale raw"
+                f"position term {info.position} acts on inputs or scores in units of input_scale {scale}, SAEBench reads raw activations: evaluate a dictionary that was trained with input_scale raw"
             )
         sae = sae.uncentred()
         weights = {name: value.detach() for name, value in sae.weights().items()}

@@ -19,8 +19,8 @@ TEXT = slice(1, None)  # BOS is not trained on: it is counted nowhere
 
 def mask_of(sae: Dictionary) -> np.ndarray | None:
     """[T, d_sae] by which the position term multiplies features; None if it does something else."""
-    values = sae.position_term.values() if sae.position_term.multiplies else None
-    return None if values is None else values.detach().float().cpu().numpy()
+    factors = sae.position_term.factors()
+    return None if factors is None else factors.detach().float().cpu().numpy()
 
 
 @torch.no_grad()
@@ -56,7 +56,7 @@ def fvu_rise(sae: Dictionary, activations: Tensor, generator: torch.Generator) -
 def _codes(sae: Dictionary, x: Tensor, values: Mapping[str, Tensor]) -> dict[str, Codes]:
     """Codes of windows [n, T, d_in] with each of these values [T, d_sae] in the place of the learned ones."""
     T = x.shape[1]
-    if sae.position_term.acts_on == "code":  # what comes before it is done once
+    if sae.position_term.acts_on == "code" and not sae.position_term.on_input:  # what comes before it is done once
         selected = sae.architecture.select(sae.scores(sae.scaled(x), None))
         return {name: sae.gate(selected, m[:T]) for name, m in values.items()}
     return {name: sae.encode_with(x, m[:T]) for name, m in values.items()}

@@ -29,5 +29,5 @@ def untrained(sae: Dictionary) -> Dictionary:
     """The dictionary that a run began with, but for its b_dec: null N6."""
     start = Dictionary.initialise(sae.info, torch.zeros(sae.info.d_in), sae.info.seed, sae.input_centre)
     for name in start.position_term.prepared:
-        getattr(start.position_term, name).data.copy_(getattr(sae.position_term, name).detach())
+        start.position_term.get_parameter(name).data.copy_(sae.position_term.get_parameter(name).detach())
     return start

@@ -192,7 +192,7 @@ def _mask_at_start(sae: Dictionary, T: int) -> np.ndarray:
     learned = sae.position_term
     term = type(learned)(sae.info.d_in, sae.info.d_sae, T, learned.settings)
     term.initialise(torch.Generator().manual_seed(sae.info.seed))
-    values = term.values()
+    values = term.factors()
     assert values is not None  # a learned mask is there
     return values.detach().numpy()
 

@@ -178,11 +178,10 @@ def _pass(sae: Dictionary, test: LayerStore, linear: bool) -> _Means:
         if not linear:
             continue
         scaled = sae.scaled(x)
-        if values is not None and acts_on == "input":
-            scaled = sae.position_term.apply(scaled, values)
-        inputs.index_add_(0, where, scaled[:, 1:])
+        seen = scaled if values is None else sae.position_term.of_input(scaled, values)
+        inputs.index_add_(0, where, seen[:, 1:])
         if values is not None and acts_on != "input":
-            plain = sae.scores(scaled, None)[:, 1:]
+            plain = sae.scores(seen, None)[:, 1:]
             with_term = sae.scores(scaled, values)[:, 1:]
             on_code = acts_on == "code"
             changed.index_add_(0, where, sae.architecture.select(plain).dense() if on_code else with_term - plain)

@@ -239,10 +239,45 @@ def test_a_prior_on_a_trained_dictionary_keeps_its_l0(seed, tmp_path):
     assert after == pytest.approx(before, abs=1)
     assert not torch.equal(with_prior.encode(x).fired(), blind.encode(x).fired())
     assert torch.equal(blind.W_enc, with_prior.W_enc)
+    centred = train(x, tmp_path, seed=seed, architecture="batch_topk", position="centred", steps=20, lr=1e-2)
+    both = with_position_prior(centred, x)
+    assert both.info.position == "centred+position_prior" and not torch.equal(both(x), centred(x))
+    after = both.encode(x).l0()[:, 1:].sum().item()
+    assert after == pytest.approx(centred.encode(x).l0()[:, 1:].sum().item(), abs=1)
     with_prior.save(tmp_path / "saved")
     assert torch.equal(Dictionary.load(tmp_path / "saved")(x), with_prior(x))
     with pytest.raises(DictionaryError, match="position_prior already"):
         with_position_prior(with_prior, x)
+
+
+@pytest.mark.parametrize("outer", ["gain", "position_prior", "score_mask", "mask"])
+def test_two_terms_act_as_the_second_on_what_the_first_leaves(outer):
+    """On windows less their means the second alone codes the same; reconstructions have the means again."""
+    generator, architecture = torch.Generator().manual_seed(0), "relu" if outer == "mask" else "topk"
+    settings = {} if outer == "mask" else {"k": 3}
+    alone = Dictionary.initialise(Info(D, K, T, architecture, outer, settings), torch.zeros(D), 0)
+    for parameter in alone.position_term.parameters():
+        parameter.data = torch.randn(parameter.shape, generator=generator)
+    mean = torch.randn(T, D, generator=generator)
+    own = dict(alone.position_term.named_parameters())
+    weights = {f"outer.{n}" if n in own else n: w for n, w in alone.weights().items()} | {"inner.position_mean": mean}
+    both = Dictionary(Info(D, K, T, architecture, f"centred+{outer}", settings), weights)
+    x = torch.randn(5, T, D, generator=generator)
+    assert torch.equal(both.encode(x).dense(), alone.encode(x - mean).dense())
+    torch.testing.assert_close(both(x), alone(x - mean) + mean)
+    rise = fvu_rise(both, x, torch.Generator().manual_seed(0))
+    wanted = fvu_rise(alone, x - mean, torch.Generator().manual_seed(0))
+    assert rise == pytest.approx(wanted, rel=1e-4)
+    factors = both.position_term.factors()
+    assert (factors is None) == (outer == "position_prior") and (factors is None or factors.shape == (T, K))
+
+
+@pytest.mark.parametrize("position", ["gain+centred", "centred+none", "gain+mask", "centred+low_rank"])
+def test_two_terms_that_are_no_pair_are_refused(position):
+    with pytest.raises(ConfigError, match="the first of two acts on the input"):
+        build({"architecture": "relu", "position": position})
+    with pytest.raises(ConfigError, match="mask on architecture topk"):
+        build({"architecture": "topk", "position": "centred+mask"})
 
 
 def test_a_prior_is_refused_where_values_are_no_scores():
