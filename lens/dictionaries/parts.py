@@ -137,7 +137,7 @@ class PositionTerm(nn.Module):
 
     needs_positions: ClassVar[bool] = True
     """whether it is there for windows of a known length alone"""
-    prepared: ClassVar[tuple[str, ...]] = ()
+    prepared: tuple[str, ...] = ()
     """parameters that `prepare` sets"""
     copies: int = 1
     """features in a row that start with the same weights"""

@@ -41,9 +41,8 @@ def with_position_prior(sae: Dictionary, activations: Tensor, **settings: float)
     empty = PositionPrior(sae.info.d_in, d_sae, T, PositionPrior.Settings(**settings)).prior.detach()  # type: ignore
     weights = {name: value.clone() for name, value in weights.items()}
     if on_input:
-        weights = {
-            f"inner.{n}" if n in dict(sae.position_term.named_parameters()) else n: w for n, w in weights.items()
-        }
+        of_term = dict(sae.position_term.named_parameters())
+        weights = {f"inner.{n}" if n in of_term else n: value for n, value in weights.items()}
     new = Dictionary(info, weights | {"outer.prior" if on_input else "prior": empty})
     term = new.position_term.get_submodule("outer" if on_input else "")
     assert isinstance(term, PositionPrior)

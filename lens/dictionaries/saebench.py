@@ -72,7 +72,8 @@ class SAEBenchAdapter(nn.Module):
             )
         if scale != 1 and (sae.position_term.acts_on != "code" or sae.position_term.on_input):
             raise DictionaryError(
-                f"position term {info.position} acts on inputs or scores in units of input_scale {scale}, SAEBench reads raw activations: evaluate a dictionary that was trained with input_scale raw"
+                f"position term {info.position} acts on inputs or scores in units of input_scale {scale}, "
+                "SAEBench reads raw activations: evaluate a dictionary that was trained with input_scale raw"
             )
         sae = sae.uncentred()
         weights = {name: value.detach() for name, value in sae.weights().items()}

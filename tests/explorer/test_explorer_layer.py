@@ -47,7 +47,9 @@ def test_masks_twins_and_clusters(planted):
     assert n >= 10 and len(tree["merges"]) == n - 1 and sorted(tree["leaves"]) == list(range(n))
 
 
-@pytest.mark.parametrize("position", sorted(set(names("lens.dictionaries.positions")) - {"none", "mask"}))
+@pytest.mark.parametrize(
+    "position", [*sorted({*names("lens.dictionaries.positions")} - {"none", "mask"}), "centred+mask", "centred+gain"]
+)
 def test_any_position_term_is_measured_and_shown(position):
     """Its interventions are measured; where it multiplies features it is drawn as a mask, and nowhere else."""
     settings = {"edges": [T // 2]} if position == "buckets" else {}
@@ -59,7 +61,7 @@ def test_any_position_term_is_measured_and_shown(position):
     numbers = tables["summary"].set_index("metric")["value"]
     assert {f"fvu_rise_{kind}" for kind in sae.position_term.interventions()} <= set(numbers.index)
     part, _ = describe(LayerSource("1", {0: sae}, x, document, tables["features"], {}, None), [0])
-    assert ("mask" in part.arrays) == (position in ("gain", "score_mask"))
+    assert ("mask" in part.arrays) == (position.rpartition("+")[2] in ("gain", "score_mask", "mask"))
     fires = sae.encode(x.float()).fired()[:, 1:].sum(0).T
     assert (part.arrays["firings"] == fires.numpy()).all()
 
