@@ -61,7 +61,8 @@ def fit(
         layer: block index counted from 0, or `embedding`.
         text: a corpus by name, the path of a UTF-8 text file, a list of documents or of `Path`s, or a data set.
         architecture: how features are selected: a file in `lens/dictionaries/architectures/`, or one of your own.
-        position: what position does: `mask` or `none` (`lens/dictionaries/positions/`), or one of your own.
+        position: what position does: `mask`, `none` or another file of `lens/dictionaries/positions/`, two of them
+            (`centred+gain`), or one of your own.
         name: of the dictionary, by default `<architecture>-<position>`.
         windows: training windows, drawn at random starts.
         length: T, tokens of a window. Position 0 holds BOS, or, where the tokenizer has none, a text token that sees no
@@ -88,7 +89,8 @@ def fit(
     windows, length, seed = whole("windows", windows, 1), whole("length", length, 2), whole("seed", seed, 0)
     if log_dir is not None:
         check_installed()
-    name = folder_name(name or "-".join(part.rpartition(":")[2] for part in (architecture, position)), "fit: name")
+    parts = (part.rpartition(":")[2].replace("+", "-") for part in (architecture, position))
+    name = folder_name(name or "-".join(parts), "fit: name")
     model = language_model.load(model) if isinstance(model, str | os.PathLike) else model
     [layer] = language_model.check_layers(model, [as_layer(layer)])
     folder = Path(folder)

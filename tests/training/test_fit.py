@@ -27,6 +27,14 @@ def test_dictionaries_of_one_text_are_paired_and_say_where_they_belong(tmp_path)
     assert sorted(p.name for p in (tmp_path / "dictionaries").iterdir()) == ["relu-mask", "relu-none"]
 
 
+def test_two_position_terms_on_centred_inputs(tmp_path):
+    """Means of positions are those of what is left of the inputs, so that over positions nothing is left of them."""
+    sae = fit(MODEL, 1, TEXT, tmp_path, position="centred+gain", input_centre="mean", **OPTIONS)
+    assert sae.info.name == "relu-centred-gain"
+    means = sae.position_term.get_parameter("inner.position_mean")[1:]
+    assert means.abs().max() > 0.05 and means.mean(0).abs().max() < 1e-3
+
+
 def test_a_second_call_finds_what_the_first_one_made(tmp_path, monkeypatch):
     first = fit(MODEL, 1, TEXT, tmp_path, **OPTIONS)
     monkeypatch.setattr("lens.training.train._train", lambda *a: pytest.fail("trained again"))
