@@ -31,4 +31,4 @@ def copy():
 @pytest.mark.full
 @pytest.mark.parametrize("revert", LIST, ids=lambda revert: revert.fault)
 def test_an_undone_mend_is_seen(copy, revert):
-    assert reverts.shown(revert, copy)
+    assert reverts.shown(revert, copy) == "test fails"
