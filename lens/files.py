@@ -4,8 +4,10 @@ whole or not at all: a full disk is named, with the bytes that it has no room fo
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import os
+import shutil
 import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -117,13 +119,40 @@ def writing(path: Path, nbytes: int) -> Iterator[None]:
         ) from None
 
 
+def partial(path: Path) -> Path:
+    """Where this process writes a file or folder before it has its name; what killed ones left there is removed."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        pid = left.name.rpartition(".")[2]
+        if pid.isdecimal() and not _runs(int(pid)):
+            remove(left)
+    return path.with_name(f".{path.name}.{os.getpid()}")
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link or a folder with all that is in it, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
+
+
 def write(path: Path, content: bytes) -> None:
     """Write a file, complete or not at all.
 
     Raises:
         OSError: it could not be written; the message has its path and size.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = partial(path)
     try:
         with writing(path, len(content)):
             temporary.write_bytes(content)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lens.activations.store import KEY, sha256, write_json
-from lens.files import writing
+from lens.files import remove, writing
 
 
 class GrowingFile:
@@ -52,6 +52,7 @@ class GrowingFile:
 
     def _allocate(self) -> None:
         self._progress.unlink(missing_ok=True)
+        remove(self.path)  # a link there would be written through
         try:
             with writing(self.path, self._size), open(self.path, "wb") as file:
                 file.write(self._header)

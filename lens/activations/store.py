@@ -20,7 +20,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from lens.files import intact, read_json, write, writing
+from lens.files import intact, partial, read_json, write, writing
 
 KEY = "activations"
 
@@ -118,7 +118,7 @@ def write_json(path: Path, value: dict) -> None:
 
 def link_folders(sources: Sequence[Path], folder: Path) -> None:
     """Make `folder` hold hard links to the source folders, replacing what it held in one rename."""
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
+    temporary = partial(folder)
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:

@@ -96,3 +96,19 @@ def test_the_digest_is_of_what_was_written_and_not_of_what_the_disk_made_of_it(p
     file.append(VALUES[2:])
     flip(-1)(path)
     assert file.finish() != hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("kind", ["folder", "link to nowhere", "link to a finished file"])
+def test_what_stands_in_the_place_of_the_file_is_replaced_and_never_written_through(path, kind, tmp_path):
+    other = tmp_path / "other.safetensors"
+    path.unlink()
+    if kind == "folder":
+        (path / "inner").mkdir(parents=True)
+    else:
+        if "finished" in kind:
+            other.write_bytes(b"of another store")
+        path.symlink_to(other)
+    file = GrowingFile(path, SHAPE)
+    file.append(VALUES)
+    assert torch.equal(load_file(path)["activations"], VALUES) and not path.is_symlink()
+    assert not other.exists() or other.read_bytes() == b"of another store"

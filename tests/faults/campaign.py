@@ -85,7 +85,7 @@ KINDS = (
     Kind("tokens of a study", f"{STORE}/tokens/*.safetensors", p.opened, (*BINARY, c.folder_deleted), **READ_AGAIN),
     Kind("manifest of a study", f"{STORE}/*/manifest.json", p.opened, JSON, **READ_AGAIN),
     Kind("unfinished activations", f"{POOL}/activations-*/**/*.safetensors", p.extracted, BINARY + FOLDER[:2], **PARTS),
-    Kind("progress of an extraction", f"{POOL}/activations-*/**/done.json", p.extracted, JSON, **PARTS),
+    Kind("progress of an extraction", f"{POOL}/activations-*/**/*.progress.json", p.extracted, JSON, **PARTS),
     Kind("checkpoint", f"{STEP}/*.safetensors", p.trained, BINARY, state=HALF_TRAINED),
     Kind("runs.json of a checkpoint", f"{STEP}/runs.json", p.trained, JSON + FOLDER[:2], state=HALF_TRAINED),
     Kind("weights in the pool", f"{POOL}/trained-*/*/sae.safetensors", p.trained, BINARY + FOLDER[:2], **NO_RUNS),

@@ -1,6 +1,8 @@
 """Files that are missing, cut, overwritten or of another kind are named, with what brings them back."""
 
 import json
+import os
+import subprocess
 
 import pandas as pd
 import pytest
@@ -60,3 +62,15 @@ def test_what_a_json_file_must_hold_is_checked(tmp_path, holds, found):
     path.write_text('{"a": "x"}')
     with pytest.raises(DictionaryError, match=f"x.json cannot be read .*{found}, not int.*: get it again"):
         files.read_json(path, "get it again", holds, raised=DictionaryError)
+
+
+def test_what_a_killed_process_was_writing_is_removed_and_what_a_live_one_writes_is_not(tmp_path):
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    (tmp_path / f".a.json.{gone.pid}").write_text("half")
+    (tmp_path / f".folder.{gone.pid}" / "inner").mkdir(parents=True)
+    (tmp_path / f".a.json.{os.getppid()}").write_text("of a process that runs")
+    (tmp_path / ".a.json.lock").write_text("")
+    files.write(tmp_path / "a.json", b"{}")
+    files.partial(tmp_path / "folder")
+    assert {p.name for p in tmp_path.iterdir()} == {"a.json", f".a.json.{os.getppid()}", ".a.json.lock"}

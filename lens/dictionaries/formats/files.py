@@ -36,7 +36,7 @@ def read_json(path: Path) -> dict:
     except FileNotFoundError:
         raise DictionaryError(f"{path.name} is missing") from None
     except (ValueError, RecursionError) as error:  # not JSON, or not text, or nested too deep
-        raise DictionaryError(f"{path.name} is not JSON: {error}") from None
+        raise DictionaryError(f"{path.name} is not JSON: {error}; get it again") from None
     if not isinstance(value, dict):
         raise DictionaryError(f"{path.name} holds a {type(value).__name__}, an object with named settings is needed")
     return value
