@@ -27,7 +27,7 @@ from lens.measure.offsets import OffsetEffect, offset_effect
 from lens.measure.position_information import MIN_FIRINGS, benjamini_hochberg
 
 CHUNK = 16  # windows in fp32 at a time
-SETS = 16  # of windows, where there are few documents
+SETS = 16  # of windows, of whole documents unless these are few
 FEW_DOCUMENTS = 8
 HALF = 0.5  # share of the tuning above which it is said to come from one source
 SOURCES = 3  # features that are named as the ones a profile is inherited from
@@ -58,7 +58,7 @@ class _Means(NamedTuple):
     sparse: csc_array
     """[N, K] codes of all text tokens"""
     block: Tensor
-    """[n] set of each window"""
+    """[n] document of each window, or its stretch of text where there are few documents"""
 
 
 def specialisation(
@@ -163,7 +163,9 @@ def _blocks(test: LayerStore) -> Tensor:
 def _pass(sae: Dictionary, test: LayerStore, linear: bool) -> _Means:
     n, T, d = test.activations.shape
     block, K = _blocks(test), sae.info.d_sae
-    windows = torch.bincount(block)
+    blocks = int(block.max()) + 1
+    sets = block * min(SETS, blocks) // blocks  # a mean for each of many documents would not fit into memory
+    windows = torch.bincount(sets)
     shape = len(windows), T - 1, K
     code, changed = torch.zeros(shape), torch.zeros(shape)
     inputs, sparse = torch.zeros(len(windows), T - 1, d), []
@@ -171,7 +173,7 @@ def _pass(sae: Dictionary, test: LayerStore, linear: bool) -> _Means:
     acts_on = None if values is None else sae.position_term.acts_on
     for start in range(0, n, CHUNK):
         rows = slice(start, start + CHUNK)
-        x, where = test.activations[rows].float(), block[rows]
+        x, where = test.activations[rows].float(), sets[rows]
         f = sae.encode(x).dense()[:, 1:]
         code.index_add_(0, where, f)
         sparse.append(csc_array(f.flatten(0, 1).numpy()))

@@ -9,7 +9,7 @@ from lens.activations.offset_windows import TILES, OffsetWindows
 from lens.activations.store import LayerStore
 from lens.dictionaries.dictionary import Dictionary, Info
 from lens.errors import ConfigError
-from lens.profiling.specialisation import VERDICTS, position_bins, specialisation
+from lens.profiling.specialisation import VERDICTS, _pass, position_bins, specialisation
 
 T, D, K, DOCUMENTS, M = 48, 16, 12, 16, 4
 P = T - 1
@@ -118,6 +118,22 @@ def test_rare_features_are_not_judged_and_foreign_codes_have_no_source():
     assert list(found["verdict"][list(TUNED)]) == ["position, source unclear"] * 4
     assert found["verdict"][11] == "too few firings"
     assert "own" not in found
+
+
+def test_many_documents_are_few_sets_of_whole_documents():
+    n = 120
+    x = with_bos(activations_of(n))
+    tokens, start = torch.zeros(n, T, dtype=torch.int32), torch.zeros(n, dtype=torch.long)
+    store = LayerStore(x, tokens, torch.arange(n) % 60, start, tuple(map(str, range(60))), {})
+    means = _pass(dictionary().eval(), store, linear=True)
+    assert means.code.shape == (16, P, K) and int(means.windows.sum()) == n
+    assert means.block.tolist() == (torch.arange(n) % 60).tolist()
+    whole = (means.code * means.windows[:, None, None]).sum(0) / n
+    assert torch.allclose(whole, dictionary().encode(x.float()).dense()[:, 1:].mean(0), atol=1e-5)
+
+
+def activations_of(n):
+    return activations(np.tile(np.arange(1, T), (n, 1)), np.random.default_rng(0))
 
 
 def test_bins_are_finer_late_in_the_window_than_doubling():
