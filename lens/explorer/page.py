@@ -13,11 +13,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from lens import files
 from lens.explorer.data import StudyData
 from lens.explorer.pack import Part, pack
 
@@ -28,9 +28,7 @@ def write(studies: Sequence[StudyData], path: Path) -> Path:
     """Write the page, complete or not at all; the same bytes for the same data."""
     text = page(studies)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8", newline="\n")
-    temporary.replace(path)
+    files.write(path, text.encode())
     return path
 
 

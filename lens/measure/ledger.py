@@ -20,7 +20,8 @@ import torch
 from scipy.stats import t as student
 from torch import Tensor
 
-LEVEL = 0.95
+from lens.measure.stats import LEVEL
+
 PARTS = ("own", "others", "error", "term")
 
 

@@ -21,10 +21,10 @@ from scipy.stats import t as student
 from torch import Tensor
 
 from lens.measure.position_information import permutation_p
+from lens.measure.stats import LEVEL
 
 MIN_SEGMENTS = 8
 MIN_EXCHANGES = 40
-LEVEL = 0.95
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,9 @@ class OffsetEffect:
 
     @property
     def depth_K(self) -> np.ndarray:
-        """(highest - lowest expected value over bins) / highest; 1 for a feature that is off in some bin."""
+        """(highest - lowest expected value over bins) / highest; 1 for a feature that is off in some bin.
+
+        A range of noisy means: of a feature that ignores position it is above 0, the more so the fewer its firings."""
         values = self.level_K + self.curve_BK
         top = values.max(0)
         return np.divide(top - values.min(0).clip(0), top, out=np.full_like(top, np.nan), where=top > 0).clip(0, 1)

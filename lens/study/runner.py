@@ -24,7 +24,7 @@ from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 from nbformat import NotebookNode
 
-from lens import checkout, progress
+from lens import checkout, files, progress
 from lens.activations.layers import Layer
 from lens.errors import ConfigError
 from lens.study import notebooks
@@ -140,9 +140,7 @@ def run(job: Job) -> Path:
         raise
     partial.unlink()
     write_record(job.record, job.stage, job.parameters, time.monotonic() - started)
-    temporary = job.executed.with_suffix(f".{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8", newline="\n")
-    temporary.replace(job.executed)
+    files.write(job.executed, text.encode())
     return job.executed
 
 
