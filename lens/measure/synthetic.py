@@ -1,4 +1,9 @@
-"""Planted features: activations whose features have known widths, densities and directions, to try estimators on."""
+"""Planted features: activations whose features have known widths, densities and directions, to try estimators on.
+
+`plant` draws features with windows of positions. `rates`, `levels` and `fires` are for any other profile, at any depth,
+and for a text that is read again at other positions: a feature fires where its level, which belongs to the text, is
+below its rate, which belongs to the position.
+"""
 
 from __future__ import annotations
 
@@ -127,6 +132,67 @@ def _fire(n: int, rate_K: np.ndarray, window_TK: np.ndarray, persistence: float,
         p = rate_K + persistence * chain * (on[:, t - 1] - rate_K)
         on[:, t] = (rng.random(p.shape, np.float32) < p) & window_TK[t]
     return on
+
+
+def bump(P: int, first: int, width: int) -> np.ndarray:
+    """[P] 1 at positions first..first + width - 1 of 1..P, else 0. Two bumps are the sum of two that don't meet.
+
+    Raises:
+        ValueError: it does not fit into the window.
+    """
+    if first < 1 or width < 1 or first + width > P + 1:
+        raise ValueError(f"a bump of {width} positions from {first} does not fit into positions 1..{P}")
+    t = np.arange(1, P + 1)
+    return ((t >= first) & (t < first + width)).astype(float)
+
+
+def ramp(P: int) -> np.ndarray:
+    """[P] rising evenly from 0 at position 1 to 1 at P; 1 - ramp falls."""
+    return np.linspace(0, 1, P)
+
+
+def transient(P: int, scale: float = 2.0) -> np.ndarray:
+    """[P] exp(-(t - 1) / scale): 1 at position 1 and gone after a few; 1 - transient is a late start."""
+    return np.exp(-np.arange(P) / scale)
+
+
+def rates(shape_PK: np.ndarray, depth_K: np.ndarray, density_K: np.ndarray) -> np.ndarray:
+    """Probability of firing [P, K] with the given mean over positions, whose smallest is 1 - depth of its largest.
+
+    Args:
+        shape_PK: profile of each feature; only its form counts. A constant one is flat at any depth.
+        depth_K: (largest - smallest rate) / largest, 0 to 1.
+        density_K: mean rate.
+
+    Raises:
+        ValueError: a depth outside 0..1, or a rate above 1.
+    """
+    low, high = shape_PK.min(0), shape_PK.max(0)
+    form = np.where(high > low, (shape_PK - low) / np.where(high > low, high - low, 1), 1)
+    if not ((depth_K >= 0) & (depth_K <= 1)).all():
+        raise ValueError(
+            f"depths {np.min(depth_K):g} to {np.max(depth_K):g} are not shares of the largest rate, 0 to 1"
+        )
+    profile = 1 - depth_K * (1 - form)
+    found = density_K * profile / profile.mean(0)
+    if (found > 1).any():
+        raise ValueError(f"a feature would fire with probability {found.max():.3g}: lower its density or its depth")
+    return found
+
+
+def levels(texts: int, places: int, persistence_K: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Uniform levels [texts, places, K] fp32 of a text's places: each is kept from the place before with probability
+    `persistence`, else drawn anew. Firings at a constant rate correlate by persistence^l at lag l, exactly."""
+    level = rng.random((texts, places, len(persistence_K)), np.float32)
+    kept = rng.random(level.shape, np.float32) < persistence_K
+    for s in range(1, places):
+        level[:, s] = np.where(kept[:, s], level[:, s - 1], level[:, s])
+    return level
+
+
+def fires(level: np.ndarray, rate_PK: np.ndarray, position: np.ndarray) -> np.ndarray:
+    """Whether features fire [..., S, K] at places of these levels [..., S, K], read at positions 1..P [..., S]."""
+    return level < rate_PK[position - 1]
 
 
 def embed(planted: Planted, d_in: int, *, position_share: float = 0.0, seed: int = 0) -> Embedded:

@@ -10,9 +10,15 @@ from lens.measure.synthetic import (
     BOS_NORM,
     OFFSET,
     WIDTHS,
+    bump,
     embed,
+    fires,
+    levels,
     plant,
+    ramp,
+    rates,
     recover,
+    transient,
     true_autocorrelation_time,
     true_dwell,
 )
@@ -87,6 +93,36 @@ def test_activations_are_sums_of_directions_with_the_share_of_position_asked_for
 def test_seeds_decide_everything():
     a, b, c = (plant(4, T, 8, seed=s) for s in (1, 1, 2))
     assert torch.equal(a.features, b.features) and not torch.equal(a.features, c.features)
+
+
+def test_rates_have_the_depth_and_density_asked_for():
+    P = 8
+    shape = np.stack([bump(P, 3, 2), ramp(P), 1 - transient(P), np.ones(P), bump(P, 1, 1) + bump(P, 8, 1)], axis=1)
+    depth, density = np.array([0.5, 1.0, 0.25, 0.9, 1.0]), np.full(5, 0.1)
+    found = rates(shape, depth, density)
+    assert found.mean(0) == pytest.approx(density)
+    assert 1 - found.min(0) / found.max(0) == pytest.approx([0.5, 1, 0.25, 0, 1])
+    assert found[:, 0] == pytest.approx(np.where(bump(P, 3, 2) > 0, 2, 1) * 0.08)  # 6 x 1 + 2 x 2 = 10 parts of .8
+    assert found[:, 3] == pytest.approx(0.1) and found[1:7, 4] == pytest.approx(0)
+    with pytest.raises(ValueError, match="probability 1.6"):
+        rates(shape, depth, np.full(5, 0.4))
+    with pytest.raises(ValueError, match="depths"):
+        rates(shape, 2 * depth, density)
+    with pytest.raises(ValueError, match="bump of 3 positions from 7"):
+        bump(P, 7, 3)
+
+
+def test_one_text_read_at_other_positions_fires_by_its_levels_and_their_rates():
+    P, persistence = 20, np.array([0.0, 0.5, 0.9])
+    rate = rates(np.stack([ramp(P), np.ones(P), np.ones(P)], 1), np.ones(3), np.array([0.3, 0.2, 0.2]))
+    level = levels(400, 2 * P, persistence, np.random.default_rng(0))
+    position = 1 + np.arange(2 * P) % P
+    on = fires(level, rate, position)
+    assert on.mean(0)[:P] == pytest.approx(rate, abs=0.1) and on[..., 0].mean() == pytest.approx(0.3, abs=0.01)
+    lagged = [np.corrcoef(on[:, :-2, k].ravel(), on[:, 2:, k].ravel())[0, 1] for k in (1, 2)]
+    assert lagged == pytest.approx(persistence[1:] ** 2, abs=0.03)
+    shifted = fires(level, rate, 1 + (position + 6) % P)  # flat features don't care where the text is read
+    assert (shifted == on)[..., 1:].all() and not (shifted == on)[..., 0].all()
 
 
 def test_recovery_undoes_a_permutation():
