@@ -17,7 +17,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from lens.files import intact, partial, read_json, write, writing
@@ -103,6 +102,8 @@ def verified(folder: Path, splits: Iterable[str]) -> dict:
 
 
 def _tensors(folder: Path, split: str, names: Sequence[str]) -> list[Tensor]:
+    from safetensors import SafetensorError, safe_open  # training on activations in memory needs PyTorch alone
+
     path = folder / f"{split}.safetensors"
     try:
         with safe_open(path, "pt") as file:

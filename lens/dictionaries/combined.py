@@ -5,9 +5,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
-from typing import ClassVar, get_type_hints
+from typing import TYPE_CHECKING, ClassVar, get_type_hints
 
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -15,6 +14,9 @@ from lens.activations.statistics import PositionMoments
 from lens.dictionaries.codes import Codes
 from lens.dictionaries.parts import Architecture, PositionTerm
 from lens.errors import DictionaryError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @functools.cache

@@ -17,9 +17,8 @@ import pkgutil
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
-import pandas as pd
 import torch
 from torch import Tensor, nn
 
@@ -27,6 +26,9 @@ from lens import checkout
 from lens.activations.statistics import PositionMoments
 from lens.dictionaries.codes import Codes
 from lens.errors import DictionaryError, suggest
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import re
-import shutil
-import warnings
 from collections.abc import Sequence
-from pathlib import Path
 
-import pandas as pd
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from lens.dictionaries.codes import Codes
 from lens.dictionaries.dictionary import Dictionary
 from lens.dictionaries.positions.mask import Mask
-from lens.files import write, write_tensors
 from lens.training.gradients import Workspace, applies_to, loss_and_gradients
 from lens.training.objective import Gradients, Losses, gradients
 from lens.training.optim import ConstrainedAdamW
 from lens.training.recipe import Recipe
 from lens.training.schedule import PositionWeights, decay, warmup
-from lens.training.sealed import damage, sealing
-from lens.training.stability import local_variation, spike_rate
 
 WEIGHT_SNAPSHOTS = 20  # of the position weights, spread evenly over log(step)
 
@@ -73,6 +63,7 @@ class Run:
         )
         self.start = {n: p.detach().clone() for n, p in dictionary.position_term.named_parameters()}
         self.steps_done = 0
+        self.failure = ""  # why it goes no further
         self.codes: list[Codes] = []
         self.first_bad = torch.tensor(-1, device=device)
         self.curves = torch.full((2, recipe.steps), float("nan"), device=device)  # loss, gradient norm
@@ -83,7 +74,12 @@ class Run:
         self.weight_steps = weight_steps(recipe.steps)
 
     def step(self, x: Tensor, shuffled: Tensor | None, *, log: bool) -> None:
-        """One optimiser step on raw windows x [B, T, d_in]; `shuffled` [B, P, d_in] replaces them where asked."""
+        """One optimiser step on raw windows x [B, T, d_in]; `shuffled` [B, P, d_in] replaces them where asked.
+
+        Nothing is done once there is a `failure`. A loss that is not finite becomes one at the next logged step.
+        """
+        if self.failure:
+            return
         recipe, step, term = self.recipe, self.steps_done, self.dictionary.position_term
         term.before_step(step, recipe.steps)
         x = x[:, self.first_position :] if shuffled is None or recipe.positions == "true" else shuffled
@@ -176,10 +172,11 @@ class Run:
 
     def _log(self, step: int, w: Tensor, found: Losses) -> None:
         if (bad := int(self.first_bad)) >= 0:
-            raise TrainingError(
+            self.failure = (
                 f"{self.name}, layer {self.dictionary.info.layer}: the loss is not finite at step {bad}; lower the "
                 "learning rate, or check the activations for values that are not finite"
             )
+            return
         norms = torch.linalg.vector_norm(self.dictionary.W_dec.detach().float(), dim=-1)
         values = {
             "loss": self.curves[0, step].item(),
@@ -196,61 +193,15 @@ class Run:
         self.history += [(step, metric, value) for metric, value in values.items()]
 
     def check_finished(self) -> None:
-        """Raise TrainingError unless all steps were taken and some feature is alive."""
+        """Set `failure` unless all steps were taken and some feature is alive."""
+        if self.failure:
+            return
         if self.steps_done != self.recipe.steps:
-            raise TrainingError(f"{self.name}: {self.steps_done} of {self.recipe.steps} steps taken")
-        if next(value for _, name, value in reversed(self.history) if name == "l0") == 0:
-            raise TrainingError(
+            self.failure = f"{self.name}: {self.steps_done} of {self.recipe.steps} steps taken"
+        elif next(value for _, name, value in reversed(self.history) if name == "l0") == 0:
+            self.failure = (
                 f"{self.name}: every feature is silent at step {self.steps_done - 1}; lower its penalty (l1_coef)"
             )
-
-    def tables(self) -> dict[str, pd.DataFrame]:
-        """`history`, `position_weights`, `late_weights` and `summary`, labelled with variant and seed."""
-        info, history = self.dictionary.info, pd.DataFrame(self.history, columns=["step", "metric", "value"])
-        tables = {
-            "history": history,
-            "position_weights": self._position_weights(),
-            "late_weights": self._late_weights(),
-            "summary": self._summary(history.pivot(index="step", columns="metric", values="value")),
-        }
-        for table in tables.values():
-            table.insert(0, "variant", info.name)
-            table.insert(1, "seed", info.seed)
-        return tables
-
-    def _position_weights(self) -> pd.DataFrame:
-        rows = [
-            (step, self.first_position + p, value)
-            for step, values in self.weight_history
-            for p, value in enumerate(values)
-        ]
-        return pd.DataFrame(rows, columns=["step", "position", "value"])
-
-    def _late_weights(self) -> pd.DataFrame:
-        """Mean of w_t over the last tenth of the steps; empty for uniform weights."""
-        late = self.late_weight_sum / max(self.late_weight_steps, 1)
-        uniform = self.recipe.position_weights == "uniform"
-        rows = [] if uniform else [(self.first_position + p, value) for p, value in enumerate(late.tolist())]
-        return pd.DataFrame(rows, columns=["position", "value"])
-
-    def _summary(self, history: pd.DataFrame) -> pd.DataFrame:
-        """Invariants over all logged steps (eqs. 5-7), how smooth training was, and the position term at the end."""
-        second_half = history[history.index >= self.recipe.steps // 2]
-        loss, gradient = self.curves.double().cpu().numpy()
-        values = {
-            "steps": float(self.steps_done),
-            "max_decoder_norm_error": history["decoder_norm_error"].max(),
-            "weight_sum_error": history["weight_sum_error"].max(),
-            "weight_max": history["weight_max"].max(),
-            "weight_effective_positions": second_half["weight_effective_positions"].mean(),
-            "late_loss": loss[self.recipe.steps * 9 // 10 :].mean(),
-            "loss_spike_rate": spike_rate(loss),
-            "gradient_norm_cv": local_variation(gradient),
-        }
-        values |= self.dictionary.position_term.summary(history, self.recipe.steps)
-        if "lost_update_share" in history:
-            values["lost_update_share"] = second_half["lost_update_share"].mean()
-        return pd.DataFrame(values.items(), columns=["metric", "value"]).dropna()  # nan: too short to tell
 
     # -- state of an unfinished run ------------------------------------------------------------------------------
 
@@ -263,6 +214,7 @@ class Run:
         tensors |= {"ema": self.position_weights.average, "late": self.late_weight_sum, "curves": self.curves}
         values = {
             "steps_done": self.steps_done,
+            "failure": self.failure,
             "late_weight_steps": self.late_weight_steps,
             "history": self.history,
             "weight_history": self.weight_history,
@@ -283,6 +235,7 @@ class Run:
         self.late_weight_sum = tensors["late"].to(self.late_weight_sum)
         self.curves = tensors["curves"].to(self.curves)
         self.late_weight_steps, self.steps_done = values["late_weight_steps"], values["steps_done"]
+        self.failure = values.get("failure", "")  # states of before there was one
         self.history = [tuple(row) for row in values["history"]]
         self.weight_history = [tuple(row) for row in values["weight_history"]]
 
@@ -298,49 +251,3 @@ def _lost_updates(learned: Sequence[Tensor], before: Sequence[Tensor]) -> float:
     had_gradient = torch.cat([(_gradient(p) != 0).flatten() for p in learned])
     lost = had_gradient & torch.cat([(p.detach() == old).flatten() for p, old in zip(learned, before, strict=True)])
     return (lost.sum() / had_gradient.sum().clamp_min(1)).item()
-
-
-def snapshot(runs: list[Run], folder: Path, step: int) -> None:
-    """Save the state of all runs after `step` steps; the previous state stays until the new one is complete.
-
-    Raises:
-        OSError: there is no room for it.
-    """
-    older, values = _states(folder), {}
-    with sealing(folder / f"step-{step}") as new:
-        for run in runs:
-            tensors, values[run.name] = run.state()
-            write_tensors(new / f"{run.name}.safetensors", tensors)
-        write(new / "runs.json", json.dumps(values).encode())
-    for path in older.values():
-        shutil.rmtree(path)
-
-
-def restore(runs: list[Run], folder: Path) -> int:
-    """Load the newest complete state into `runs`; the number of steps already taken, 0 when there is none.
-
-    A state with a file that was altered since is removed, and a warning names it: training starts again.
-
-    Raises:
-        TrainingError: the state is whole, but of other runs than these.
-    """
-    if not (states := _states(folder)):
-        return 0
-    state = states[max(states)]
-    if wrong := damage(state):
-        warnings.warn(f"{wrong}: this training starts again from its first step", stacklevel=2)
-        shutil.rmtree(folder)
-        return 0
-    values = json.loads((state / "runs.json").read_text())
-    try:
-        for run in runs:
-            run.load_state(load_file(state / f"{run.name}.safetensors"), values[run.name])
-    except (KeyError, RuntimeError) as error:  # of another version of the program
-        raise TrainingError(f"{state} does not fit: {error!r}; delete {folder} to train from the start") from None
-    return runs[0].steps_done
-
-
-def _states(folder: Path) -> dict[int, Path]:
-    """Complete states by the number of steps taken; what else lies there is none of ours."""
-    found = {path: re.fullmatch(r"step-(\d+)", path.name) for path in folder.glob("step-*")}
-    return {int(name[1]): path for path, name in found.items() if name}

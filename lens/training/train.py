@@ -24,12 +24,14 @@ from lens.files import write
 from lens.locks import holding
 from lens.progress import progress
 from lens.training import first_pool
+from lens.training.checkpoint import restore, snapshot
 from lens.training.events import event_log
 from lens.training.gradients import Workspace
 from lens.training.recipe import Recipe
-from lens.training.run import Run, TrainingError, restore, snapshot
+from lens.training.run import Run, TrainingError
 from lens.training.sealed import DIGESTS, damage, seal, sealing
 from lens.training.source import Source, Stored
+from lens.training.tables import tables
 from lens.versions import version
 
 CHECKPOINT_EVERY = 100  # optimiser steps between two savings of the whole state
@@ -94,7 +96,8 @@ def train_layer(
         log_dir: folder for TensorBoard: the metrics of `history` of the runs that this call trains, as they come.
 
     Raises:
-        TrainingError: the loss is not finite, every feature is silent, or there are fewer windows than a batch.
+        TrainingError: the loss of a run is not finite or all its features are silent: of each such run, after the
+            others were trained and kept; or there are fewer windows than a batch.
         OSError: there is no room for a state or a result; the next call goes on from the last state.
     """
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -127,7 +130,7 @@ def train_layer(
             statistics = input_statistics(sample)
             _check(statistics, layer, [v for v, recipe in recipes.items() if recipe.input_centre == "mean"])
             moments = functools.cache(functools.partial(_moments, sample, order_seed))
-        workspace = Workspace()
+        workspace, failures = Workspace(), []
         for (_, size, order), missing in groups:
             runs = [
                 Run(
@@ -140,6 +143,12 @@ def train_layer(
             state = pool / f"train-{_key([keys[run] for run in missing])}"
             _train(runs, source, state, size, order, log_every, layer, log_dir)
             _finish({finished[run]: trained for run, trained in zip(missing, runs, strict=True)}, state)
+            failures += [run.failure for run in runs if run.failure]
+        if failures:
+            kept = len(keys) - len(failures)
+            raise TrainingError(
+                "\n".join([*failures, *([f"the other runs ({kept}) are trained and kept"] if kept else [])])
+            )
         link_folders([finished[v, s] / f"{v}-seed{s}" for v, s in keys], folder)
         return Trained(
             {(variant, seed): folder / f"{variant}-seed{seed}" for variant, seed in keys},
@@ -231,20 +240,22 @@ def _train(
                 run.step(x, shuffled.get(run.recipe.include_bos), log=log)
             if log:
                 write_events()
+                if all(run.failure for run in runs):
+                    return
             advance(1)
             if (step + 1) % CHECKPOINT_EVERY == 0 and step + 1 < steps:
                 snapshot(runs, state, step + 1)
 
 
 def _finish(runs: dict[Path, Run], state: Path) -> None:
-    """Check the runs, write each to its folder, and only then drop the state of unfinished training."""
+    """Check the runs, write each good one to its folder, and only then drop the state of unfinished training."""
     for run in runs.values():
         run.check_finished()
     with ExitStack() as stack:  # all of them or none: the state is of all
-        for folder, run in runs.items():
+        for folder, run in ((folder, run) for folder, run in runs.items() if not run.failure):
             new = stack.enter_context(sealing(folder))
             run.dictionary.save(new / run.name)
-            for name, table in run.tables().items():
+            for name, table in tables(run).items():
                 write(new / f"{name}.csv", table.to_csv(index=False).encode())
     shutil.rmtree(state, ignore_errors=True)
 

@@ -89,5 +89,5 @@ def _largest(flat: Tensor, n: int) -> Tensor:
         wanted = min(wanted * 5 // 4 + 1, len(sample))
         edge = sample.topk(wanted, sorted=False).values.min()
         above = (flat >= edge if edge > 0 else flat > 0).nonzero()[:, 0]
-        if len(above) >= n or edge <= 0:
+        if len(above) >= n or not edge > 0:  # none are left; or there are some that are no number
             return above[flat[above].topk(min(n, len(above)), sorted=False).indices]

@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from lens.errors import DictionaryError
@@ -48,6 +46,9 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
     Raises:
         DictionaryError: the file is missing, truncated or no safetensors file.
     """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
     try:
         return _unwrapped(load_file(path))
     except FileNotFoundError:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from lens.dictionaries.parts import Architecture, PositionTerm, name_of
 from lens.dictionaries.replace import TEXT, replaced
 from lens.errors import DictionaryError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SATURATED = 1e3  # a logit at which eq. 4 gives exactly 0 or 1 in fp32, at every temperature in use
 SHARP = 0.05  # a mask value outside (SHARP, 1 - SHARP) counts as sharp

@@ -1,0 +1,61 @@
+"""States of unfinished training: from the newest complete one, runs go on to the same numbers."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import warnings
+from pathlib import Path
+
+from safetensors.torch import load_file
+
+from lens.files import write, write_tensors
+from lens.training.run import Run, TrainingError
+from lens.training.sealed import damage, sealing
+
+
+def snapshot(runs: list[Run], folder: Path, step: int) -> None:
+    """Save the state of all runs after `step` steps; the previous state stays until the new one is complete.
+
+    Raises:
+        OSError: there is no room for it.
+    """
+    older, values = _states(folder), {}
+    with sealing(folder / f"step-{step}") as new:
+        for run in runs:
+            tensors, values[run.name] = run.state()
+            write_tensors(new / f"{run.name}.safetensors", tensors)
+        write(new / "runs.json", json.dumps(values).encode())
+    for path in older.values():
+        shutil.rmtree(path)
+
+
+def restore(runs: list[Run], folder: Path) -> int:
+    """Load the newest complete state into `runs`; the number of steps already taken, 0 when there is none.
+
+    A state with a file that was altered since is removed, and a warning names it: training starts again.
+
+    Raises:
+        TrainingError: the state is whole, but of other runs than these.
+    """
+    if not (states := _states(folder)):
+        return 0
+    state = states[max(states)]
+    if wrong := damage(state):
+        warnings.warn(f"{wrong}: this training starts again from its first step", stacklevel=2)
+        shutil.rmtree(folder)
+        return 0
+    values = json.loads((state / "runs.json").read_text())
+    try:
+        for run in runs:
+            run.load_state(load_file(state / f"{run.name}.safetensors"), values[run.name])
+    except (KeyError, RuntimeError) as error:  # of another version of the program
+        raise TrainingError(f"{state} does not fit: {error!r}; delete {folder} to train from the start") from None
+    return max(run.steps_done for run in runs)
+
+
+def _states(folder: Path) -> dict[int, Path]:
+    """Complete states by the number of steps taken; what else lies there is none of ours."""
+    found = {path: re.fullmatch(r"step-(\d+)", path.name) for path in folder.glob("step-*")}
+    return {int(name[1]): path for path, name in found.items() if name}
