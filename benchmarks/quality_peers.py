@@ -36,7 +36,8 @@ def dictionary_learning(asked: dict, data: dict[str, Tensor], folder: Path) -> f
     steps, d, l0, lr = asked["steps"], data["windows"].shape[-1], asked["k"], {"lr": asked["lr"]} if asked["lr"] else {}
     common = {
         "steps": steps, "activation_dim": d, "dict_size": asked["expansion"] * d, "layer": 0, "lm_name": "none",
-        "device": "cpu", "seed": 0, "warmup_steps": min(1000, steps // 10), "decay_start": steps * 4 // 5, **lr,
+        "device": "cpu", "seed": asked["seed"], "warmup_steps": min(1000, steps // 10),
+        "decay_start": steps * 4 // 5, **lr,
     }  # fmt: skip
     few = {"k": l0, "threshold_start_step": min(1000, steps // 2)}
     kind, own = {
@@ -106,7 +107,7 @@ def main(peer: str, folder: Path, asked: dict) -> None:
     from benchmarks.setting import use_all_cores
 
     use_all_cores()
-    torch.manual_seed(0)
+    torch.manual_seed(asked["seed"])
     folder.mkdir(parents=True, exist_ok=True)
     data = load_file(asked["data"])
     asked["batch"] = data["order"].shape[1] * data["windows"].shape[1]
