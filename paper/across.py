@@ -28,6 +28,7 @@ READINGS = {
 }
 """quantity -> claim and the name of one of its readings or controls."""
 AGAIN = "`python -m lens readme` writes it anew"
+UP = "../../"  # from the pages that show tables to the top of the project
 NOT_A_MODEL = "smoke"  # a tiny random model, for tests
 COLUMNS = ("study", "model", "layers", "steps", "seeds", "quantity", "estimate", "low", "high")
 
@@ -83,7 +84,7 @@ def markdown(table: pd.DataFrame) -> str:
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for name, own in table.groupby("study", sort=False):
         values, first = own.set_index("quantity"), own.iloc[0]
-        cells = [f"[`{name}`](results/{name}/claims.json)", f"{first['model']}: {first['layers']}"]
+        cells = [f"[`{name}`]({UP}results/{name}/claims.json)", f"{first['model']}: {first['layers']}"]
         cells += [f"{first['steps']} × {first['seeds']}", _percent(values.loc["positional"])]
         cells += [_percent(values.loc["positional_standard"]), _percent(values.loc["mask_shuffled"])]
         cells += [_interval(values.loc["weights_difficulty"], 1, 2), _percent(values.loc["early_advantage"])]

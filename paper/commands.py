@@ -14,10 +14,12 @@ def register(command: Callable) -> None:
     sub = command("claims", _claims, "decide every claim from the tables and write claims.json")
     sub.add_argument("--diff", metavar="REV", help="list instead what claims.json says now and did not in a commit")
     command("paper", _paper, "typeset the paper from claims.json, tables and figures")
-    sub = command("trace", _trace, "show where a verdict, or a number of README, comes from", study=False)
-    sub.add_argument("what", help="a claim's id, such as C20, or a number as README shows it, such as '3.1 %%'")
+    sub = command("trace", _trace, "show where a verdict, or a number of README or a table, comes from", study=False)
+    sub.add_argument(
+        "what", help="a claim's id, such as C20, or a number as README or a table shows it, such as '3.1 %%'"
+    )
     sub.add_argument("--study", default="full", help="the study whose verdict it is (default: full)")
-    command("readme", _readme, "renew README.md: the claims table from a study, the table across models from all")
+    command("readme", _readme, "renew the answer in README and the tables of docs/results")
     command("docs", _docs, "write docs/lens.html, the page of the public API", study=False)
 
 
@@ -53,7 +55,7 @@ def _readme(arguments: argparse.Namespace) -> None:
 
 
 def outdated() -> list[str]:
-    """What of README and of the table across models is not what the studies' verdicts say, for `lens verify`."""
+    """What of README, docs/results and the table across models is not what the verdicts say, for `lens verify`."""
     from paper import readme
 
     return [f"{what} is not what `lens readme` would write" for what in readme.stale()]

@@ -25,6 +25,7 @@ from paper.claims import evidence_files
 from paper.evidence.measured import Measured, Missing, Read
 from paper.in_short import FIGURES, estimate_text, everything, number, short
 from paper.paper_data import ABOUT
+from paper.readme import PAGES
 from paper.registry import evidence_of, load_registry
 
 ROOMS = ("lens/training", "lens/measure", "lens/profiling", "lens/study")
@@ -32,32 +33,40 @@ ROOMS = ("lens/training", "lens/measure", "lens/profiling", "lens/study")
 
 
 def trace(study: Study, what: str) -> str:
-    """The chain behind a claim, as text; of a number as README shows it, behind the claims that it is told of.
+    """The chain behind a claim, as text; of a number as README or a page of tables shows it (`readme.PAGES`), behind
+    the claims that it is told of.
 
     Raises:
-        ConfigError: there is no such claim, and README does not say it either, or no claim stands behind it.
+        ConfigError: there is no such claim, and no page says it either, or no claim stands behind it.
     """
     registry = {claim["id"]: claim for claim in load_registry()}
     what = _normalised(what)
     if what in registry:
         return "\n".join(_chain(study, registry[what]))
-    readme = (checkout.root() / "README.md").read_text(encoding="utf-8").splitlines()
     whole = re.compile(rf"(?<![\w.−-])(?<!\d,){re.escape(what)}(?!\w|[.,]\d)")
-    said = [(i, line) for i, line in enumerate(readme, start=1) if whole.search(line) and "lens trace" not in line]
+    said = list(_said(whole))
     if not said:
         parts = [name for name in registry if name[:-1] == what]
         hint = f" (did you mean {' or '.join(parts)}?)" if parts else suggest(what, registry)
-        raise ConfigError(f"{what!r} is no claim{hint} and does not stand in README.md")
+        raise ConfigError(f"{what!r} is no claim{hint} and does not stand in {', '.join(PAGES.values())}")
     named = list(_told(study, [line for _, line in said], what, registry))
     beside = [text for _, line in said for text in _across_models(line, whole)]
-    lines = [f"README.md:{i}  {_around(line, whole)}" for i, line in said]
+    lines = [f"{place}  {_around(line, whole)}" for place, line in said]
     if not named and not beside:
         raise ConfigError("\n".join([f"no claim stands behind {what!r}", *lines]))
     return "\n".join([*lines, *beside, *(line for name in named for line in ("", *_chain(study, registry[name])))])
 
 
+def _said(words: re.Pattern) -> Iterator[tuple[str, str]]:
+    """(page:line, the line) wherever a page of results says these words."""
+    for page in PAGES.values():
+        for i, line in enumerate((checkout.root() / page).read_text(encoding="utf-8").splitlines(), start=1):
+            if words.search(line) and "lens trace" not in line:
+                yield f"{page}:{i}", line
+
+
 def _normalised(what: str) -> str:
-    """A claim's id or a number as README spells it: `C20` of `c20`, `−3.5 %` of `-3.5%`."""
+    """A claim's id or a number as pages spell it: `C20` of `c20`, `−3.5 %` of `-3.5%`."""
     if name := re.fullmatch(r"[cC](\d\d?)([abAB]?)", what):
         return f"C{name[1]:0>2}{name[2].lower()}"
     return re.sub(r"(?<=\d)\s*%", " %", re.sub(r"-(?=\d)", "−", what.strip()))
@@ -76,7 +85,7 @@ def _told(study: Study, lines: list[str], what: str, registry: dict[str, dict]) 
 
 
 def _shown(claim: dict, percent: bool) -> set[str]:
-    """The numbers of a claim in the forms in which README may show them."""
+    """The numbers of a claim in the forms in which pages may show them."""
     values = [r[key] for r in everything(claim) for key in ("estimate", "low", "high") if r[key] is not None]
     if percent:
         return {short(100 * x) for x in values}
@@ -85,7 +94,7 @@ def _shown(claim: dict, percent: bool) -> set[str]:
 
 def _across_models(line: str, whole: re.Pattern) -> Iterator[str]:
     """Where the cells of a row of the table across models come from."""
-    row = re.match(r"\| \[`([\w-]+)`\]\(results/", line)
+    row = re.match(r"\| \[`([\w-]+)`\]\([./]*results/", line)
     if not row:
         return
     quantities = list(across.READINGS)
@@ -123,13 +132,8 @@ def _chain(study: Study, claim: dict) -> Iterator[str]:
     yield from _part("notebook", *_at_hand(study, files["notebook_file"]))
     figure = found["evidence"]["figure"]
     yield from _part("figure", f"{figure} in {_at_hand(study, FIGURES)[0]}" if figure else "none")
-    readme = (checkout.root() / "README.md").read_text(encoding="utf-8").splitlines()
     named = re.compile(rf"\b{claim['id']}\b")
-    told = [
-        f"README.md:{i}  {_around(readme[i - 1], named)}"
-        for i in _lines("README.md", claim["id"])
-        if "lens trace" not in readme[i - 1]
-    ]
+    told = [f"{place}  {_around(line, named)}" for place, line in _said(named)]
     yield from _part("told in", *told, _in_paper(claim["id"]))
 
 

@@ -55,7 +55,7 @@ control_seeds: [0, 1]
 ablations: {layers: [], seeds: [0, 1], variants: [], recipes: {}}
 calibration: {steps: [30], seeds: [0], windows: 48, length: 128}
 """
-LINKED = ("lens", "paper", "notebooks", "tests", "pyproject.toml", "README.md")
+LINKED = ("lens", "paper", "notebooks", "tests", "pyproject.toml", "README.md", "docs")
 CHECKPOINT_EVERY = 20  # steps, of 40
 
 # What is the same for every fault is loaded once: the model, and the windows of the texts, which take longest to cut.

@@ -1,4 +1,4 @@
-"""How claims are told: README's two blocks, the table across models, and the overview notebook's table."""
+"""How claims are told: blocks of README and docs/results, the table across models, the overview notebook's table."""
 
 import dataclasses
 import json
@@ -13,7 +13,7 @@ from lens.study.params import Study
 from lens.study.show import seed_means
 from paper import across, claims_file, overview, readme
 from paper.in_short import estimate_text, sentences
-from paper.readme import claims_block
+from paper.readme import PAGES, answer_block, claims_block
 
 
 def reading(name, estimate, low=None, high=None):
@@ -47,18 +47,20 @@ DOCUMENT = {
 def test_a_row_for_each_claim_and_a_count():
     rows = claims_block(DOCUMENT).splitlines()
     assert (
-        "| [C01](results/quick/notebooks/n.ipynb) | Title of C01<br><sub>what C01 is</sub> | 0.15 | "
-        "0.0847 [0.0826, 0.0867] | [**partly**](results/quick/notebooks/05_figures.ipynb) | no |"
+        "| [C01](../../results/quick/notebooks/n.ipynb) | Title of C01<br><sub>what C01 is</sub> | 0.15 | "
+        "0.0847 [0.0826, 0.0867] | [**partly**](../../results/quick/notebooks/05_figures.ipynb) | no |"
     ) in rows
     assert "| C03 | Title of C03<br><sub>what C03 is</sub> | 32 to 48 | 0.7 | **inconclusive** | no |" in rows
     assert "| C30 | Title of C30 | 64 | not measured in this study | 0.3 &lt; 0.5 |" in rows
     assert any(row.startswith(r"| C27 | a \| b &lt;i><br>") for row in rows)  # text cannot break the table
     assert all(sum(f"Title of {c['id']}" in row for row in rows) == 1 for c in DOCUMENT["claims"][:-1])
+    assert "<summary>The other 2 claims</summary>" in "\n".join(rows)
+    answer = answer_block(DOCUMENT).splitlines()
     assert (
         "Of 6 claims: 1 partly, 1 inconclusive, 2 implemented, 1 not measured in this study, 1 not testable here. "
-        "Due to the method by their controls: none." in rows
+        "Due to the method by their controls: none." in answer
     )
-    assert f"Study `quick`. {DOCUMENT['scope']}" in rows and "<summary>The other 2 claims</summary>" in "\n".join(rows)
+    assert f"Study `quick`. {DOCUMENT['scope']}" in answer
 
 
 def test_estimates_in_words():
@@ -119,7 +121,7 @@ def test_means_over_seeds_stand_by_layer_and_are_empty_where_nothing_was_measure
     assert seed_means(table, ["l0"]).empty
 
 
-# The blocks of README and the table across models
+# The blocks of pages and the table across models
 
 
 def judged(root, study, **changed):
@@ -137,14 +139,16 @@ def judged(root, study, **changed):
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
-    """A checkout with two studies and smoke, and a README with a place for both blocks."""
+    """A checkout with two studies and smoke, and pages with a place for each block."""
     for study in ("minilm", "random-gemma", "smoke"):
         shutil.copytree(checkout.root() / "studies" / study, tmp_path / "studies" / study)
     (tmp_path / "paper").mkdir()
     shutil.copy(checkout.root() / "paper" / "recipes.yaml", tmp_path / "paper")
     monkeypatch.setattr(checkout, "root", lambda: tmp_path)
-    blocks = "".join(f"<!-- {name}:start -->\nold\n<!-- {name}:end -->\n" for name in ("claims", "models"))
-    (tmp_path / "README.md").write_text(f"# Title\n\n{blocks}\nThe rest.\n")
+    (tmp_path / "docs" / "results").mkdir(parents=True)
+    for name in PAGES:
+        block = f"<!-- {name}:start -->\nold\n<!-- {name}:end -->\n"
+        readme.path(name).write_text(f"# Title\n\n{block}\nThe rest.\n")
     judged(tmp_path, "minilm", C01=(-0.08, -0.09, -0.07))
     judged(tmp_path, "random-gemma", C20=(None,))
     judged(tmp_path, "smoke")
@@ -160,23 +164,30 @@ def test_every_model_is_there_once_with_its_size_and_readings(project):
     assert first[["model", "layers", "steps", "seeds"]].tolist() == ["all-minilm-l6-v2", "1, 2, 4", 600, 3]
 
 
-def test_readme_shows_both_blocks_and_nothing_else_changes(project):
-    assert len(readme.stale()) == 3
+def pages() -> dict[str, str]:
+    return {name: readme.path(name).read_text() for name in PAGES}
+
+
+def test_pages_show_their_blocks_and_nothing_else_changes(project):
+    assert len(readme.stale()) == 4
     readme.refresh(Study.load("minilm"))
-    text = (project / "README.md").read_text()
-    minilm, random = [row.split(" | ") for row in text.splitlines() if row.startswith("| [`")]
-    assert minilm[0] == "| [`minilm`](results/minilm/claims.json)" and minilm[2:4] == ["600 × 3", "25.0 % [12.5, 50.0]"]
+    texts = pages()
+    minilm, random = [row.split(" | ") for row in texts["models"].splitlines() if row.startswith("| [`")]
+    assert minilm[0] == "| [`minilm`](../../results/minilm/claims.json)" and minilm[2:4] == [
+        "600 × 3",
+        "25.0 % [12.5, 50.0]",
+    ]
     assert minilm[6:8] == ["0.25 [0.12, 0.50]", "−8.0 % [−9.0, −7.0]"]
     assert random[1] == "random:gemma-3-270m: 3, 8, 13" and random[5] == "n/a"
-    assert text.startswith("# Title\n") and text.endswith("\nThe rest.\n") and "Study `minilm`" in text
-    assert readme.stale() == []
+    assert all(text.startswith("# Title\n") and text.endswith("\nThe rest.\n") for text in texts.values())
+    assert "Study `minilm`" in texts["answer"] and readme.stale() == []
     readme.refresh(Study.load("minilm"))
-    assert (project / "README.md").read_text() == text
+    assert pages() == texts
     judged(project, "random-gemma", C01=(-0.02, -0.03, -0.01))
-    assert readme.stale() == ["README.md, models", "across_models.csv"]
+    assert readme.stale() == ["docs/results/models.md, models", "across_models.csv"]
     path = project / "results" / "minilm" / "claims.json"
     path.write_text(path.read_text().replace("Title of C01", "Another title"))
-    assert "README.md, claims" in readme.stale()
+    assert "docs/results/claims.md, claims" in readme.stale()
 
 
 def test_a_claim_that_a_study_lacks_has_no_estimate(project):
@@ -217,7 +228,7 @@ def test_verdicts_with_a_claim_that_is_none_are_refused(project):
         across.collect()
 
 
-START, END = "<!-- claims:start -->", "<!-- claims:end -->"
+START, END = "<!-- answer:start -->", "<!-- answer:end -->"
 
 
 @pytest.mark.parametrize("text", ["no markers", f"{END} {START}", f"{START} {START} {END}", f"{START} only"])

@@ -35,7 +35,7 @@ def once(loaded, monkeypatch):
 @pytest.mark.parametrize("claim", load_registry(), ids=lambda claim: claim["id"])
 def test_every_claim_leads_to_its_rows_and_to_functions_that_write_them(study, claim):
     said = trace.trace(study, claim["id"])
-    assert f" {evidence_of(claim).__name__}" in said and "  verdict " in said and "README.md:" in said
+    assert f" {evidence_of(claim).__name__}" in said and "  verdict " in said and "docs/results/claims.md:" in said
     if claim["id"] != "C23":  # needs layers that `full` hasn't, and says so before it reads
         assert "\n  read " in said
     assert "written by\n" not in said and (claim["id"] == "C32" or "not in this checkout" not in said)
@@ -85,6 +85,7 @@ def test_a_number_of_another_model_leads_to_its_column_and_study(study):
 def test_numbers_match_whole_and_need_a_claim(study, tmp_path, monkeypatch):
     study = dataclasses.replace(study, out=study.results)
     (tmp_path / "README.md").write_text("It took 19 minutes, 0.684 of them at commit 88c9225ec and 1,200 steps.\n")
+    monkeypatch.setattr(trace, "PAGES", {"answer": "README.md"})
     monkeypatch.setattr(checkout, "root", lambda: tmp_path)
     with pytest.raises(ConfigError, match="no claim stands behind '19'\nREADME.md:1 "):
         trace.trace(study, "19")
