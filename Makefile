@@ -4,6 +4,7 @@
 # make remote DIR=...      where `dvc push` and `dvc pull` keep activations and dictionaries: a folder, s3://..., ssh://...
 # make test | bench        the tests; speed against other libraries
 # make test-full           the tests that take longer (marker `full`); the last result is results/benchmarks/test_full.md
+# make bench-gpu [WHEELS=DIR]  speed on a GPU, where nothing need be installed but PyTorch
 # make peers               the environment with other libraries, for `make bench` and for the tests that read their files
 # make docs                the pages under docs/
 # make check               ruff and pyright, as continuous integration runs them
@@ -13,7 +14,7 @@ VENV := .venv
 INSTALLED := $(VENV)/.installed
 ACTIVE := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
-.PHONY: repro study full pages remote test test-full bench peers docs check lock
+.PHONY: repro study full pages remote test test-full bench bench-gpu peers docs check lock
 .DELETE_ON_ERROR:
 
 repro: $(INSTALLED) scm
@@ -48,6 +49,9 @@ test-full: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(ACTIVE) python -m benchmarks.run
+
+bench-gpu:
+	$(or $(wildcard $(VENV)/bin/python),$(PYTHON)) -m benchmarks.gpu $(if $(WHEELS),--wheels "$(WHEELS)")
 
 peers: $(INSTALLED)
 	$(ACTIVE) python -m benchmarks.environment
