@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from transformers import PreTrainedTokenizerBase
+import transformers
 
 
-def clocks(tokens: np.ndarray, tokenizer: PreTrainedTokenizerBase) -> dict[str, np.ndarray]:
+def clocks(tokens: np.ndarray, tokenizer: transformers.PreTrainedTokenizerBase) -> dict[str, np.ndarray]:
     """Clocks of windows [n, T] of token ids, read off the tokens' own text: int32 [n, T] by name.
 
     `since_newline`: tokens since the last one that holds a line break. `since_speaker`: tokens since the last one that

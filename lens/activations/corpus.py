@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, Literal, cast
 
 import datasets
 import numpy as np
-from transformers import PreTrainedTokenizerBase
+import transformers
 
 from lens.activations import documents, packages, plays, text_file
 from lens.activations.documents import Corpus
@@ -111,7 +111,7 @@ def speeches(play: str) -> datasets.Dataset:
 
 def draw_windows(
     dataset: Corpus,
-    tokenizer: PreTrainedTokenizerBase,
+    tokenizer: transformers.PreTrainedTokenizerBase,
     n: int,
     length: int,
     *,
@@ -230,7 +230,7 @@ def _cut(tokens: Tokens, document: np.ndarray, start: np.ndarray, n_text: int, b
 
 
 @contextlib.contextmanager
-def tokenise(dataset: Corpus, tokenizer: PreTrainedTokenizerBase) -> Iterator[Tokens]:
+def tokenise(dataset: Corpus, tokenizer: transformers.PreTrainedTokenizerBase) -> Iterator[Tokens]:
     """The tokens of each document, without special tokens.
 
     The name of a special token in the text, such as `<bos>`, is read as plain characters. Memory doesn't grow with the
@@ -269,7 +269,7 @@ def _batches(dataset: Corpus) -> Iterator[list[str]]:
 
 
 def token_characters(
-    dataset: datasets.Dataset, tokenizer: PreTrainedTokenizerBase
+    dataset: datasets.Dataset, tokenizer: transformers.PreTrainedTokenizerBase
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Each document's tokens (as `tokenise` gives them) and the offset in characters at which each starts (int64), to
     join tokens with `speeches`."""

@@ -6,7 +6,7 @@ import hashlib
 import json
 
 import torch
-from transformers import PreTrainedModel
+import transformers
 
 _DECIDES_NOTHING = {  # entries of a configuration: where and by what it was saved, and how text is generated
     "_name_or_path", "_commit_hash", "transformers_version", "architectures", "dtype", "torch_dtype", "use_cache",
@@ -15,7 +15,7 @@ _DECIDES_NOTHING = {  # entries of a configuration: where and by what it was sav
 }  # fmt: skip
 
 
-def fingerprint(model: PreTrainedModel) -> dict:
+def fingerprint(model: transformers.PreTrainedModel) -> dict:
     """Configuration, precision, kernels, device and weights of a model, as values that JSON has.
 
     Every weight counts, to the bit: about 1.5 seconds per gigabyte of them.
@@ -31,7 +31,7 @@ def fingerprint(model: PreTrainedModel) -> dict:
     }
 
 
-def weights_digest(model: PreTrainedModel) -> str:
+def weights_digest(model: transformers.PreTrainedModel) -> str:
     """sha256 of all weights, by name."""
     digest = hashlib.sha256()
     for name, weight in sorted(model.state_dict().items()):

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import cast
 
 import torch
+import transformers
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
 from lens.activations.layers import Layer
@@ -47,7 +47,7 @@ def states(answer: BaseModelOutput) -> Tensor:
     return cast(Tensor, answer.last_hidden_state)
 
 
-def answered(model: PreTrainedModel, answer: BaseModelOutput, hidden: Tensor) -> Tensor:
+def answered(model: transformers.PreTrainedModel, answer: BaseModelOutput, hidden: Tensor) -> Tensor:
     """Logits `[n, vocab]` of `forward`, where the blocks answer `answer` with final hidden states `[n, d]` in it."""
     answer = copy.copy(answer)
     answer["last_hidden_state"] = hidden[None].to(states(answer))

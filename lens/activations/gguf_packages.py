@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+import transformers
 from transformers.utils import logging
 
 from lens import checkout
@@ -111,9 +111,12 @@ def _dequantise(name: str, recipe: Recipe, folder: Path) -> None:
             joined.write(path.read_bytes())
     check_sha256(gguf, recipe.sha256, f"the parts are right, so the disk may be full: {folder}")
     with quiet():
-        tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=gguf.name)
-        model = AutoModelForCausalLM.from_pretrained(
-            folder, gguf_file=gguf.name, dtype=torch.bfloat16, quantization_config=GgufConfig(dequantize=True)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, gguf_file=gguf.name)
+        model = transformers.AutoModelForCausalLM.from_pretrained(
+            folder,
+            gguf_file=gguf.name,
+            dtype=torch.bfloat16,
+            quantization_config=transformers.GgufConfig(dequantize=True),
         )
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import datasets
 import numpy as np
 import pandas as pd
-from transformers import PreTrainedTokenizerBase
+import transformers
 
 from lens.activations import corpus, plays
 
@@ -34,7 +34,7 @@ def play_labels(
     document: np.ndarray,
     start: np.ndarray,
     documents: Sequence[str],
-    tokenizer: PreTrainedTokenizerBase,
+    tokenizer: transformers.PreTrainedTokenizerBase,
     *,
     bos: bool = True,
 ) -> WindowLabels:

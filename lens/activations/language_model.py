@@ -12,9 +12,9 @@ from typing import cast
 
 import numpy as np
 import torch
+import transformers
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.modeling_outputs import BaseModelOutput
 
 from lens.activations import forward, gguf_packages, packages, random_models
@@ -65,8 +65,8 @@ class LanguageModel:
     name: str
     revision: str
     quantisation: str
-    model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
+    model: transformers.PreTrainedModel
+    tokenizer: transformers.PreTrainedTokenizerBase
     n_layers: int
     d_model: int
     bos_id: int | None
@@ -296,21 +296,27 @@ def load(
     )
 
 
-def _open(name: str, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def _open(name: str, dtype: torch.dtype) -> tuple[transformers.PreTrainedModel, transformers.PreTrainedTokenizerBase]:
     with gguf_packages.quiet():
-        return AutoModelForCausalLM.from_pretrained(name, dtype=dtype), AutoTokenizer.from_pretrained(name)
+        model = transformers.AutoModelForCausalLM.from_pretrained(name, dtype=dtype)
+        return model, transformers.AutoTokenizer.from_pretrained(name)
 
 
-def _open_encoder(name: str, encoder: Encoder, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def _open_encoder(
+    name: str, encoder: Encoder, dtype: torch.dtype
+) -> tuple[transformers.PreTrainedModel, transformers.PreTrainedTokenizerBase]:
     needed_by = f"language model {name!r} needs the package {encoder.package}: {encoder.install}"
     folder = packages.folder(encoder.package, needed_by) / encoder.folder
     advice = f"install its package again: {encoder.install} --force-reinstall"
     gguf_packages.check_sha256(folder / "model.safetensors", encoder.sha256, advice)
     with gguf_packages.quiet():
-        return AutoModel.from_pretrained(folder, dtype=dtype), AutoTokenizer.from_pretrained(folder)
+        model = transformers.AutoModel.from_pretrained(folder, dtype=dtype)
+        return model, transformers.AutoTokenizer.from_pretrained(folder)
 
 
-def _open_or_explain(name: str, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def _open_or_explain(
+    name: str, dtype: torch.dtype
+) -> tuple[transformers.PreTrainedModel, transformers.PreTrainedTokenizerBase]:
     try:
         return _open(name, dtype)
     except (OSError, ValueError, SafetensorError) as error:
@@ -323,7 +329,7 @@ def _open_or_explain(name: str, dtype: torch.dtype) -> tuple[PreTrainedModel, Pr
         ) from error
 
 
-def _revision(name: str, model: PreTrainedModel) -> str:
+def _revision(name: str, model: transformers.PreTrainedModel) -> str:
     if Path(name).is_dir():
         weights = sorted(path for path in Path(name).iterdir() if path.suffix in (".safetensors", ".bin"))
         return " ".join(gguf_packages.sha256(path) for path in weights)

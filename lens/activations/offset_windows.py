@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from transformers import PreTrainedTokenizerBase
+import transformers
 
 from lens.activations.corpus import Corpus, draw_windows
 
@@ -43,7 +43,7 @@ class OffsetWindows:
 
 def draw_offset_windows(
     corpus: Corpus,
-    tokenizer: PreTrainedTokenizerBase,
+    tokenizer: transformers.PreTrainedTokenizerBase,
     stretches: int,
     length: int,
     *,

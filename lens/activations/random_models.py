@@ -6,16 +6,8 @@ from pathlib import Path
 
 import tokenizers
 import torch
+import transformers
 from tokenizers import decoders, models
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    PretrainedConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-    PreTrainedTokenizerFast,
-)
 
 from lens.activations import gguf_packages
 from lens.activations.fingerprint import weights_digest
@@ -54,7 +46,7 @@ CONFIGS = {
 NAMES = (*CONFIGS, *gguf_packages.RECIPES)  # the latter: a real model's shape and tokenizer, its weights drawn again
 
 
-def config(name: str) -> PretrainedConfig:
+def config(name: str) -> transformers.PretrainedConfig:
     """The configuration of a name in `CONFIGS`, or of the path of a `config.json`.
 
     Raises:
@@ -62,9 +54,9 @@ def config(name: str) -> PretrainedConfig:
     """
     if name in CONFIGS:
         options = dict(CONFIGS[name])
-        return AutoConfig.for_model(options.pop("model_type"), **options)
+        return transformers.AutoConfig.for_model(options.pop("model_type"), **options)
     if Path(name).is_file():
-        return AutoConfig.from_pretrained(name)
+        return transformers.AutoConfig.from_pretrained(name)
     raise ConfigError(
         f"no random model {name!r}{suggest(name, NAMES)}: expected {', '.join(NAMES)} or the path of a config.json"
     )
@@ -76,7 +68,9 @@ def check(name: str) -> None:
         config(name)
 
 
-def build(name: str, dtype: torch.dtype, seed: int = 0) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, str]:
+def build(
+    name: str, dtype: torch.dtype, seed: int = 0
+) -> tuple[transformers.PreTrainedModel, transformers.PreTrainedTokenizerBase, str]:
     """A model with weights drawn by its configuration's initialiser, its tokenizer, sha256 of the weights.
 
     A name in `gguf_packages.RECIPES` keeps the tokenizer of the real model, so that both read the same windows: what
@@ -88,20 +82,20 @@ def build(name: str, dtype: torch.dtype, seed: int = 0) -> tuple[PreTrainedModel
     settings, tokenizer = _real(name) if name in gguf_packages.RECIPES else (config(name), byte_tokenizer())
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = AutoModelForCausalLM.from_config(settings, dtype=dtype)
+        model = transformers.AutoModelForCausalLM.from_config(settings, dtype=dtype)
     return model, tokenizer, weights_digest(model)
 
 
-def _real(name: str) -> tuple[PretrainedConfig, PreTrainedTokenizerBase]:
+def _real(name: str) -> tuple[transformers.PretrainedConfig, transformers.PreTrainedTokenizerBase]:
     folder = gguf_packages.prepare(name)
     with gguf_packages.quiet():
-        return AutoConfig.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+        return transformers.AutoConfig.from_pretrained(folder), transformers.AutoTokenizer.from_pretrained(folder)
 
 
-def byte_tokenizer() -> PreTrainedTokenizerFast:
+def byte_tokenizer() -> transformers.PreTrainedTokenizerFast:
     """One token per UTF-8 byte, with the byte as its id, and BOS = 256."""
     backend = tokenizers.Tokenizer(
         models.BPE(vocab={f"<0x{byte:02X}>": byte for byte in range(_BYTES)}, merges=[], byte_fallback=True)
     )
     backend.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
-    return PreTrainedTokenizerFast(tokenizer_object=backend, bos_token=BOS)
+    return transformers.PreTrainedTokenizerFast(tokenizer_object=backend, bos_token=BOS)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import transformers
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
 
 from lens.explorer.contexts import Contexts, buckets
 from lens.explorer.layer import PERMUTATIONS, LayerSource, describe
@@ -36,7 +36,7 @@ def assemble(
     documents: Sequence[str],
     start: Tensor,
     passages: Sequence[int],
-    tokenizer: PreTrainedTokenizerBase,
+    tokenizer: transformers.PreTrainedTokenizerBase,
 ) -> StudyData:
     """The study's parts from what was read; only windows that some context or passage shows are kept.
 
@@ -80,7 +80,7 @@ def _there(contexts: Contexts) -> np.ndarray:
     return np.arange(contexts.window_KBC.shape[-1]) < contexts.count_KB[..., None]
 
 
-def _lens_words(source: LayerSource, tokenizer: PreTrainedTokenizerBase) -> dict:
+def _lens_words(source: LayerSource, tokenizer: transformers.PreTrainedTokenizerBase) -> dict:
     """The logit-lens tokens of a layer: texts of the distinct ones, and which they are for each feature."""
     lens = source.lens
     if lens is None:

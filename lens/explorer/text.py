@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from transformers import PreTrainedTokenizerBase
+import transformers
 
 
-def token_texts(ids: Sequence[int] | np.ndarray, tokenizer: PreTrainedTokenizerBase) -> list[str]:
+def token_texts(ids: Sequence[int] | np.ndarray, tokenizer: transformers.PreTrainedTokenizerBase) -> list[str]:
     """The characters that each token adds to a text, so that the texts of a window's tokens join to the window.
 
     A token alone is not decoded as it is in a text: word pieces lose the space before them, or keep a mark of their
@@ -28,7 +28,7 @@ def token_texts(ids: Sequence[int] | np.ndarray, tokenizer: PreTrainedTokenizerB
     return found
 
 
-def vocabulary(ids: np.ndarray, tokenizer: PreTrainedTokenizerBase) -> tuple[list[str], np.ndarray]:
+def vocabulary(ids: np.ndarray, tokenizer: transformers.PreTrainedTokenizerBase) -> tuple[list[str], np.ndarray]:
     """Texts of the distinct tokens among `ids`, and for each of `ids` (any shape) its place among them."""
     distinct, place = np.unique(ids, return_inverse=True)
     return token_texts(distinct, tokenizer), place.reshape(ids.shape)

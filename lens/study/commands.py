@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def register(command: Callable) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from lens.study import notebooks, runner
+    from lens.study import notebooks
 
     if {"-h", "--help"} & set(arguments.parameters):
         path = notebooks.notebook_path(arguments.notebook)
@@ -42,6 +43,10 @@ def _run(arguments: argparse.Namespace) -> None:
         for p in notebooks.parameters(path).values():
             print(f"  --{p.name:<12}{p.annotation:<10}{p.help}  (in Jupyter: {p.default!r})")
         return
+    # jsonschema, which papermill imports, would build a grammar of international web addresses: two seconds a start.
+    sys.modules.setdefault("rfc3987_syntax", None)  # pyright: ignore[reportArgumentType]
+    from lens.study import runner
+
     print(os.path.relpath(runner.run(runner.plan(arguments.notebook, _pairs(arguments.parameters)))))
 
 
