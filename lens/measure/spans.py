@@ -54,6 +54,10 @@ class Spans:
     """integrated autocorrelation time of the amplitude, tokens"""
     autocorrelation_ratio_K: np.ndarray
     """the same over its value when amplitudes are permuted within windows"""
+    firing_autocorrelation_K: np.ndarray
+    """correlation of firing at neighbouring positions, its mean at each position removed"""
+    permuted_firing_autocorrelation_K: np.ndarray
+    """its expectation when firings are permuted within windows: what windows that differ in their rate give"""
 
 
 def smooth(profile_PK: np.ndarray, bandwidth: float = BANDWIDTH) -> np.ndarray:
@@ -165,6 +169,22 @@ def autocorrelation_time(autocovariance_LK: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(rho[0]), np.nan, 2 * (pairs * kept).sum(0) - 1)
 
 
+def firing_autocorrelation(profile: Profile) -> tuple[np.ndarray, np.ndarray]:
+    """Correlation of firing at neighbouring positions [K], the mean at each position removed, and its expectation when
+    each window's firings are permuted over its positions; nan for a feature that never or always fires.
+
+    All firings but the first of each run follow one, so the runs say how many neighbours fire together.
+    """
+    rate_PK = profile.firings_TK / profile.windows
+    P, total = len(rate_PK), profile.firings_TK.sum(0)
+    pairs = profile.windows * (P - 1)
+    mean = total / (profile.windows * P)
+    own = _ratio(
+        (total - profile.runs_K) / pairs - (rate_PK[:-1] * rate_PK[1:]).mean(0), (rate_PK * (1 - rate_PK)).mean(0)
+    )
+    return own, _ratio((total - profile.expected_runs_K) / pairs - mean**2, mean * (1 - mean))
+
+
 def medians_by_density(values_K: np.ndarray, density_K: np.ndarray) -> dict[int, float]:
     """Median of the values that have one in each half-decade of density from .001 to 1, by the number of the bin (1, 2,
     ...); bins with fewer than `MIN_BIN_FEATURES` of them are left out.
@@ -203,6 +223,7 @@ def spans(
     above = None if mask_TK is None else above_half(mask_TK[1:])
     time = autocorrelation_time(autocovariance(profile))
     dwell = _ratio(total, profile.runs_K)
+    together, permuted_together = firing_autocorrelation(profile)
 
     def gated(values_K: np.ndarray, gate_K: np.ndarray = enough) -> np.ndarray:
         return np.where(gate_K, values_K, np.nan)
@@ -228,6 +249,8 @@ def spans(
         dwell_ratio_K=gated(_ratio(profile.expected_runs_K, profile.runs_K)),
         autocorrelation_time_K=gated(time),
         autocorrelation_ratio_K=gated(time / autocorrelation_time(permuted_autocovariance(profile))),
+        firing_autocorrelation_K=gated(together),
+        permuted_firing_autocorrelation_K=gated(permuted_together),
     )
 
 

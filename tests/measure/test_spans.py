@@ -12,6 +12,7 @@ from lens.measure.spans import (
     autocovariance,
     centre_of_mass,
     effective_positions,
+    firing_autocorrelation,
     frequency_matched,
     fwhm,
     longest_run,
@@ -21,6 +22,7 @@ from lens.measure.spans import (
     smooth,
     spans,
 )
+from lens.measure.synthetic import levels
 from tests.making import Code
 
 P = 127
@@ -134,6 +136,22 @@ def test_autocorrelation_time_by_hand_and_of_an_ar1_process():
         x[:, t] = phi * x[:, t - 1] + noise[:, t]
     time = autocorrelation_time(autocovariance(measured(x)))
     assert time[0] == pytest.approx((1 + phi) / (1 - phi), rel=0.1)
+
+
+def test_correlation_of_neighbouring_firings_is_that_of_the_chain_and_of_windows_that_differ():
+    rng, rate = np.random.default_rng(0), np.linspace(0.1, 0.5, 41)[:, None] * np.ones(2)
+    persistence = np.array([0.0, 0.6])
+    windows = levels(4000, 41, persistence, rng) < rate
+    own, permuted = firing_autocorrelation(measured(windows, lags=1))
+    centred = windows[:, 1:] - windows[:, 1:].mean(0)
+    direct = (centred[:, :-1] * centred[:, 1:]).mean((0, 1)) / np.square(centred).mean((0, 1))
+    np.testing.assert_allclose(own, direct, atol=0.01)
+    np.testing.assert_allclose(own, persistence, atol=0.03)
+    assert abs(permuted[0]) < 0.01 and abs(permuted[1]) < 0.1
+    differing = np.repeat(rng.random((4000, 1, 2)) < 0.5, 41, axis=1) & (rng.random((4000, 41, 2)) < 0.4)
+    own, permuted = firing_autocorrelation(measured(differing, lags=1))
+    np.testing.assert_allclose(own, permuted, atol=0.02)
+    np.testing.assert_allclose(own, (0.5 * 0.16 - 0.04) / (0.2 * 0.8), atol=0.02)
 
 
 def test_medians_by_density_leave_out_thin_bins():
