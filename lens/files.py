@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import glob
+import hashlib
 import json
 import os
 import shutil
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor
 
+DIGEST = "content_sha256"  # in an object of JSON, of all its other values
 AGAIN = "`git checkout` brings back a file that is in git, or run the stage again that writes it"
 
 
@@ -51,23 +53,34 @@ def read_json(
     holds: Mapping[str, type | UnionType] | None = None,
     raised: type[Exception] = ConfigError,
 ) -> dict:
-    """The object in a JSON file.
+    """The object in a JSON file, without the digest that it may have of itself (see `with_digest`).
 
     Args:
         holds: keys that it must have, and the types of their values.
 
     Raises:
-        ConfigError: (or `raised`) missing, not JSON, no object, or without one of the keys.
+        ConfigError: (or `raised`) missing, not JSON, no object, altered, or without one of the keys.
     """
     with intact(path, remedy, raised):
         value = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(value, dict):
             raise ValueError(f"it holds a {type(value).__name__}, an object is needed")
+        if (said := value.pop(DIGEST, None)) is not None and said != _digest(value):
+            raise ValueError("it was altered: its values are not those that its digest is of")
         for key, kind in (holds or {}).items():
             if not isinstance(value.get(key), kind):
                 found = repr(value[key])[:50] if key in value else "nothing"
                 raise ValueError(f"under {key!r} it holds {found}, not {getattr(kind, '__name__', kind)}")
     return value
+
+
+def with_digest(value: Mapping) -> dict:
+    """An object of JSON with a digest of itself, by which `read_json` sees that it was altered."""
+    return {**value, DIGEST: _digest(json.loads(json.dumps(value)))}
+
+
+def _digest(value: dict) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def read_yaml(path: Path, remedy: str = AGAIN, raised: type[Exception] = ConfigError) -> dict:

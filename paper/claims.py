@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from pathlib import Path
 
 from statsmodels.stats.multitest import multipletests
 
+from lens import files
 from lens.study.params import Study
 from paper import verdicts
 from paper.evidence.measured import METHOD, Measured, Missing
@@ -41,10 +41,8 @@ def build(study: Study) -> Path:
     }
     path = study.results / "claims.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".json.partial")
-    text = json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    partial.write_text(text + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    text = json.dumps(files.with_digest(document), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    files.write(path, f"{text}\n".encode())
     return path
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lens import checkout
+from lens import checkout, files
 from lens.errors import ConfigError
 from lens.study.params import Study
 from paper import across, claims_file, in_short
@@ -28,9 +28,9 @@ def refresh(study: Study) -> None:
     """
     table = across.collect()
     written = {path(name): spliced(name, block) for name, block in _blocks(study, table).items()}
-    across.path().write_text(table.to_csv(index=False, lineterminator="\n"), encoding="utf-8")
+    files.write(across.path(), table.to_csv(index=False, lineterminator="\n").encode())
     for page, text in written.items():
-        page.write_text(text, encoding="utf-8")
+        files.write(page, text.encode())
 
 
 def stale() -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import tempfile
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import typst
 
+from lens import files
 from lens.figures.plot import save
 from lens.study.params import Study
 from paper.gallery import FIGURES, OVER_DEPTH, looks_of, reader
@@ -40,9 +40,7 @@ def build(study: Study) -> Path:
         (folder / "data.json").write_text(text, encoding="utf-8")
         pdf = typeset(folder)
     target = study.results / "paper.pdf"
-    partial = target.with_suffix(".pdf.partial")
-    partial.write_bytes(pdf)
-    os.replace(partial, target)
+    files.write(target, pdf)
     return target
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -12,6 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
+from lens import files
 from lens.figures.style import house_style
 
 
@@ -41,12 +41,7 @@ def save(plot: Plot, folder: Path, name: str) -> tuple[Path, Path, Path]:
         FigureCanvasAgg(plot.figure).print_figure(png, format="png", metadata={"Software": None})
     text = json.dumps(words, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
     contents = {".svg": svg.getvalue(), ".png": png.getvalue(), ".json": text.encode()}
-    svg_file, png_file, words_file = (_write(folder / f"{name}{suffix}", data) for suffix, data in contents.items())
+    for suffix, data in contents.items():
+        files.write(folder / f"{name}{suffix}", data)
+    svg_file, png_file, words_file = (folder / f"{name}{suffix}" for suffix in contents)
     return svg_file, png_file, words_file
-
-
-def _write(path: Path, data: bytes) -> Path:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(data)
-    os.replace(partial, path)
-    return path

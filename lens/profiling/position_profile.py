@@ -24,7 +24,7 @@ from lens.activations.language_model import LanguageModel
 from lens.activations.layers import Layer, as_layer
 from lens.activations.offset_windows import TILES, draw_offset_windows
 from lens.activations.split import Text, as_dataset
-from lens.activations.store import LayerStore, write_json
+from lens.activations.store import LayerStore, digest, write_json
 from lens.dictionaries.compatible import check_fits
 from lens.dictionaries.dictionary import Dictionary
 from lens.dictionaries.load import load
@@ -47,6 +47,7 @@ from lens.progress import track
 BATCH_WINDOWS = 16  # per forward pass
 SHORTEST = 8  # tokens of a window of which a profile can be taken
 OFF = 2  # factor between L0 and what the dictionary states, from which on something is wrong
+TABLES, INDEXED = ("summary", "positions", "features", "rates", "null_rates"), ("rates", "null_rates")
 KEY = ("dictionary", 0)  # variant and seed in the tables, which are shaped like those of a study
 
 
@@ -65,11 +66,13 @@ class About:
     """sha256 of the text"""
     windows: int
     length: int
-    """T, tokens of a window, with BOS at position 0 if the tokenizer has one"""
+    """T, tokens of a window"""
     fidelity_windows: int
     """windows on which the dictionary was spliced into the model"""
     permutations: int
     seed: int
+    bos: bool = True
+    """whether position 0 held BOS"""
 
 
 @dataclass(frozen=True)
@@ -132,18 +135,19 @@ class PositionProfile:
         return feature_figures.card(feature, self.features, self.rates, self.null_rates, where)
 
     def save(self, folder: Path | str) -> Path:
-        """Write every table as CSV, `about.json` and the figures into `folder`, which is made; the folder."""
+        """Write every table as CSV, the figures and, last, `about.json` into `folder`, which is made; the folder."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        for name in ("summary", "positions", "features", "rates", "null_rates"):
-            table = getattr(self, name)
-            table.to_csv(folder / f"{name}.csv", index=name in ("rates", "null_rates"), float_format="%.6g")
-        write_json(folder / "about.json", asdict(self.about))
+        for name in TABLES:
+            table = getattr(self, name).to_csv(index=name in INDEXED, float_format="%.6g", lineterminator="\n")
+            files.write(folder / f"{name}.csv", table.encode())
         measured = set(self.positions["metric"])
         for metric in position_figures.METRICS:
             if metric in measured:
                 save_plot(self.plot_positions(metric), folder, metric)
         save_plot(self.plot_features(), folder, "features")
+        digests = {f"{name}.csv": digest(folder / f"{name}.csv") for name in TABLES}
+        write_json(folder / "about.json", asdict(self.about) | {"sha256": digests})
         return folder
 
     @classmethod
@@ -151,16 +155,20 @@ class PositionProfile:
         """What `save` wrote.
 
         Raises:
-            ProfileError: a file is missing or damaged.
+            ProfileError: a file is missing, damaged or altered.
         """
         folder, remedy = Path(folder), "profile the dictionary again"
         with files.intact(folder / "about.json", remedy, ProfileError):
-            about = About(**json.loads((folder / "about.json").read_text()))
-        read = {"remedy": remedy, "raised": ProfileError}
-        plain = {name: files.read_csv(folder / f"{name}.csv", **read) for name in ("summary", "positions", "features")}
-        rates = files.read_csv(folder / "rates.csv", index_col=0, **read).rename(columns=int)
-        null = files.read_csv(folder / "null_rates.csv", index_col=0, **read)
-        return cls(about, **plain, rates=rates, null_rates=null)
+            said = json.loads((folder / "about.json").read_text())
+            digests = said.pop("sha256", {})  # profiles of before there were digests have none
+            about = About(**said)
+        tables = {}
+        for name in TABLES:
+            with files.intact(path := folder / f"{name}.csv", remedy, ProfileError):
+                if digest(path) != digests.get(path.name, digest(path)):
+                    raise ValueError("it is truncated or altered")
+                tables[name] = pd.read_csv(path, index_col=0 if name in INDEXED else None)
+        return cls(about, **tables | {"rates": tables["rates"].rename(columns=int)})
 
     @property
     def name(self) -> str:
@@ -192,7 +200,9 @@ class PositionProfile:
     def __repr__(self) -> str:
         a = self.about
         lines = [f"{r.measure:<60} {r.value:.3g} {r.unit}" for r in self.headline().itertuples()]
-        where = f"layer {a.layer} of {a.model}, {a.windows} windows of {a.length} tokens"
+        where = (
+            f"layer {a.layer} of {a.model}, {a.windows} windows of {a.length} tokens{'' if a.bos else ' without BOS'}"
+        )
         return "\n".join([f"PositionProfile of {a.dictionary}, {where}", *lines])
 
     def _repr_html_(self) -> str:
@@ -227,7 +237,8 @@ def profile(
             if they are `lens.activations.corpus.LEAST_HELD_OUT` (16) or more. A feature needs 100 firings for a test of
             position and 300 for a width: with 256 windows of 128 tokens, a density of 0.3 % and 1 %.
         length: T, tokens of a window, at least 8; by default 128, or the dictionary's T if that is less. Position 0
-            holds BOS, or text where the tokenizer has no BOS, and is not counted among the `text` positions.
+            holds BOS, or text where the tokenizer has no BOS or the dictionary says that it was trained without
+            (`Info.bos`), and is not counted among the `text` positions.
         fidelity: windows on which the reconstruction is spliced into the model, for Delta CE and KL; 0: none.
         permutations: of the null of the position test, at least 40.
         offsets: M, 2 or more: read as much text as `windows` hold M times, in windows that start at different places,
@@ -257,7 +268,8 @@ def profile(
     _check_length(sae, length)
     if fidelity and not model.causal:
         raise ProfileError(f"{model.name} is an encoder and predicts no next token: pass fidelity=0")
-    cut = _windows(text, model, windows, length, seed)
+    bos_id = model.bos_id if sae.info.bos else None
+    cut = _windows(text, model, windows, length, bos_id, seed)
     windows = len(cut.tokens)
     data = _layer_data(cut, model, layer)
     tables, measured = measure_dictionaries(
@@ -267,8 +279,13 @@ def profile(
     found = measured[KEY]
     features = _features(found)
     if offsets:
-        features = features.merge(_verdicts(sae, data, model, text, found, offsets, permutations, seed), on="feature")
-    about = About(name, model.name, str(layer), cut.digest, windows, length, min(fidelity, windows), permutations, seed)
+        features = features.merge(
+            _verdicts(sae, data, model, text, found, offsets, bos_id, permutations, seed), on="feature"
+        )
+    about = About(
+        name, model.name, str(layer), cut.digest, windows, length, min(fidelity, windows), permutations, seed,
+        bos_id is not None,
+    )  # fmt: skip
     rates = pd.DataFrame(
         found.profile.firings_TK / found.profile.windows, index=pd.RangeIndex(1, length, name="position")
     )
@@ -281,7 +298,7 @@ def profile(
 
 def _verdicts(
     sae: Dictionary, data: LayerData, model: LanguageModel, text: Corpus, found: Measured, offsets: int,
-    permutations: int, seed: int,
+    bos_id: int | None, permutations: int, seed: int,
 ) -> pd.DataFrame:  # fmt: skip
     n, length = data.test.tokens.shape
     drawn = draw_offset_windows(
@@ -290,7 +307,7 @@ def _verdicts(
         max(MIN_SEGMENTS, n // (2 * TILES)),
         length,
         readings=offsets,
-        bos_id=model.bos_id,
+        bos_id=bos_id,
         seed=seed,
     )
     read = (
@@ -356,8 +373,8 @@ def _check_length(sae: Dictionary, length: int) -> None:
         raise ProfileError(f"the dictionary has {length} positions, a profile needs {SHORTEST}")
 
 
-def _windows(text: Corpus, model: LanguageModel, n: int, length: int, seed: int) -> Windows:
-    options = {"starts": "disjoint", "bos": model.bos_id is not None, "bos_id": model.bos_id, "seed": seed}
+def _windows(text: Corpus, model: LanguageModel, n: int, length: int, bos_id: int | None, seed: int) -> Windows:
+    options = {"starts": "disjoint", "bos": bos_id is not None, "bos_id": bos_id, "seed": seed}
     options |= {"least": LEAST_HELD_OUT, "name": "text to profile on"}
     return draw_windows(text, model.tokenizer, n, length, **options)
 

@@ -30,14 +30,14 @@ def write_record(path: Path, stage: str, parameters: Mapping[str, object], secon
         "gpu": _gpu(),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
     }
-    path.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    files.write(path, (json.dumps(files.with_digest(record), indent=1, sort_keys=True) + "\n").encode())
 
 
 def read_record(path: Path) -> dict:
     """The run record of a stage.
 
     Raises:
-        ConfigError: it is missing or damaged.
+        ConfigError: it is missing, damaged or altered.
     """
     remedy = "`git checkout` brings it back if it is in git; else delete it, and the next run of its stage writes it"
     return files.read_json(path, remedy, {"stage": str, "parameters": dict, "wall_seconds": float, "cpus": int})

@@ -2,13 +2,14 @@
 
 Each table is a row group of its own, so one is read without the others. The columns are those of all tables together,
 after a column `table` with the name, and empty where a table has no such column; `about` in the file's metadata says
-which columns a table has.
+which columns a table has, and has a digest of what is in it: Parquet itself notices few altered bytes.
 """
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
-import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
@@ -20,7 +21,8 @@ from pyarrow import parquet
 from lens import files
 
 DIGITS = 6
-ABOUT = b"about"  # table -> its row group (None if it has no rows), its columns, and those that lie under another name
+ABOUT = b"about"  # table -> its row group (None if it has no rows), its columns, those under another name, its digest
+ABOUT_DIGEST = b"about_sha256"
 BY_POSITION = "by_position"  # one column of lists holds the columns p000, p001, ... of a wide table
 
 
@@ -37,23 +39,25 @@ def write(path: Path, tables: Mapping[str, pd.DataFrame], exact: Collection[str]
         arrays = _arrays(table)
         places = {column: _place(column, array.type, fields) for column, array in arrays.items()}
         moved = {column: place for column, place in places.items() if place != column}
-        about[name] = {"group": len(groups) if len(table) else None, "columns": list(table.columns), "moved": moved}
+        group = len(groups) if len(table) else None
+        about[name] = {"group": group, "columns": list(table.columns), "moved": moved, "sha256": _digest(table)}
         if len(table):
             groups.append({places[c]: array for c, array in arrays.items()} | {"table": pa.array([name] * len(table))})
     schema = pa.schema(list(fields.items()))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
+    content = io.BytesIO()
     repeated = [c for c, kind in fields.items() if not pa.types.is_floating(kind)]  # fractions seldom occur twice
     with parquet.ParquetWriter(
-        partial, schema, compression="zstd", compression_level=19, store_schema=False, write_statistics=["table"],
+        content, schema, compression="zstd", compression_level=19, store_schema=False, write_statistics=["table"],
         use_dictionary=[f"{c}.list.element" if c == BY_POSITION else c for c in repeated],
     ) as file:  # fmt: skip
         for group in groups:
             n = len(group["table"])
             arrays = [group.get(name, pa.nulls(n, kind)) for name, kind in fields.items()]
             file.write_table(pa.table(arrays, schema=schema), row_group_size=n)
-        file.add_key_value_metadata({ABOUT: json.dumps(about).encode()})
-    os.replace(partial, path)
+        said = json.dumps(about).encode()
+        file.add_key_value_metadata({ABOUT: said, ABOUT_DIGEST: hashlib.sha256(said).hexdigest().encode()})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files.write(path, content.getvalue())
 
 
 def read(path: Path, name: str) -> pd.DataFrame | None:
@@ -66,17 +70,20 @@ def read(path: Path, name: str) -> pd.DataFrame | None:
         if (about := _about(file.metadata).get(name)) is None:
             return None
         wide = [c for c in about["columns"] if _is_position(c)]
-        columns = [c for c in about["columns"] if c not in wide] + [BY_POSITION] * bool(wide)
-        places = {c: about["moved"].get(c, c) for c in columns}
+        stored = [c for c in about["columns"] if c not in wide] + [BY_POSITION] * bool(wide)
+        places = {c: about["moved"].get(c, c) for c in stored}
         if about["group"] is None:
             found = file.schema_arrow.empty_table()
         else:
             found = file.read_row_group(about["group"], columns=list(places.values()))
-    table = {c: _series(found[place]) for c, place in places.items() if c != BY_POSITION}
-    if wide:
-        values = _recovered(found[places[BY_POSITION]].combine_chunks().flatten().to_numpy())
-        table |= dict(zip(wide, values.reshape(-1, len(wide)).T, strict=True))
-    return pd.DataFrame(table, columns=about["columns"])
+        columns = {c: _series(found[place]) for c, place in places.items() if c != BY_POSITION}
+        if wide:
+            values = _recovered(found[places[BY_POSITION]].combine_chunks().flatten().to_numpy())
+            columns |= dict(zip(wide, values.reshape(-1, len(wide)).T, strict=True))
+        table = pd.DataFrame(columns, columns=about["columns"])
+        if "sha256" in about and about["sha256"] != _digest(table):  # files of before there were digests have none
+            raise ValueError(f"table {name!r} is not what was written there")
+    return table
 
 
 def names(path: Path) -> list[str]:
@@ -165,6 +172,21 @@ def _gaps(column: pa.ChunkedArray) -> bool:
 
 
 def _about(metadata: parquet.FileMetaData) -> dict[str, dict]:
-    if ABOUT not in (metadata.metadata or {}):
+    said = metadata.metadata or {}
+    if ABOUT not in said:
         raise pa.ArrowInvalid("a Parquet file without a list of its tables")
-    return json.loads(metadata.metadata[ABOUT])
+    if ABOUT_DIGEST in said and said[ABOUT_DIGEST].decode() != hashlib.sha256(said[ABOUT]).hexdigest():
+        raise pa.ArrowInvalid("its list of tables is not what was written there")
+    return json.loads(said[ABOUT])
+
+
+def _digest(table: pd.DataFrame) -> str:
+    """sha256 of the values of a table, column by column; every gap counts as the same."""
+    sha = hashlib.sha256()
+    for column in table if len(table) else ():
+        values = table[column]
+        if values.dtype.kind == "f" or _is_position(column):
+            sha.update(np.where(values.isna(), np.nan, values.to_numpy(float)).tobytes())
+        else:
+            sha.update(json.dumps(_array(values).to_pylist()).encode())
+    return sha.hexdigest()

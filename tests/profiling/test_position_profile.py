@@ -110,6 +110,12 @@ def test_what_is_saved_is_read_back(found, tmp_path):
         pd.testing.assert_frame_equal(getattr(again, name), getattr(found, name), rtol=1e-4, check_dtype=False)
     pd.testing.assert_frame_equal(again.rates, found.rates, rtol=1e-4, check_names=False)
     assert {"fvu_global.png", "kl.png", "features.png"} <= {path.name for path in (tmp_path / "made/profile").iterdir()}
+    path = tmp_path / "made/profile/features.csv"
+    content = path.read_text()
+    path.write_text(content.replace("1", "2", 1))
+    with pytest.raises(ProfileError, match="features.csv cannot be read .it is truncated or altered.: profile"):
+        PositionProfile.read(path.parent)
+    path.write_text(content)
     (tmp_path / "made/profile/rates.csv").unlink()
     with pytest.raises(ProfileError, match="rates.csv is missing: profile the dictionary again"):
         PositionProfile.read(tmp_path / "made/profile")
@@ -117,6 +123,19 @@ def test_what_is_saved_is_read_back(found, tmp_path):
         (tmp_path / "made/profile" / name).write_text(content)
         with pytest.raises(ProfileError, match=f"{name} cannot be read .*: profile the dictionary again"):
             PositionProfile.read(tmp_path / "made/profile")
+
+
+@pytest.mark.parametrize("offsets", [0, 2])
+def test_windows_are_as_those_of_training_with_bos_or_without(model, documents, offsets, monkeypatch):
+    """Also where the tokenizer has a BOS that the dictionary hasn't seen."""
+    read = language_model.LanguageModel.residual_stream
+    seen = []
+    monkeypatch.setattr(language_model.LanguageModel, "residual_stream", lambda *a: seen.append(a[1][:, 0]) or read(*a))
+    for bos in (True, False):
+        seen.clear()
+        found = profile(identity(model, bos=bos), model, documents, **{**OPTIONS, "fidelity": 0, "offsets": offsets})
+        assert bool((torch.cat(seen) == model.bos_id).all()) == found.about.bos == bos
+        assert ("without BOS" in repr(found)) == (not bos)
 
 
 def test_paths_names_and_files_do_as_well_as_objects(model, documents, tmp_path):

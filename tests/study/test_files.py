@@ -64,6 +64,16 @@ def test_what_a_json_file_must_hold_is_checked(tmp_path, holds, found):
         files.read_json(path, "get it again", holds, raised=DictionaryError)
 
 
+def test_an_object_with_a_digest_of_itself_shows_any_altered_value(tmp_path):
+    path, value = tmp_path / "x.json", {"b": 0.1, "a": {"2": [1, None], "10": "ü"}}
+    path.write_text(json.dumps(files.with_digest(value)), encoding="utf-8")
+    assert files.read_json(path) == value
+    for old, new in (("0.1", "0.2"), ("null", "1"), ('"2"', '"3"'), ("[1, ", "[1, 1, ")):
+        path.write_text(json.dumps(files.with_digest(value)).replace(old, new), encoding="utf-8")
+        with pytest.raises(ConfigError, match="x.json cannot be read .it was altered.*: make it again"):
+            files.read_json(path, "make it again")
+
+
 def test_what_a_killed_process_was_writing_is_removed_and_what_a_live_one_writes_is_not(tmp_path):
     gone = subprocess.Popen(["true"])
     gone.wait()

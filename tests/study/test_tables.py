@@ -1,9 +1,11 @@
 import dataclasses
+import json
 import re
 
 import numpy as np
 import pandas as pd
 import pytest
+from pyarrow import parquet
 
 from lens.errors import ConfigError
 from lens.study import table_files, tables
@@ -155,6 +157,37 @@ def test_a_damaged_file_is_named_with_the_remedy(study, damage):
         ConfigError, match=r"measures/layer_3.parquet cannot be read .*`git checkout` .*or run the stage"
     ):
         tables.read(study, "positions")
+
+
+def test_no_altered_bit_of_a_file_passes(tmp_path):
+    """What is read is what was written, or nothing is: of every eleventh byte of a file one bit is changed."""
+    path = tmp_path / "x.parquet"
+    wide = pd.DataFrame({"feature": [0, 1], "p000": [0.5, 0.125], "p001": [0.001, np.nan]})
+    table_files.write(path, {"positions": pd.concat([frame(seed=seed) for seed in range(9)]), "profiles": wide})
+    content, right = path.read_bytes(), {name: table_files.read(path, name) for name in table_files.names(path)}
+    refused, silent = 0, []
+    for place in range(0, len(content), 11):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1 << place % 8]) + content[place + 1 :])
+        try:
+            found = {name: table_files.read(path, name) for name in table_files.names(path)}
+        except ConfigError:
+            refused += 1
+        else:
+            if list(found) != list(right) or not all(found[name].equals(right[name]) for name in right):
+                silent.append(place)
+    assert not silent and refused > len(content) / 11 / 2
+
+
+def test_a_file_of_before_there_were_digests_is_read(tmp_path):
+    path = tmp_path / "x.parquet"
+    table_files.write(path, {"a": frame()})
+    with parquet.ParquetFile(path) as file:
+        rows, about = file.read(), json.loads(file.metadata.metadata[table_files.ABOUT])
+    del about["a"]["sha256"]
+    with parquet.ParquetWriter(path, rows.schema, store_schema=False) as file:
+        file.write_table(rows)
+        file.add_key_value_metadata({table_files.ABOUT: json.dumps(about)})
+    assert table_files.read(path, "a")["value"].tolist() == [0.666667, 0.333333]
 
 
 HARD = [0.0, -0.0, 1.0, 1e-5, 0.1, 123456.0, 1.23457e8, -9.99999e-4, 3.2e-41, 1e-300, 1e300, np.nan, np.inf, -np.inf]
