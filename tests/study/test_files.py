@@ -6,8 +6,10 @@ import subprocess
 
 import pandas as pd
 import pytest
+import torch
 
 from lens import files
+from lens.activations.growing_file import GrowingFile
 from lens.errors import ConfigError, DictionaryError
 
 DEEP = b"[" * 100_000 + b"]" * 100_000
@@ -72,6 +74,19 @@ def test_an_object_with_a_digest_of_itself_shows_any_altered_value(tmp_path):
         path.write_text(json.dumps(files.with_digest(value)).replace(old, new), encoding="utf-8")
         with pytest.raises(ConfigError, match="x.json cannot be read .it was altered.*: make it again"):
             files.read_json(path, "make it again")
+
+
+@pytest.mark.parametrize("umask", [0o002, 0o077])
+def test_files_have_the_permissions_of_the_umask(tmp_path, umask):
+    """Others who share a pool can read it, or they can't, as its owner has set; safetensors has its own mind of it."""
+    before = os.umask(umask)
+    try:
+        files.write(tmp_path / "a.json", b"{}")
+        files.write_tensors(tmp_path / "b.safetensors", {"x": torch.zeros(2)})
+        GrowingFile(tmp_path / "c.safetensors", (1, 1, 1))
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o666 & ~umask}
 
 
 def test_what_a_killed_process_was_writing_is_removed_and_what_a_live_one_writes_is_not(tmp_path):
