@@ -10,6 +10,7 @@ __getattr__, __dir__, __all__ = lazy(
         "fit": "lens.training.fit",
         "load": "lens.dictionaries.load",
         "profile": "lens.profiling.position_profile",
+        "audit": "lens.auditing.audit",
         "PositionProfile": "lens.profiling.position_profile",
         "Dictionary": "lens.dictionaries.dictionary",
         "Info": "lens.dictionaries.dictionary",

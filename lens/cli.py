@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, RuntimeError, OSError) as error:
         # What a user gave can be wrong in ways that only a library knows; elsewhere such an error is a fault of ours.
         ours = any(kind.__module__.startswith("lens.") for kind in type(error).__mro__)
-        if not ours and arguments.do is not _profile:
+        if not ours and arguments.do not in (_profile, _audit):
             raise
         print(f"error: {error}", file=sys.stderr)
     return 1
@@ -79,6 +79,17 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     sub.add_argument("--offsets", type=int, default=0, metavar="M", help=offsets)
     sub.add_argument("--seed", type=int, default=0, help="draws windows and permutations (default: 0)")
     sub.add_argument("--trust", action="store_true", help="run the code of its maker's own that a dictionary names")
+    sub = command("audit", _audit, "does a pipeline number positions as you think?", study=False)
+    sub.add_argument("model", help="a language model by name or folder")
+    sub.add_argument("dictionary", nargs="?", help="as in `lens profile`: is it sound at each position?")
+    sub.add_argument("--layer", help="the block after which activations are read (default: the dictionary's)")
+    sub.add_argument("--source", default="transformers", help="transformers, nnsight, transformer_lens or file.py:Name")
+    sub.add_argument("--text", default="shakespeare-held-out", help="as in `lens profile`")
+    sub.add_argument("--windows", type=int, default=32, help="windows that the dictionary is read on (default: 32)")
+    sub.add_argument("--length", type=int, help="tokens of a window (default: 128, or the dictionary's)")
+    sub.add_argument("--json", metavar="FILE", help="write the findings there, too; `-`: print them instead")
+    sub.add_argument("--seed", type=int, default=0, help="draws windows (default: 0)")
+    sub.add_argument("--trust", action="store_true", help="run the code of its maker's own that a dictionary names")
     for module in _of_checkout():
         importlib.import_module(module).register(command)
     return parser, commands.choices
@@ -110,3 +121,16 @@ def _profile(arguments: argparse.Namespace) -> None:
     )
     print(found)
     print(f"tables and figures in {found.save(arguments.out)}")
+
+
+def _audit(arguments: argparse.Namespace) -> int:
+    """1 if a check failed."""
+    from lens import files
+    from lens.auditing.audit import audit
+
+    names = ("layer", "source", "text", "windows", "length", "seed", "trust")
+    found = audit(arguments.model, arguments.dictionary, **{name: getattr(arguments, name) for name in names})
+    print(found.to_json() if arguments.json == "-" else found)
+    if arguments.json not in (None, "-"):
+        files.write(Path(arguments.json), found.to_json().encode())
+    return int(not found.ok)

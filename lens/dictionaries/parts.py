@@ -264,7 +264,7 @@ def identity(name: str) -> str:
     The library's own are versioned."""
     if not is_own(name):
         return name
-    kind = _own(name)
+    kind = own_class(name)
     return f"{kind.__qualname__} {code_digest(kind)}"
 
 
@@ -319,7 +319,7 @@ def names(package: str) -> list[str]:
 
 def _find(name: str, what: str, package: str, base: type) -> type:
     if is_own(name):
-        kind = _own(name)
+        kind = own_class(name)
         if not (isinstance(kind, type) and issubclass(kind, base)):
             raise DictionaryError(f"{what} {name!r} is no subclass of lens.dictionaries.parts.{base.__name__}")
         return kind
@@ -339,7 +339,12 @@ def _find(name: str, what: str, package: str, base: type) -> type:
     )
 
 
-def _own(name: str) -> type:
+def own_class(name: str) -> type:
+    """A class of somebody's own by `package.module:Class` or `path/to/file.py:Class`.
+
+    Raises:
+        DictionaryError: it cannot be imported.
+    """
     where, _, kind = name.rpartition(":")
     try:
         if where.endswith(".py"):

@@ -8,7 +8,7 @@ from ruamel.yaml import YAML
 
 from lens import checkout
 
-ROOMS = ["activations", "dictionaries", "training", "measure", "figures", "profiling", "explorer", "study"]  # upwards
+ROOMS = "activations dictionaries training measure figures profiling auditing explorer study".split()  # upwards
 LEAVES = {"errors", "checkout", "fields", "files", "locks", "progress", "versions"}  # that all rooms may import
 BELOW = {*LEAVES, "_names", "cli", "__init__", "__main__"}
 FILES = sorted((checkout.root() / "lens").rglob("*.py"))
