@@ -4,6 +4,7 @@ whole or not at all: a full disk is named, with the bytes that it has no room fo
 from __future__ import annotations
 
 import contextlib
+import errno
 import glob
 import hashlib
 import json
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 DIGEST = "content_sha256"  # in an object of JSON, of all its other values
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 AGAIN = "`git checkout` brings back a file that is in git, or run the stage again that writes it"
 
 
@@ -127,8 +129,8 @@ def writing(path: Path, nbytes: int) -> Iterator[None]:
     except OSError as error:
         raise OSError(
             error.errno,
-            f"{nbytes:,} bytes could not be written to {path}: {error.strerror or error}; make room and start again: "
-            "what is finished is kept",
+            f"{nbytes:,} bytes could not be written to {path}: {error.strerror or error}; "
+            f"{'make room' if error.errno in NO_ROOM else 'see to that'} and start again: what is finished is kept",
         ) from None
 
 

@@ -51,7 +51,7 @@ class GrowingFile:
             return False
 
     def _allocate(self) -> None:
-        self._progress.unlink(missing_ok=True)
+        remove(self._progress)
         remove(self.path)  # a link there would be written through
         try:
             with writing(self.path, self._size), open(self.path, "wb") as file:

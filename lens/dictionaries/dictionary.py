@@ -4,79 +4,23 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import hashlib
-import json
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import Literal, get_type_hints
 
 import torch
 from torch import Tensor, nn
 
 from lens.activations.statistics import PositionMoments
-from lens.activations.store import digest, write_json
 from lens.dictionaries import parts
 from lens.dictionaries.codes import Codes
-from lens.dictionaries.formats.files import read_json, read_safetensors
-from lens.errors import ConfigError, DictionaryError, suggest
-from lens.fields import convert
-from lens.files import write_tensors
+from lens.dictionaries.folder import Stored, read, write
+from lens.dictionaries.info import Info, split
+from lens.errors import DictionaryError
 
-Normalisation = Literal["none", "constant_norm_rescale", "layer_norm"]
-CONFIG, WEIGHTS = "cfg.json", "sae.safetensors"
 CENTRE = "input_centre"  # among the weights, where inputs are centred
-LARGEST = 2**31 - 1  # of a size; two of them multiplied can still be counted
-CONFIG_DIGEST = "config_sha256"  # in the configuration, of all its other values
-MOST_POSITIONS = 2**24  # more than any context: a number beyond it is a damaged file
 LAYER_NORM_EPS = 1e-5  # added to the standard deviation, on the way in only, as SAELens does
-
-
-@dataclass(frozen=True)
-class Info:
-    """What a dictionary is and where it came from; stored beside its weights as `cfg.json`."""
-
-    d_in: int
-    """width of the residual stream"""
-    d_sae: int
-    """number of features (the paper's k)"""
-    n_positions: int | None = None
-    """T: positions 0..T-1 exist, 0 is BOS; None: any position will do"""
-    architecture: str = "relu"
-    """how features are selected: a file in `architectures/`, or one of your own"""
-    position: str = "none"
-    """what position does: a file in `positions/`, or one of your own"""
-    settings: Mapping[str, object] = field(default_factory=dict)
-    """of the architecture and of the position term, for instance k or tau_end; those left out have their defaults"""
-    input_scale: float = 1.0
-    """inputs are multiplied by this before encoding, reconstructions divided by it"""
-    normalisation: Normalisation = "none"
-    """what is done to each input vector before encoding, and undone after decoding"""
-    apply_b_dec_to_input: bool = False
-    """whether b_dec is taken from the (normalised) input before encoding"""
-    model: str = ""
-    """language model, as the source names it"""
-    layer: str = ""
-    """block whose output is read, or `embedding`; empty where the hook is not the residual stream or not known"""
-    hook: str = ""
-    """where in the model the inputs come from, as another library names it; empty where nothing says"""
-    name: str = ""
-    """the variant of a study, or library and architecture"""
-    seed: int = 0
-    bos: bool = True
-    """whether position 0 of its training windows held BOS; true where nothing says"""
-
-    def __post_init__(self):
-        for name, hint in get_type_hints(Info).items():
-            _converted(hint, getattr(self, name), name)
-        for name, most in {"d_in": LARGEST, "d_sae": LARGEST, "n_positions": MOST_POSITIONS}.items():
-            if (value := getattr(self, name)) is not None and not 1 <= value <= most:
-                raise DictionaryError(f"{name} = {value}: a whole number from 1 to {most} is needed")
-        if self.input_scale <= 0:
-            raise DictionaryError(f"input_scale = {self.input_scale}: a positive factor is needed")
-        if self.seed < 0:
-            raise DictionaryError(f"seed = {self.seed}: a whole number from 0 is needed")
 
 
 class PositionError(ValueError):
@@ -326,15 +270,9 @@ class Dictionary(nn.Module):
 
     def save(self, folder: str | Path) -> None:
         """Write `sae.safetensors` and `cfg.json`, which holds digests of the weights, of own code and of itself."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         info, weights = self.on_disk()
-        write_tensors(folder / WEIGHTS, weights)
         code = {part: sha256 for part, sha256 in self._code().items() if parts.is_own(getattr(info, part))}
-        config = asdict(info) | {"sha256": digest(folder / WEIGHTS)} | ({"code": code} if code else {})
-        if info.bos:
-            del config["bos"]  # as files said before there was the field
-        write_json(folder / CONFIG, config | {CONFIG_DIGEST: _config_digest(config)})
+        write(Path(folder), Stored(info, weights, code))
 
     @classmethod
     def load(cls, folder: str | Path, *, trust: bool = False) -> Dictionary:
@@ -347,32 +285,15 @@ class Dictionary(nn.Module):
         Raises:
             DictionaryError: a file is missing, truncated, or does not fit the other; the message names it.
         """
-        folder = Path(folder)
-        config_path, path = folder / CONFIG, folder / WEIGHTS
-        for needed in (config_path, path):
-            if not needed.is_file():
-                raise DictionaryError(f"{needed} is missing: {folder} is not a dictionary folder")
-        info, expected, code = _read_config(config_path)
-        if not trust and (named := [n for n in (info.architecture, info.position) if parts.is_own(n)]):
-            raise DictionaryError(
-                f"{config_path} asks to run {' and '.join(named)}; if you trust that code, pass trust=True "
-                "(--trust on a command line)"
-            )
-        if (found := digest(path)) != expected:
-            raise DictionaryError(
-                f"{path} is truncated or altered: sha256 {found}, cfg.json says {expected}; train it again"
-            )
+        stored = read(Path(folder), trust=trust)
         try:
-            opened = cls(info, read_safetensors(path))
+            opened = cls(stored.info, stored.weights)
         except DictionaryError as error:
             raise DictionaryError(f"{folder}: {error}") from None
-        if edited := [
-            getattr(info, part) for part, sha256 in opened._code().items() if code.get(part, sha256) != sha256
-        ]:
-            warnings.warn(
-                f"{' and '.join(edited)} changed since {folder} was saved: it may now compute something else",
-                stacklevel=2,
-            )
+        changed = [part for part, sha256 in opened._code().items() if stored.code.get(part, sha256) != sha256]
+        if changed:
+            named = " and ".join(getattr(stored.info, part) for part in changed)
+            warnings.warn(f"{named} changed since {folder} was saved: it may now compute something else", stacklevel=2)
         return opened
 
 
@@ -386,72 +307,6 @@ def _within(positions: Tensor, T: int, clamp: bool) -> Tensor:
             )
         positions = positions.clamp(max=T - 1)
     return positions
-
-
-def split(settings: Mapping[str, object], *kinds: type) -> list:
-    """An instance of each settings dataclass from one flat mapping.
-
-    Raises:
-        DictionaryError: a key that none of them has, or a value of another type.
-    """
-    fields = [{f.name for f in dataclasses.fields(kind)} for kind in kinds]
-    if unknown := set(settings) - set().union(*fields):
-        first = min(unknown)
-        known = sorted(set().union(*fields))
-        raise DictionaryError(f"unknown setting {first!r}{suggest(first, known)}; known: {', '.join(known) or 'none'}")
-    hints = [get_type_hints(kind) for kind in kinds]
-    return [
-        kind(**{key: _converted(own[key], value, key) for key, value in settings.items() if key in own})
-        for kind, own in zip(kinds, hints, strict=True)
-    ]
-
-
-def _converted(hint: object, value: object, where: str):
-    """A value as its type says.
-
-    Raises:
-        DictionaryError: it is of another type, or not finite.
-    """
-    try:
-        return convert(hint, value, where)
-    except ConfigError as error:
-        raise DictionaryError(str(error)) from None
-
-
-def _config_digest(config: dict) -> str:
-    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
-
-
-def _read_config(path: Path) -> tuple[Info, str, dict]:
-    """What `cfg.json` says: the dictionary, the digest of its weights, and those of own code.
-
-    Folders of before the configuration had a digest of its own have that of the weights alone.
-
-    Raises:
-        DictionaryError: it was altered, or a value is missing, unknown or makes no sense; the message names both.
-    """
-    try:
-        config = read_json(path)
-        if (said := config.pop(CONFIG_DIGEST, None)) is not None and said != (found := _config_digest(config)):
-            raise DictionaryError(
-                f"it was altered: sha256 {found}, {CONFIG_DIGEST} says {said}; delete that line if you mean its values"
-            )
-        expected, code = config.pop("sha256"), _converted(dict, config.pop("code", {}), "code")
-        return Info(**_newer(config)), expected, code
-    except (KeyError, TypeError, DictionaryError) as error:
-        why = error if isinstance(error, DictionaryError) else repr(error)
-        raise DictionaryError(
-            f"{path} does not describe a dictionary: {why}; train it again, or get another copy of it"
-        ) from None
-
-
-def _newer(config: dict) -> dict:
-    """A configuration in the present form; the first one had ReLU only, and said `masked`, `tau` and `variant`."""
-    if "masked" not in config:
-        return config
-    masked, tau = config.pop("masked"), config.pop("tau")
-    config["name"] = config.pop("variant", "")
-    return config | ({"position": "mask", "settings": {"tau_end": tau}} if masked else {})
 
 
 def _parts(info: Info) -> tuple[parts.Architecture, parts.PositionTerm]:

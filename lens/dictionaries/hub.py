@@ -10,7 +10,8 @@ from pathlib import Path
 
 import huggingface_hub
 
-from lens.dictionaries.dictionary import CONFIG, WEIGHTS, Dictionary
+from lens.dictionaries.dictionary import Dictionary
+from lens.dictionaries.folder import CONFIG, WEIGHTS
 from lens.errors import DictionaryError
 
 _SOURCE = re.compile(r"(?P<repo_id>[\w.-]+/[\w.-]+)(?::(?P<folder>[^:]+))?")

@@ -17,7 +17,8 @@ from lens.activations.language_model import LanguageModel
 from lens.activations.layers import Layer, as_layer
 from lens.activations.split import Text, as_dataset
 from lens.activations.store import open_layer, write_json
-from lens.dictionaries.dictionary import CONFIG, Dictionary
+from lens.dictionaries.dictionary import Dictionary
+from lens.dictionaries.folder import CONFIG
 from lens.errors import ConfigError, whole
 from lens.fields import folder_name
 from lens.files import read_json

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_type_hints
 
 from lens.dictionaries import parts
-from lens.dictionaries.dictionary import split
+from lens.dictionaries.info import split
 from lens.errors import ConfigError, DictionaryError, suggest
 from lens.fields import convert
 

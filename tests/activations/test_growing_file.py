@@ -98,6 +98,15 @@ def test_the_digest_is_of_what_was_written_and_not_of_what_the_disk_made_of_it(p
     assert file.finish() != hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def test_a_folder_in_the_place_of_the_record_is_replaced(path):
+    record = path.with_suffix(".progress.json")
+    record.unlink()
+    (record / "inner").mkdir(parents=True)
+    file = GrowingFile(path, SHAPE)
+    file.append(VALUES)
+    assert file.rows == 5 and record.is_file()
+
+
 @pytest.mark.parametrize("kind", ["folder", "link to nowhere", "link to a finished file"])
 def test_what_stands_in_the_place_of_the_file_is_replaced_and_never_written_through(path, kind, tmp_path):
     other = tmp_path / "other.safetensors"

@@ -561,7 +561,10 @@ def test_saelens_files_that_do_not_fit(tmp_path):
     file.write_bytes(file.read_bytes()[:-9])
     with pytest.raises(DictionaryError, match="sae_weights.safetensors is truncated or not a safetensors file"):
         load(folder)
-    for text, message in (("{", "cfg.json is not JSON"), ("[1]", "cfg.json holds a list, an object")):
+    for text, message in (
+        ("{", "cfg.json cannot be read"),
+        ("[1]", "cfg.json .* .it holds a list, an object"),
+    ):
         (folder / "cfg.json").write_text(text)
         with pytest.raises(DictionaryError, match=message):
             load(folder)
@@ -810,7 +813,7 @@ def test_the_run_of_sparsify_says_its_model_or_is_named(tmp_path):
 def test_settings_nested_too_deep_are_no_json(tmp_path, text):
     folder = saelens(tmp_path / "d")
     (folder / "cfg.json").write_text(text)
-    with pytest.raises(DictionaryError, match="cfg.json is not JSON: maximum recursion depth"):
+    with pytest.raises(DictionaryError, match="cfg.json cannot be read .*recursion depth"):
         load(folder)
 
 

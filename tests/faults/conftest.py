@@ -26,7 +26,9 @@ def pytest_terminal_summary(terminalreporter):
     counts = defaultdict(Counter)
     for reports in terminalreporter.stats.values():
         for report in reports:
-            if outcome := dict(getattr(report, "user_properties", ())).get("outcome"):
+            if getattr(report, "when", "") == "call" and (
+                outcome := dict(getattr(report, "user_properties", ())).get("outcome")
+            ):
                 kind, word = outcome
                 counts[kind][word] += 1
     if not counts:

@@ -89,6 +89,13 @@ def test_files_have_the_permissions_of_the_umask(tmp_path, umask):
     assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o666 & ~umask}
 
 
+def test_what_stands_in_the_way_of_a_file_is_named_and_stays(tmp_path):
+    (tmp_path / "a.json").mkdir()
+    with pytest.raises(OSError, match="2 bytes could not be .* to .*a.json: Is a directory; see to that and start"):
+        files.write(tmp_path / "a.json", b"{}")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
 def test_what_a_killed_process_was_writing_is_removed_and_what_a_live_one_writes_is_not(tmp_path):
     gone = subprocess.Popen(["true"])
     gone.wait()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 import re
 import zipfile
@@ -13,6 +12,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from lens import files
 from lens.errors import DictionaryError
 
 T = TypeVar("T")
@@ -24,20 +24,8 @@ TEMPORALLENS = "temporallens"  # the architecture's name in SAELens, where `temp
 
 
 def read_json(path: Path) -> dict:
-    """The object in a JSON file.
-
-    Raises:
-        DictionaryError: the file is missing, is not JSON, or holds something else.
-    """
-    try:
-        value = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise DictionaryError(f"{path.name} is missing") from None
-    except (ValueError, RecursionError) as error:  # not JSON, or not text, or nested too deep
-        raise DictionaryError(f"{path.name} is not JSON: {error}; get it again") from None
-    if not isinstance(value, dict):
-        raise DictionaryError(f"{path.name} holds a {type(value).__name__}, an object with named settings is needed")
-    return value
+    """The object in a JSON file; a DictionaryError if it is missing, is not JSON, or holds something else."""
+    return files.read_json(path, "get it again", raised=DictionaryError)
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
