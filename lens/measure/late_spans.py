@@ -41,7 +41,8 @@ def late_spans(firings_BTK: np.ndarray) -> pd.DataFrame:
 
     Args:
         firings_BTK: [sets, T, d_sae] windows of each set in which the feature fires at t, the first position (BOS) in
-            row 0. Sets must be independent of each other: of whole documents where there are enough.
+            row 0. Sets must be independent of each other: documents, or stretches of a long one. Of more than `SETS`
+            neighbours are put together.
 
     Returns:
         columns feature; firings, from `FIRST` on; depth, 1 - floor / peak, with depth_low and depth_high, its 95 % t
@@ -54,33 +55,59 @@ def late_spans(firings_BTK: np.ndarray) -> pd.DataFrame:
     Raises:
         ValueError: fewer than `MIN_SETS` sets, or fewer than `MIN_POSITIONS` positions from `FIRST` on.
     """
+    firings_BTK = _merged(firings_BTK)
     B, T, K = firings_BTK.shape
     if B < MIN_SETS:
         raise ValueError(f"{B} sets of windows, at least {MIN_SETS} are needed for the interval of a depth")
     if not can_be_measured(T):
         raise ValueError(f"windows of {T} tokens; spans from position {FIRST} on need {FIRST + MIN_POSITIONS}")
     counts_PBK = firings_BTK[:, FIRST:].transpose(1, 0, 2)
-    parts = [_measured(counts_PBK[..., k : k + CHUNK].astype(float)) for k in range(0, K, CHUNK)]
-    table = pd.concat(parts, ignore_index=True)
-    eligible = (table["firings"] >= MIN_FIRINGS).to_numpy()
-    table.loc[~eligible, ["depth", "depth_low", "depth_high", "p"]] = np.nan
-    material = benjamini_hochberg(table["p"].to_numpy(), table["p"].notna().to_numpy())
-    table.loc[~material, OF_A_SPAN] = np.nan
-    table["censored"] &= material
-    table.insert(0, "feature", np.arange(K))
-    table.insert(6, "material", material)
-    return table
+    firings_K = counts_PBK.sum((0, 1), dtype=np.int64)
+    eligible = np.flatnonzero(firings_K >= MIN_FIRINGS)
+    chunks = [eligible[k : k + CHUNK] for k in range(0, max(len(eligible), 1), CHUNK)]
+    found = pd.concat([_measured(counts_PBK[..., chunk].astype(float)) for chunk in chunks])
+    material = benjamini_hochberg(found["p"].to_numpy(), found["p"].notna().to_numpy())
+    found.loc[~material, OF_A_SPAN] = np.nan
+    found.insert(4, "material", material)
+    table = found.set_index(eligible).reindex(range(K)).fillna({"material": False, "censored": False})
+    table = table.astype({"material": bool, "censored": bool})
+    table["censored"] &= table["material"]
+    table.insert(0, "firings", firings_K)
+    return table.rename_axis("feature").reset_index()
+
+
+def with_nulls(firings_BTK: np.ndarray, seed: int = 0) -> pd.DataFrame:
+    """`late_spans`, and what it says of features without a span that fire as often in each set of windows.
+
+    Firings of these are drawn independently of each other.
+
+    Returns:
+        two more columns. flat_material: for a feature that was tested, whether one that ignores position from `FIRST`
+        on is called material. ramp_width: for a feature with a span the width of one as deep, whose rate rises evenly;
+        by its geometry alone it is half of the positions wide; nan if it is not called material.
+
+    Raises:
+        ValueError: as `late_spans`.
+    """
+    found, rng = late_spans(firings_BTK), np.random.default_rng(seed)
+    rise_P = np.linspace(0, 1, firings_BTK.shape[1] - FIRST)[:, None]
+
+    def drawn(features: np.ndarray, shape_PK: np.ndarray) -> pd.DataFrame:
+        number_BK = firings_BTK[:, FIRST:, features].sum(1, dtype=float)
+        firings = rng.poisson(number_BK[:, None] * (shape_PK / shape_PK.sum(0)))
+        return late_spans(np.pad(firings, ((0, 0), (FIRST, 0), (0, 0))))
+
+    tested, material = np.flatnonzero(found["p"].notna()), np.flatnonzero(found["material"])
+    depth_K = found["depth"].to_numpy()[material].clip(0, 1)
+    found["flat_material"], found["ramp_width"] = False, np.nan
+    found.loc[tested, "flat_material"] = drawn(tested, np.ones_like(rise_P))["material"].to_numpy()
+    found.loc[material, "ramp_width"] = drawn(material, 1 - depth_K * (1 - rise_P))["width"].to_numpy()
+    return found
 
 
 def can_be_measured(T: int) -> bool:
     """Whether windows of T tokens have enough positions from `FIRST` on."""
     return T >= FIRST + MIN_POSITIONS
-
-
-def sets_of(blocks_n: np.ndarray) -> np.ndarray:
-    """Which of up to `SETS` sets each window belongs to, from its document [n]; neighbouring documents share a set."""
-    names, index = np.unique(blocks_n, return_inverse=True)
-    return index * min(SETS, len(names)) // len(names)
 
 
 def quantiles(widths: np.ndarray) -> dict[float, float]:
@@ -89,8 +116,15 @@ def quantiles(widths: np.ndarray) -> dict[float, float]:
     return dict(zip(QUANTILES, np.quantile(finite, QUANTILES), strict=True)) if len(finite) else {}
 
 
+def _merged(firings_BTK: np.ndarray) -> np.ndarray:
+    """At most `SETS` sets, of neighbours."""
+    B = len(firings_BTK)
+    starts = -(-np.arange(SETS) * B // SETS)
+    return firings_BTK if B <= SETS else np.add.reduceat(firings_BTK, starts, axis=0)
+
+
 def _measured(counts_PBK: np.ndarray) -> pd.DataFrame:
-    """All columns but `feature` and `material`, of every feature."""
+    """The columns that rest on rates, of features that fire."""
     P, B, K = counts_PBK.shape
     chosen_K = _bandwidths(counts_PBK)
     profile_PK, top_BK, bottom_BK = np.zeros((P, K)), np.zeros((B, K)), np.zeros((B, K))
@@ -105,8 +139,7 @@ def _measured(counts_PBK: np.ndarray) -> pd.DataFrame:
             bottom_BK[np.ix_(half == h, of)] = _at(here, elsewhere.argmin(0))
     total_PK = counts_PBK.sum(1)
     return pd.DataFrame(
-        {"firings": total_PK.sum(0).astype(int)}
-        | _depth(top_BK, bottom_BK)
+        _depth(top_BK, bottom_BK)
         | {"bandwidth": np.array(BANDWIDTHS)[chosen_K]}
         | _stretch(profile_PK, (top_BK + bottom_BK).sum(0) / 2, total_PK)
     )

@@ -17,6 +17,7 @@ from lens.measure.masks import fvu_rise, mask_of, mask_profile_correlation
 from lens.measure.position_information import PositionInformation, positional
 from lens.measure.profiles import CLOCK_NAMES, PERMUTATIONS, Labelling, Profile, clock_bins, position_labelling, profile
 from lens.profiling.controls import untrained
+from lens.profiling.late_spans import COLUMNS, late_columns, late_measures
 from lens.profiling.layer_data import LayerData
 from lens.profiling.seeds import MIN_PAIRS, match, pair_rows
 from lens.profiling.tables import SUMMARY, Dictionaries, Key, Tables
@@ -42,6 +43,8 @@ class Measured:
     profile: Profile
     position: dict[str, PositionInformation]
     spans: spans.Spans
+    late: pd.DataFrame
+    """spans from position 16 on, a row for each feature (`lens.profiling.late_spans`); no columns if not measured"""
     mask_TK: np.ndarray | None
 
     @property
@@ -123,7 +126,8 @@ def feature_tables(
     grouped = {key: _cluster(one, seed) for key, one in measured.items()}
     rows: list[tuple] = []
     for key, one in {**measured, **(start or {})}.items():
-        rows += _rows(key, _position_measures(one) | _span_measures(one) | _token_measures(one))
+        late = late_measures(one.late, one.spans.density_K)
+        rows += _rows(key, _position_measures(one) | _span_measures(one) | late | _token_measures(one))
     for key, one in measured.items():
         rows += _rows(key, _cluster_measures(one, grouped[key], seed) | _mask_measures(one, activations, seed))
     pairs, shared = _pair_measures(measured, grouped)
@@ -143,7 +147,8 @@ def _measured(sae: Dictionary, found: Profile) -> Measured:
     T = found.firings_BTK.shape[1]  # a dictionary can have been trained on longer windows
     mask = mask_of(sae)
     mask = None if mask is None else mask[:T]
-    return Measured(sae, found, position, spans.spans(found, mask, position[FIRST].significant_K), mask)
+    found_spans = spans.spans(found, mask, position[FIRST].significant_K)
+    return Measured(sae, found, position, found_spans, late_columns(found.firings_BTK), mask)
 
 
 def _rows(key: Key, values: Mapping[str, tuple[float, str]]) -> list[tuple]:
@@ -331,15 +336,18 @@ def _labels(m: Measured, found: clusters.Clustering | None) -> np.ndarray:
 def per_feature(m: Measured) -> pd.DataFrame:
     """What was measured of each feature, a row for each; nan where a feature fires too rarely to tell."""
     position, s = m.position[FIRST], m.spans
-    return pd.DataFrame(
+    measured = pd.DataFrame(
         {
             "feature": np.arange(s.density_K.size), "density": s.density_K, "positional": position.significant_K,
             "p": position.p_K, "information": position.u_corrected_K, "fwhm": s.fwhm_K, "fwhm_null": s.null_fwhm_K,
             "centre": s.centre_K, "effective_ratio": s.effective_positions_ratio_K, "mask_run": s.mask_run_K,
             "dwell": s.dwell_K, "dwell_ratio": s.dwell_ratio_K, "autocorrelation_time": s.autocorrelation_time_K,
+            "firing_autocorrelation": s.firing_autocorrelation_K,
+            "firing_autocorrelation_null": s.permuted_firing_autocorrelation_K,
             "token_share": m.profile.token_share_K,
         }
     )  # fmt: skip
+    return pd.concat([measured, m.late], axis=1)
 
 
 def _feature_table(measured: Mapping[Key, Measured], grouped, shared: Mapping[Key, np.ndarray]) -> pd.DataFrame:
@@ -348,7 +356,8 @@ def _feature_table(measured: Mapping[Key, Measured], grouped, shared: Mapping[Ke
         part = per_feature(m).assign(
             variant=key[0], seed=key[1], cluster=_labels(m, grouped[key]), shared_with_seeds=shared[key]
         )
-        parts.append(part.astype({"positional": int})[FEATURES])
+        part = part[[*FEATURES, *(c for c in COLUMNS if c in part)]]
+        parts.append(part.astype(dict.fromkeys(part.select_dtypes(bool), int)))
     return pd.concat(parts, ignore_index=True)
 
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-import torch
-
 from lens.activations.language_model import LanguageModel
 from lens.measure.profiles import PERMUTATIONS, Labelling
 from lens.profiling.features import Measured, measure_features
-from lens.profiling.layer_data import LayerData
+from lens.profiling.layer_data import SETS, LayerData, independent_blocks, sets_of
 from lens.profiling.reconstruction import fidelity_tables, reconstruction_tables
 from lens.profiling.tables import Dictionaries, Key, Tables, join
 
@@ -41,7 +39,7 @@ def measure_dictionaries(
     Args:
         spliced: held-out windows on which reconstructions are spliced into the language model; empty: none.
         labellings: partitions of the held-out tokens that firing may depend on (see `lens.profiling.features`).
-        by_document: keep the profiles of features apart by document, as clustering needs; else sum them up.
+        by_document: keep the profiles of features apart by document, as clustering needs; else in `SETS` sets.
         baseline: variant that the others are held against in the table `tests`.
         permutations: of the labels of each labelling.
         seed: draws the permutations.
@@ -57,8 +55,9 @@ def measure_dictionaries(
         parts.append(fidelity_tables(model, test.tokens[spliced], data.layer, dictionaries, mean))
     features: dict[Key, Measured] = {}
     if labellings:
-        n = len(test.activations)
-        block, n_blocks = (test.document, len(test.documents)) if by_document else (torch.zeros(n, dtype=torch.long), 1)
+        block, n_blocks = test.document, len(test.documents)
+        if not by_document:
+            block, n_blocks = sets_of(independent_blocks(test)), SETS
         features = measure_features(
             dictionaries, test.activations, block, n_blocks, labellings, test.tokens,
             permutations=permutations, seed=seed,

@@ -6,9 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+import torch
+from torch import Tensor
+
 from lens.activations.layers import Layer
 from lens.activations.statistics import InputStatistics, input_statistics
 from lens.activations.store import LayerStore
+
+SETS = 16  # of windows, of whole documents unless these are few
+FEW_DOCUMENTS = 8
 
 
 @dataclass(frozen=True)
@@ -43,3 +50,20 @@ class LayerData:
     def scale(self) -> float:
         """Brings the inputs to unit mean squared norm; the same for all dictionaries, so errors can be compared."""
         return self.statistics.scale(centred=False)
+
+
+def independent_blocks(store: LayerStore) -> Tensor:
+    """[n] the document of each window, or a stretch of neighbouring windows where there are few documents."""
+    names = store.document.unique(return_inverse=True)[1]
+    if int(names.max()) + 1 >= FEW_DOCUMENTS:
+        return names
+    order = np.lexsort((store.start.numpy(), store.document.numpy()))
+    rank = torch.empty(len(order), dtype=torch.long)
+    rank[torch.from_numpy(order)] = torch.arange(len(order))
+    return rank * min(SETS, len(order)) // len(order)
+
+
+def sets_of(block: Tensor) -> Tensor:
+    """[n] the set of each window, of at most `SETS`: its block, or with neighbouring ones if there are many."""
+    blocks = int(block.max()) + 1
+    return block * min(SETS, blocks) // blocks

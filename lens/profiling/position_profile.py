@@ -35,10 +35,13 @@ from lens.figures import positions as position_figures
 from lens.figures.looks import Looks
 from lens.figures.plot import FigureError, Plot
 from lens.figures.plot import save as save_plot
+from lens.figures.spans import span_distributions
+from lens.measure.late_spans import FIRST as FIRST_SPAN
 from lens.measure.offsets import MIN_SEGMENTS
 from lens.measure.position_information import NULL_DRAWS
 from lens.measure.profiles import PERMUTATIONS, Profile, position_labelling
 from lens.profiling.features import FIRST, Measured, per_feature
+from lens.profiling.late_spans import late_measures
 from lens.profiling.layer import measure_dictionaries
 from lens.profiling.layer_data import LayerData
 from lens.profiling.specialisation import VERDICTS, specialisation
@@ -90,8 +93,11 @@ class PositionProfile:
     unit); position t of delta_ce and kl is the prediction of token t + 1"""
     features: pd.DataFrame
     """a row per feature: density, positional (false discovery rate 5 %), p, information (share of the firing entropy
-    that position explains, chance taken off), fwhm and its null, centre, effective_ratio, dwell, autocorrelation_time,
-    token_share; nan where a feature fires too rarely to tell (see `lens.measure.spans`)"""
+    that position explains, chance taken off), fwhm and its null, centre, effective_ratio, token_share (see
+    `lens.measure.spans`); for how long it stays on: dwell and firing_autocorrelation with what permuted firings give,
+    autocorrelation_time; and of windows of 48 tokens or more, from position 16 on: depth of its modulation with an
+    interval, material, peak, first, last and width of its span, censored, stretches, share_inside, and flat_material
+    and ramp_width of features without a span (see `lens.measure.late_spans`); nan where it fires too rarely to tell"""
     rates: pd.DataFrame
     """firing rate by position (index: 1..T-1) and feature (columns)"""
     null_rates: pd.DataFrame
@@ -125,6 +131,18 @@ class PositionProfile:
         """Information and width of every feature against its density, and the widths that chance gives."""
         return feature_figures.overview(self.features)
 
+    def plot_spans(self) -> Plot:
+        """The distribution of the widths of the features' spans from position 16 on, that of ramps, and where they lie.
+
+        Raises:
+            FigureError: windows are too short for spans.
+        """
+        return span_distributions(
+            self.features.assign(layer=self.about.layer, variant=self.name),
+            Looks(variants=(self.name,)),
+            self.about.length - 1,
+        )
+
     def plot_feature(self, feature: int) -> Plot:
         """One feature's firing rate by position, with its null band.
 
@@ -146,6 +164,8 @@ class PositionProfile:
             if metric in measured:
                 save_plot(self.plot_positions(metric), folder, metric)
         save_plot(self.plot_features(), folder, "features")
+        if "width" in self.features:
+            save_plot(self.plot_spans(), folder, "spans")
         digests = {f"{name}.csv": digest(folder / f"{name}.csv") for name in TABLES}
         write_json(folder / "about.json", asdict(self.about) | {"sha256": digests})
         return folder
@@ -191,6 +211,8 @@ class PositionProfile:
             tested = rows.loc["positional_share", "n"]
             shown.append((f"positional, of {tested:.0f} features tested", "positional_share", "fraction of features"))
             shown.append(("the same in shifted windows", "positional_share_null", "fraction of features"))
+        shown.append((f"with a span from position {FIRST_SPAN} on", "late_span_share", "fraction of features"))
+        shown.append(("  its width, median", "late_width_q50", "positions"))
         shown += [(f"  {verdict}", f"verdict: {verdict}", "features") for verdict in VERDICTS]
         return pd.DataFrame(
             [(name, value[metric], unit) for name, metric, unit in shown if metric in value],
@@ -408,6 +430,8 @@ def _positional_rows(found: Measured) -> pd.DataFrame:
         ("text", "positional_share", position.share_significant, eligible, "fraction of eligible features"),
         ("text", "positional_share_null", position.null_share, eligible, "fraction of eligible features"),
     ]
+    late, tested = late_measures(found.late, found.spans.density_K), int(found.late.get("depth", pd.Series()).count())
+    rows += [("text", name, value, tested, unit) for name, (value, unit) in late.items()]
     return pd.DataFrame(rows, columns=["positions", "metric", "value", "n", "unit"]).dropna(subset="value")
 
 

@@ -25,10 +25,9 @@ from lens.measure.conditional import ConditionalGain, conditional_gain
 from lens.measure.ledger import PARTS, Ledger, ledger
 from lens.measure.offsets import OffsetEffect, offset_effect
 from lens.measure.position_information import MIN_FIRINGS, benjamini_hochberg
+from lens.profiling.layer_data import FEW_DOCUMENTS, independent_blocks, sets_of
 
 CHUNK = 16  # windows in fp32 at a time
-SETS = 16  # of windows, of whole documents unless these are few
-FEW_DOCUMENTS = 8
 HALF = 0.5  # share of the tuning above which it is said to come from one source
 SOURCES = 3  # features that are named as the ones a profile is inherited from
 VERDICTS = (
@@ -148,23 +147,11 @@ def _offsets(
     )
 
 
-def _blocks(test: LayerStore) -> Tensor:
-    """[n] the document of each window, or a stretch of neighbouring windows where there are few documents."""
-    names = test.document.unique(return_inverse=True)[1]
-    if int(names.max()) + 1 >= FEW_DOCUMENTS:
-        return names
-    order = np.lexsort((test.start.numpy(), test.document.numpy()))
-    rank = torch.empty(len(order), dtype=torch.long)
-    rank[torch.from_numpy(order)] = torch.arange(len(order))
-    return rank * min(SETS, len(order)) // len(order)
-
-
 @torch.no_grad()
 def _pass(sae: Dictionary, test: LayerStore, linear: bool) -> _Means:
     n, T, d = test.activations.shape
-    block, K = _blocks(test), sae.info.d_sae
-    blocks = int(block.max()) + 1
-    sets = block * min(SETS, blocks) // blocks  # a mean for each of many documents would not fit into memory
+    block, K = independent_blocks(test), sae.info.d_sae
+    sets = sets_of(block)  # a mean for each of many documents would not fit into memory
     windows = torch.bincount(sets)
     shape = len(windows), T - 1, K
     code, changed = torch.zeros(shape), torch.zeros(shape)

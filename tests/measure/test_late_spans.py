@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from lens.measure import synthetic
-from lens.measure.late_spans import FIRST, late_spans, quantiles, sets_of
+from lens.measure.late_spans import FIRST, late_spans, quantiles, with_nulls
 from lens.measure.spans import fwhm
 
 SETS, P = 16, 127
@@ -79,6 +79,18 @@ def test_rare_features_and_silent_ones_are_not_tested():
     assert found.loc[1:, ["depth", "depth_low", "depth_high", "p", "width", "peak"]].isna().all(axis=None)
 
 
+def test_nulls_fire_as_often_and_have_no_span_or_half_of_the_positions():
+    spans, flat = drawn([synthetic.bump(P, 60, 10), np.ones(P)], [0.9, 0], 3000, 15)
+    counts = np.concatenate([spans, flat], axis=2)
+    found = late_spans(counts)
+    assert found["material"].tolist() == [True] * 15 + [False] * 15
+    null = with_nulls(counts)
+    assert null[found.columns].equals(found) and not null["flat_material"].any()
+    assert abs(null["ramp_width"].mean() - 56) < 4 and null.loc[15:, "ramp_width"].isna().all()
+    silent = with_nulls(np.zeros((SETS, 128, 2)))
+    assert not silent["material"].any() and silent[["width", "ramp_width"]].isna().all(axis=None)
+
+
 def test_too_few_sets_or_positions_are_refused_with_the_number_needed():
     with pytest.raises(ValueError, match="7 sets of windows, at least 8"):
         late_spans(np.ones((7, 128, 2)))
@@ -86,10 +98,10 @@ def test_too_few_sets_or_positions_are_refused_with_the_number_needed():
         late_spans(np.ones((8, 47, 2)))
 
 
-def test_documents_are_grouped_into_sets_of_neighbours():
-    assert sets_of(np.array([5, 5, 9, 7])).tolist() == [0, 0, 2, 1]
-    many = sets_of(np.repeat(np.arange(29), 3))
-    assert many.max() == 15 and (np.diff(many) >= 0).all() and len(set(many[:3])) == 1
+def test_many_documents_are_put_together_with_their_neighbours():
+    (counts,) = drawn([synthetic.bump(P, 60, 25)], [0.5], 4000, 5)
+    split = np.stack([counts // 2, counts - counts // 2], axis=1).reshape(2 * SETS, 128, -1)
+    assert late_spans(split).equals(late_spans(counts))
 
 
 def test_quantiles_are_of_the_widths_that_there_are():

@@ -166,6 +166,18 @@ def test_figures_are_those_of_the_numbers(found, narrow):
             draw()
 
 
+def test_windows_of_64_tokens_have_spans_or_the_word_that_no_feature_has_one(model, documents, found):
+    with pytest.raises(FigureError, match="windows of 48 tokens or more"):
+        found.plot_spans()
+    sae, options = identity(model, n_positions=64), OPTIONS | {"length": 64, "windows": 32, "fidelity": 0}
+    longer = profile(sae, model, documents, **options)
+    features = longer.features
+    assert features["depth"].notna().any() and features["width"].isna().all() and not features["material"].any()
+    assert value(longer, "late_span_share") == 0 and "late_width_q50" not in set(longer.summary["metric"])
+    plot = longer.plot_spans()
+    assert f"0 of {features['depth'].count()} features tested have a span" in plot.alt and "nan" not in plot.alt
+
+
 def test_the_headline_counts_tokens_of_massive_activation_and_leaves_them_out(found):
     plain = found.headline().set_index("measure")["unit"]
     names = ["FVU", "L0", "ΔCE", "KL", "positional", "the same in shifted windows"]
