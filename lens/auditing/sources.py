@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import tempfile
 from collections.abc import Sequence
+from importlib import metadata
 from typing import Any, Literal, Protocol
 
 import torch
@@ -73,7 +75,7 @@ class NNsight:
         self.model, self.layer = model, layer
         self.traced = nnsight.LanguageModel(model.model, tokenizer=model.tokenizer)
         self.tokenizer = self.traced.tokenizer
-        self.pads: Side | None = self.tokenizer.padding_side
+        self.pads: Side | None = "left"  # as for a model that it opens by name
 
     def tokens(self, text: str) -> list[int]:
         return tokenised(self.tokenizer, text)
@@ -94,26 +96,26 @@ class TransformerLens:
     """The model in TransformerLens' bridge, which is given ids and attention mask."""
 
     def __init__(self, model: LanguageModel, layer: Layer):
-        library = _library("transformer_lens")
-        from importlib.metadata import version
-
+        _library("transformer_lens")
         bridge = importlib.import_module("transformer_lens.model_bridge").TransformerBridge
-        self.versions = f"transformer_lens {version('transformer-lens')}"
-        self.tokenizer, self.layer, self.model = model.tokenizer, layer, model
-        self.bridge = bridge.boot_transformers(model.name, hf_model=model.model, tokenizer=model.tokenizer)
-        self.pads: Side | None = self.tokenizer.padding_side  # type: ignore[assignment]
-        del library
+        self.versions = f"transformer_lens {metadata.version('transformer-lens')}"
+        with tempfile.TemporaryDirectory() as folder:  # what isn't a name on the hub is opened from a folder
+            model.model.save_pretrained(folder)
+            model.tokenizer.save_pretrained(folder)
+            self.bridge = bridge.boot_transformers(folder, dtype=model.model.dtype)
+        self.name = "hook_embed" if isinstance(layer, str) else f"blocks.{layer}.hook_out"
+        self.pads: Side | None = self.bridge.tokenizer.padding_side
+        self.pad = pad_id(model.tokenizer)  # the bridge may make one of which the model has no embedding
 
     def tokens(self, text: str) -> list[int]:
         return self.bridge.to_tokens(text)[0].tolist()
 
+    @torch.inference_mode()
     def activations(self, sequences: Sequence[Sequence[int]], side: Side) -> list[Tensor]:
         self.bridge.tokenizer.padding_side = side
-        ids, mask = padded(sequences, side, pad_id(self.tokenizer))
-        name = "hook_embed" if isinstance(self.layer, str) else f"blocks.{self.layer}.hook_resid_post"
-        with torch.inference_mode():
-            _, cache = self.bridge.run_with_cache(ids, attention_mask=mask, names_filter=name)
-        return unpadded(cache[name], mask)
+        ids, mask = padded(sequences, side, self.pad)
+        _, cache = self.bridge.run_with_cache(ids, attention_mask=mask, names_filter=self.name)
+        return unpadded(cache[self.name], mask)
 
 
 KNOWN = {"transformers": Transformers, "nnsight": NNsight, "transformer_lens": TransformerLens}
@@ -165,4 +167,6 @@ def _library(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
+        if error.name != name:  # of what it needs itself
+            raise
         raise ModuleNotFoundError(f"source {name} needs its library: pip install {name.replace('_', '-')}") from error
