@@ -40,7 +40,7 @@ CONTENDERS = {
     "BatchTopK": {"architecture": "batch_topk", "position": "none", "k": K},
     "Matryoshka": {"architecture": "matryoshka", "position": "none", "k": K},
     "JumpReLU": {"architecture": "jumprelu", "position": "none", "target_l0": float(K)},
-    "T-SAE": {"architecture": "tsae", "position": "none", "k": K},
+    "T-SAE": {"architecture": "t_sae", "position": "none", "k": K},
 }
 
 

@@ -24,7 +24,7 @@ from lens.activations.language_model import LanguageModel
 from lens.activations.layers import Layer
 from lens.activations.store import StoreError, digest, layer_folder, link_folders, verified, write_json
 from lens.files import write
-from lens.locks import holding
+from lens.processes import from_first, holding_together, in_turn, rank
 from lens.progress import progress
 from lens.versions import version
 
@@ -47,7 +47,8 @@ def extract(
     All layers come from one pass that stops after the last of them. Finished layers are kept in `pool` under a digest
     of all that decides them, so a study that asks for one layer more extracts that one; what is damaged there is made
     again. After an interruption the same call goes on at the first batch not yet written. `folder` holds hard links to
-    the pool and appears all at once. Of two processes that want the same, one waits.
+    the pool and appears all at once. Of two processes that want the same, one waits; those of a `torchrun` call share
+    the windows.
 
     Args:
         window_rule: how the windows were cut; recorded in the manifests.
@@ -65,20 +66,23 @@ def extract(
     layers = language_model.check_layers(model, layers)
     identity = _identity(model, windows, window_rule)
     finished = pool / f"activations-{_key(decided_by(model, windows, window_rule))}"
-    with holding(finished):
-        if as_named:
+    with holding_together(finished):
+        if as_named and not rank():
             _take_over(pool / f"activations-{_key(identity)}", finished)
         manifests = {layer: _manifest(layer, model, identity) for layer in layers}
         folders = {layer: layer_folder(finished, layer) for layer in layers}
-        missing = [layer for layer in layers if not _intact(folders[layer], manifests[layer], windows)]
+        missing = from_first(
+            [] if rank() else [layer for layer in layers if not _intact(folders[layer], manifests[layer], windows)]
+        )
         if missing:
             _extract_missing(
                 model, windows, {x: manifests[x] for x in missing}, finished, forward or model.residual_stream
             )
-        tokens = {**identity, "documents": {split: list(w.documents) for split, w in windows.items()}}
-        if not _intact(finished / "tokens", tokens, windows):
-            _write_tokens(windows, finished / "tokens", tokens)
-        link_folders([finished / "tokens", *folders.values()], folder)
+        if not rank():
+            tokens = {**identity, "documents": {split: list(w.documents) for split, w in windows.items()}}
+            if not _intact(finished / "tokens", tokens, windows):
+                _write_tokens(windows, finished / "tokens", tokens)
+            link_folders([finished / "tokens", *folders.values()], folder)
     return {layer: json.loads((layer_folder(folder, layer) / "manifest.json").read_text()) for layer in layers}
 
 
@@ -117,11 +121,13 @@ def _extract_missing(
     model: LanguageModel, windows: dict[str, Windows], manifests: dict[Layer, dict], finished: Path, forward: Callable
 ) -> None:
     """One pass over all splits for the layers of `manifests`, in a folder for unfinished work; each layer then moves to
-    `finished`."""
+    `finished`. Of several processes the first one writes."""
     work = finished.with_name(f"{finished.name}-unfinished")
-    files = _files(model, windows, manifests, work)
+    files = {} if rank() else _files(model, windows, manifests, work)
     for split in windows:
-        _fill(model, windows[split], split, {layer: files[layer][split] for layer in manifests}, forward)
+        _fill(windows[split], split, list(manifests), {layer: found[split] for layer, found in files.items()}, forward)
+    if rank():
+        return
     finished.mkdir(parents=True, exist_ok=True)
     for layer, manifest in manifests.items():
         digests = {file.path.name: file.finish() for file in files[layer].values()}
@@ -169,17 +175,19 @@ def _tokens_digest(windows: Windows) -> str:
     return hashlib.sha256(windows.tokens.tobytes()).hexdigest()
 
 
-def _fill(model, windows: Windows, split: str, files: dict[Layer, GrowingFile], forward: Callable) -> None:
+def _fill(
+    windows: Windows, split: str, layers: list[Layer], files: dict[Layer, GrowingFile], forward: Callable
+) -> None:
     """Run the model over the windows that are not yet written, and write each batch to the file of each layer."""
     n, T = windows.tokens.shape
-    first = min(file.rows for file in files.values())
+    first = from_first(min((file.rows for file in files.values()), default=0))
     for file in files.values():
         file.go_back(first)
     tokens = torch.from_numpy(windows.tokens.astype("int64"))
     with progress(f"extract {split}", n * T, "tokens", done=first * T) as advance:
-        for start in range(first, n, BATCH_WINDOWS):
-            batch = tokens[start : start + BATCH_WINDOWS]
-            for layer, values in forward(batch, list(files)).items():
+        batches = tokens[first:].split(BATCH_WINDOWS) if first < n else ()
+        for batch, found in zip(batches, in_turn(batches, lambda batch: forward(batch, layers)), strict=not rank()):
+            for layer, values in found.items():
                 files[layer].append(values)
             advance(batch.numel())
 

@@ -38,7 +38,9 @@ def combined(name: str, inner: type[PositionTerm], outer: type[PositionTerm]) ->
     settings = dataclasses.make_dataclass(
         "Settings", fields, frozen=True, namespace={"__post_init__": lambda self: _split(self, inner, outer)}
     )
+    shared_by = tuple(way for way in vars(inner).get("shared_by", ()) if way in vars(outer).get("shared_by", ()))
     place = {"acts_on": outer.acts_on, "kinds": (inner, outer), "Settings": settings, "_name": name}
+    place["shared_by"] = shared_by
     return type(name, (_Combined,), place)
 
 

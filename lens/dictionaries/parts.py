@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from lens import checkout
 from lens.activations.statistics import PositionMoments
 from lens.dictionaries.codes import Codes
+from lens.dictionaries.shards import ALONE, Shards
 from lens.errors import DictionaryError, suggest
 
 if TYPE_CHECKING:
@@ -68,6 +69,11 @@ class Architecture(nn.Module):
     """what `penalty` is called among the metrics of training"""
     version: ClassVar[int] = 1
     """raised when it trains to other numbers, so that its finished runs, and no others, are trained again"""
+    shared_by: ClassVar[tuple[str, ...]] = ()
+    """how processes may train one dictionary together: `batch`, `features`; what couples vectors or features of
+    different processes has to go through `shards` then. Not said of classes that are derived from this one"""
+    shards: Shards = ALONE
+    """what this process has of the dictionary and of each batch, in training"""
 
     def __init__(self, d_in: int, d_sae: int, settings):
         super().__init__()
@@ -108,7 +114,7 @@ class Architecture(nn.Module):
 
     def penalty(self, forward: Forward) -> Tensor:
         """Penalty of each vector [B, P]; the L1 norm of its code unless an architecture says otherwise."""
-        return forward.codes.values.abs().sum(-1)
+        return self.shards.sum_over_features(forward.codes.values.abs().sum(-1))
 
     def auxiliary(self, forward: Forward) -> Tensor | None:
         """A further term of the loss, a sum over positions and mean over windows, without position weights; or None."""
@@ -137,6 +143,9 @@ class PositionTerm(nn.Module):
     acts_on: ClassVar[Literal["input", "score", "code"]] = "code"
     """the scaled input [..., d_in], the pre-activations [..., d_sae], or the code [..., d_sae]"""
 
+    shared_by: ClassVar[tuple[str, ...]] = ()
+    """how processes may train one dictionary with it together: `batch`; `features`, where nothing of it is by feature
+    or learned. Not said of classes that are derived from this one"""
     needs_positions: ClassVar[bool] = True
     """whether it is there for windows of a known length alone"""
     prepared: tuple[str, ...] = ()

@@ -11,12 +11,14 @@ from pathlib import Path
 from safetensors.torch import load_file
 
 from lens.files import write, write_tensors
+from lens.processes import from_all, wait_for_all
 from lens.training.run import Run, TrainingError
 from lens.training.sealed import damage, sealing
 
 
 def snapshot(runs: list[Run], folder: Path, step: int) -> None:
-    """Save the state of all runs after `step` steps; the previous state stays until the new one is complete.
+    """Save the state of all runs after `step` steps; the previous state stays until the new one is complete, in every
+    process where they share the runs.
 
     Raises:
         OSError: there is no room for it.
@@ -27,6 +29,8 @@ def snapshot(runs: list[Run], folder: Path, step: int) -> None:
             tensors, values[run.name] = run.state()
             write_tensors(new / f"{run.name}.safetensors", tensors)
         write(new / "runs.json", json.dumps(values).encode())
+    if runs[0].shards.by:
+        wait_for_all()
     for path in older.values():
         shutil.rmtree(path)
 
@@ -39,13 +43,15 @@ def restore(runs: list[Run], folder: Path) -> int:
     Raises:
         TrainingError: the state is whole, but of other runs than these.
     """
-    if not (states := _states(folder)):
-        return 0
-    state = states[max(states)]
-    if wrong := damage(state):
+    states, shared = _states(folder), bool(runs[0].shards.by)
+    newest = _of_all(max(states, default=0), shared)
+    if newest and (wrong := damage(states[newest])):
         warnings.warn(f"{wrong}: this training starts again from its first step", stacklevel=2)
         shutil.rmtree(folder)
+        newest = 0
+    if not _of_all(newest, shared):
         return 0
+    state = states[newest]
     values = json.loads((state / "runs.json").read_text())
     try:
         for run in runs:
@@ -53,6 +59,11 @@ def restore(runs: list[Run], folder: Path) -> int:
     except (KeyError, RuntimeError) as error:  # of another version of the program
         raise TrainingError(f"{state} does not fit: {error!r}; delete {folder} to train from the start") from None
     return max(run.steps_done for run in runs)
+
+
+def _of_all(newest: int, shared: bool) -> int:
+    """The newest step of which every process that shares the runs has a state."""
+    return min(from_all(newest)) if shared else newest
 
 
 def _states(folder: Path) -> dict[int, Path]:

@@ -22,7 +22,7 @@ from lens.dictionaries.folder import CONFIG
 from lens.errors import ConfigError, whole
 from lens.fields import folder_name
 from lens.files import read_json
-from lens.locks import holding
+from lens.processes import holding_together, join
 from lens.training.events import check_installed
 from lens.training.recipe import build
 from lens.training.stream import Stream
@@ -92,6 +92,7 @@ def fit(
         check_installed()
     parts = (part.rpartition(":")[2].replace("+", "-") for part in (architecture, position))
     name = folder_name(name or "-".join(parts), "fit: name")
+    join()
     model = language_model.load(model) if isinstance(model, str | os.PathLike) else model
     [layer] = language_model.check_layers(model, [as_layer(layer)])
     folder = Path(folder)
@@ -108,13 +109,13 @@ def fit(
     asked = json.loads(json.dumps(asked | {"seed": seed} | recipe.values()))
     record = folder / "dictionaries" / name / "fit.json"
     store, pool = folder / "activations", folder / "pool"
-    with holding(pool / f"fit-{name}"):
+    with holding_together(pool / f"fit-{name}"):
         _check_same(record, asked)
         if redraw:
             activations = Stream(model, layer, dataset, windows, length)
             data_digest = activations.digest
         else:
-            with holding(store):  # another call may ask for another layer: the store holds what was asked for last
+            with holding_together(store):  # another call may ask for another layer: the store has what was asked last
                 manifests = extract(model, {"train": train}, [layer], store, pool, window_rule=options)
                 activations = open_layer(store, layer, "train").activations
             data_digest = manifests[layer]["sha256"]["train.safetensors"]

@@ -55,13 +55,13 @@ def losses(dictionary: Dictionary, x: Tensor, positions: Tensor) -> tuple[Losses
         decoded = sparse.product(few.values, few.index, dictionary.W_dec)
     else:
         decoded = codes.dense() @ dictionary.W_dec
-    residual = x - dictionary.reconstruct(decoded, values)
+    residual = x - dictionary.reconstruct(architecture.shards.sum_over_features(decoded), values)
     forward = Forward(u, u_at, codes, residual, dictionary.W_dec)
     wide = torch.promote_types(residual.dtype, torch.float32)  # sums are never taken in bf16
     found = Losses(
         residual.to(wide).square().sum(-1).mean(0),
         architecture.penalty(forward).to(wide).mean(0),
-        selected.l0().to(wide).mean(0),
+        architecture.shards.sum_over_features(selected.l0()).to(wide).mean(0),
     )
     return found, architecture.auxiliary(forward), selected
 

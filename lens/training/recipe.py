@@ -68,6 +68,9 @@ class Recipe:
     both are undone after decoding"""
     input_scale: Literal["unit_mean_square", "raw"] = "unit_mean_square"
     """divide inputs by their root mean squared norm over training text positions, or leave them as they are"""
+    processes: Literal["runs", "batch", "features"] = "runs"
+    """what the processes of a `torchrun` call share: the runs, or each run by windows of the batch or by features; the
+    latter two differ from one process by the rounding of sums (`lens.training.sharing`)"""
     precision: Literal["bf16_autocast", "bf16", "fp32"] = "bf16_autocast"
     """fp32 master weights and bf16 matrix products, everything in bf16, or everything in fp32"""
 

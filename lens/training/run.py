@@ -10,6 +10,7 @@ from torch import Tensor
 from lens.dictionaries.codes import Codes
 from lens.dictionaries.dictionary import Dictionary
 from lens.dictionaries.positions.mask import Mask
+from lens.dictionaries.shards import ALONE, Shards, average_
 from lens.training.gradients import Workspace, applies_to, loss_and_gradients
 from lens.training.objective import Gradients, Losses, gradients
 from lens.training.optim import ConstrainedAdamW
@@ -37,11 +38,12 @@ class Run:
     this order.
     """
 
-    def __init__(self, recipe: Recipe, dictionary: Dictionary, workspace: Workspace):
-        self.recipe, self.dictionary, self.workspace = recipe, dictionary.train(), workspace
+    def __init__(self, recipe: Recipe, dictionary: Dictionary, workspace: Workspace, shards: Shards = ALONE):
+        self.recipe, self.dictionary, self.workspace, self.shards = recipe, dictionary.train(), workspace, shards
+        dictionary.architecture.shards = shards
         dictionary.check_codes()
         self.name = f"{dictionary.info.name}-seed{dictionary.info.seed}"
-        self.fast = applies_to(dictionary)
+        self.fast = applies_to(dictionary) and shards.by != "features"
         weights = dictionary.weights()
         if recipe.precision == "bf16":  # weights alone: what an architecture counts and averages stays exact
             for p in weights.values():
@@ -83,12 +85,12 @@ class Run:
         recipe, step, term = self.recipe, self.steps_done, self.dictionary.position_term
         term.before_step(step, recipe.steps)
         x = x[:, self.first_position :] if shuffled is None or recipe.positions == "true" else shuffled
-        w = self._weights_in_use()
+        x, w = self.shards.windows(x), self._weights_in_use()
         coefficient = self.dictionary.architecture.coefficient * warmup(step, recipe.steps, recipe.sparsity_warmup)
         found, auxiliary = self._gradients(x, w, coefficient, log)
         loss = found.total(w, coefficient, recipe.weight_l1) + auxiliary
         self.curves[0, step] = loss / w.numel()
-        self.curves[1, step] = torch.stack([_gradient(p).float().norm() for p in self.learned]).norm()
+        self.curves[1, step] = self._gradient_norm()
         learned = [p for p in term.parameters() if p.requires_grad] if log else []
         before = [p.detach().clone() for p in learned]
         lr = recipe.lr * warmup(step, recipe.steps, recipe.lr_warmup) * decay(step, recipe.steps, recipe.lr_decay)
@@ -113,6 +115,13 @@ class Run:
             if learned:
                 self.history.append((step, "lost_update_share", _lost_updates(learned, before)))
 
+    def _gradient_norm(self) -> Tensor:
+        norms = torch.stack([_gradient(p).float().norm() for p in self.learned])
+        if self.shards.by != "features":
+            return norms.norm()
+        own = torch.tensor([p is not self.dictionary.b_dec for p in self.learned], device=norms.device)
+        return (self.shards.sum_over_features((norms * own).square().sum()) + (norms * ~own).square().sum()).sqrt()
+
     def _weights_in_use(self) -> Tensor:
         if self.recipe.position_weights == "uniform":
             return torch.ones_like(self.position_weights.average)
@@ -136,6 +145,8 @@ class Run:
             )
             for n, g in new.items():
                 grads[n] += share * g
+        if self.shards.by == "batch":
+            average_([*found, *grads.values(), *([auxiliary] if isinstance(auxiliary, Tensor) else [])])
         for name, parameter in self.dictionary.weights().items():
             grad = grads[name].to(parameter.dtype)
             if len(grad) < len(parameter):  # positions that are not trained on get no gradient
@@ -178,16 +189,17 @@ class Run:
             )
             return
         norms = torch.linalg.vector_norm(self.dictionary.W_dec.detach().float(), dim=-1)
+        d_sae = self.dictionary.info.d_sae * (self.shards.size if self.shards.by == "features" else 1)
         values = {
             "loss": self.curves[0, step].item(),
             "mse": found.error.mean().item(),
             self.dictionary.architecture.penalty_name: found.penalty.mean().item(),
             "l0": found.active.mean().item(),
-            "zero_fraction": 1 - found.active.mean().item() / self.dictionary.info.d_sae,
+            "zero_fraction": 1 - found.active.mean().item() / d_sae,
             "weight_max": w.max().item(),
             "weight_effective_positions": (w.sum().square() / w.square().sum()).item(),
             "weight_sum_error": abs(w.sum(dtype=torch.float64).item() - w.numel()),
-            "decoder_norm_error": (norms - 1).abs().max().item(),
+            "decoder_norm_error": -self.shards.least(-(norms - 1).abs().max()).item(),
         }
         values |= self.dictionary.position_term.statistics(self.first_position, self.start)
         self.history += [(step, metric, value) for metric, value in values.items()]

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import functools
-import hashlib
-import json
 import math
 import shutil
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -21,18 +18,19 @@ from lens.activations.statistics import InputStatistics, PositionMoments, input_
 from lens.activations.store import link_folders
 from lens.dictionaries.dictionary import Dictionary, Info
 from lens.files import write
-from lens.locks import holding
+from lens.processes import from_all, from_first, holding_together, rank, wait_for_all
 from lens.progress import progress
 from lens.training import first_pool
 from lens.training.checkpoint import restore, snapshot
 from lens.training.events import event_log
 from lens.training.gradients import Workspace
+from lens.training.pool import key, remove_if_damaged, run_key, take_over
 from lens.training.recipe import Recipe
 from lens.training.run import Run, TrainingError
-from lens.training.sealed import DIGESTS, damage, seal, sealing
+from lens.training.sealed import sealing
+from lens.training.sharing import check, local, shards, share_of, whole
 from lens.training.source import Source, Stored
 from lens.training.tables import tables
-from lens.versions import version
 
 CHECKPOINT_EVERY = 100  # optimiser steps between two savings of the whole state
 CONSTANT = 1e-6  # share of the squared norm below which a variance is rounding
@@ -115,41 +113,52 @@ def train_layer(
         "torch": torch.__version__,
     }
     keys = {
-        (variant, seed): _run_key(recipe, variant, seed, shared)
-        for variant, recipe in recipes.items()
-        for seed in seeds
+        (variant, seed): run_key(recipe, variant, seed, shared) for variant, recipe in recipes.items() for seed in seeds
     }
     finished = {run: pool / f"trained-{key}" for run, key in keys.items()}
-    with holding(pool / f"training-{_key(shared)}"):
-        _take_over({(v, s): first_pool.first_key(recipes[v], v, s, shared) for v, s in keys}, finished)
-        for (v, s), path in finished.items():
-            _remove_if_damaged(path, recipes[v], f"{v}-seed{s}", log_every)
-        groups = _together(keys, recipes, order_seed, finished)
+    check(recipes, len(seeds), d_in)
+    mine = share_of([(v, s) for v, s in keys if recipes[v].processes == "runs"])
+    with holding_together(pool / f"training-{key(shared)}"):
+        if not rank():
+            take_over({(v, s): first_pool.first_key(recipes[v], v, s, shared) for v, s in keys}, finished)
+            for (v, s), path in finished.items():
+                remove_if_damaged(path, recipes[v], f"{v}-seed{s}", log_every)
+        groups = from_first(_together(keys, recipes, order_seed, finished))
         if groups:
             sample = source.sample(order_seed)
             statistics = input_statistics(sample)
             _check(statistics, layer, [v for v, recipe in recipes.items() if recipe.input_centre == "mean"])
             moments = functools.cache(functools.partial(_moments, sample, order_seed))
         workspace, failures = Workspace(), []
-        for (_, size, order), missing in groups:
+        for (_, size, order, by), missing in groups:
+            own = [run for run in missing if by != "runs" or run in mine]
+            share = shards(by)
             runs = [
                 Run(
                     recipes[v],
-                    _initial(v, recipes[v], seed, statistics, moments, (T, d_in), model, layer, bos).to(device),
+                    local(_initial(v, recipes[v], seed, statistics, moments, (T, d_in), model, layer, bos), share).to(
+                        device
+                    ),
                     workspace,
+                    share,
                 )
-                for v, seed in missing
+                for v, seed in own
             ]
-            state = pool / f"train-{_key([keys[run] for run in missing])}"
-            _train(runs, source, state, size, order, log_every, layer, log_dir)
-            _finish({finished[run]: trained for run, trained in zip(missing, runs, strict=True)}, state)
-            failures += [run.failure for run in runs if run.failure]
+            if runs:
+                of_share = list(vars(share).values()) if share.by else []  # each process has states of its own
+                state = pool / f"train-{key([keys[run] for run in own] + of_share)}"
+                _train(runs, source, state, size, order, log_every, layer, None if share.rank else log_dir)
+                _finish({finished[run]: trained for run, trained in zip(own, runs, strict=True)}, state)
+                failures += [run.failure for run in runs if run.failure]
+        failures = list(dict.fromkeys(line for lines in from_all(failures) for line in lines))
         if failures:
             kept = len(keys) - len(failures)
             raise TrainingError(
                 "\n".join([*failures, *([f"the other runs ({kept}) are trained and kept"] if kept else [])])
             )
-        link_folders([finished[v, s] / f"{v}-seed{s}" for v, s in keys], folder)
+        if not rank():
+            link_folders([finished[v, s] / f"{v}-seed{s}" for v, s in keys], folder)
+        wait_for_all()
         return Trained(
             {(variant, seed): folder / f"{variant}-seed{seed}" for variant, seed in keys},
             *(
@@ -178,46 +187,17 @@ def _together(
     recipes: dict[str, Recipe],
     order_seed: int,
     finished: dict[tuple[str, int], Path],
-) -> list[tuple[tuple[int, int, int], list[tuple[str, int]]]]:
-    """Unfinished runs (variant, seed) by what they must share to see the same batches: steps, windows of a batch, and
-    the seed of the order. Seed 0 has as its own the order that is else shared."""
-    groups: dict[tuple[int, int, int], list[tuple[str, int]]] = {}
+) -> list[tuple[tuple[int, int, int, str], list[tuple[str, int]]]]:
+    """Unfinished runs (variant, seed) by what they must share to see the same batches: steps, windows of a batch, the
+    seed of the order, and what processes share. Seed 0 has as its own the order that is else shared."""
+    groups: dict[tuple[int, int, int, str], list[tuple[str, int]]] = {}
     for variant, seed in runs:
         if not finished[variant, seed].is_dir():
             recipe = recipes[variant]
             order = order_seed + (seed if recipe.window_order == "per_seed" else 0)
-            groups.setdefault((recipe.steps, recipe.batch_windows, order), []).append((variant, seed))
+            key = recipe.steps, recipe.batch_windows, order, recipe.processes
+            groups.setdefault(key, []).append((variant, seed))
     return sorted(groups.items())
-
-
-def _run_key(recipe: Recipe, variant: str, seed: int, shared: dict) -> str:
-    """Of all that decides the result of a run; code counts by the version of the stage."""
-    identity = {"recipe": recipe.identity(), "variant": variant, "seed": seed, "version": version("train")}
-    return _key(identity | shared)
-
-
-def _take_over(first_keys: dict[tuple[str, int], str | None], finished: dict[tuple[str, int], Path]) -> None:
-    """Rename runs that were finished under the first keys; their numbers are those of version 1."""
-    for run, folder in finished.items():
-        old = folder.with_name(f"trained-{first_keys[run]}")
-        if version("train") == 1 and old.is_dir() and not folder.exists():
-            old.rename(folder)
-
-
-def _remove_if_damaged(folder: Path, recipe: Recipe, name: str, log_every: int) -> None:
-    """Remove a finished run that is not as it was written, so that it is trained again."""
-    if not folder.is_dir():
-        return
-    unsealed = not (folder / DIGESTS).exists()
-    if wrong := first_pool.damage(folder, recipe, name, log_every) if unsealed else damage(folder):
-        warnings.warn(f"{wrong}: {name} is trained again", stacklevel=3)
-        shutil.rmtree(folder)
-    elif unsealed:
-        seal(folder)
-
-
-def _key(identity: dict | list) -> str:
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _train(
@@ -248,15 +228,23 @@ def _train(
 
 
 def _finish(runs: dict[Path, Run], state: Path) -> None:
-    """Check the runs, write each good one to its folder, and only then drop the state of unfinished training."""
+    """Check the runs, write each good one to its folder, and only then drop the state of unfinished training.
+
+    What processes share, the first of them writes."""
     for run in runs.values():
         run.check_finished()
-    with ExitStack() as stack:  # all of them or none: the state is of all
-        for folder, run in ((folder, run) for folder, run in runs.items() if not run.failure):
-            new = stack.enter_context(sealing(folder))
-            run.dictionary.save(new / run.name)
-            for name, table in tables(run).items():
-                write(new / f"{name}.csv", table.to_csv(index=False).encode())
+    good = {folder: run for folder, run in runs.items() if not run.failure}
+    shares = [run.shards for run in runs.values()]
+    dictionaries = [whole(run.dictionary, run.shards) for run in good.values()]
+    if not shares[0].rank:
+        with ExitStack() as stack:  # all of them or none: the state is of all
+            for (folder, run), dictionary in zip(good.items(), dictionaries, strict=True):
+                new = stack.enter_context(sealing(folder))
+                dictionary.save(new / run.name)
+                for name, table in tables(run).items():
+                    write(new / f"{name}.csv", table.to_csv(index=False).encode())
+    if shares[0].by:
+        wait_for_all()
     shutil.rmtree(state, ignore_errors=True)
 
 

@@ -13,6 +13,8 @@ from lens.dictionaries.architectures import topk
 class AbsTopK(topk.TopK):
     """f = u + b_enc for the k largest of |u + b_enc|, 0 for all others."""
 
+    shared_by = ("batch", "features")
+
     def rank(self, z: Tensor) -> Tensor:
         return z.abs()
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lens.dictionaries.architectures import topk
 from lens.dictionaries.architectures.jumprelu import JumpReLU
@@ -37,6 +37,7 @@ class BatchTopK(topk.TopK):
     """f = ReLU(u + b_enc) for the k B largest values of a batch of B vectors, 0 for all others."""
 
     Settings = Settings
+    shared_by = ("batch", "features")
     threshold: Tensor
 
     def __init__(self, d_in: int, d_sae: int, settings: Settings):
@@ -48,15 +49,19 @@ class BatchTopK(topk.TopK):
         f = torch.relu(u)
         if not self.training:
             return Codes(f * (u > self.threshold.to(u.dtype)), None, self.d_sae)
-        flat = f.flatten()
-        values, index = flat.topk(self.settings.k * (len(flat) // self.d_sae), sorted=False)
+        flat, n = f.flatten(), self.settings.k * u[..., 0].numel()
+        if self.shards.by:
+            index = self._of_all(flat, n)
+            values = flat.gather(0, index)
+        else:
+            values, index = flat.topk(n, sorted=False)
         return Codes(torch.zeros_like(flat).scatter(0, index, values).view_as(f), None, self.d_sae)
 
     def select_few(self, u: Tensor, u_at: Callable[[Tensor], Tensor]) -> Codes | None:
         if not (self.training and is_few(self.settings.k, self.d_sae)):
             return None
         flat, n = (u + self.b_enc).relu().flatten(), u[..., 0].numel()
-        kept = _largest(flat, self.settings.k * n).sort().values
+        kept = self._of_all(flat, self.settings.k * n).sort().values
         vector, feature = kept // self.d_sae, kept % self.d_sae
         counts = vector.bincount(minlength=n)
         slot = torch.arange(len(kept), device=u.device) - (counts.cumsum(0) - counts)[vector]
@@ -67,10 +72,21 @@ class BatchTopK(topk.TopK):
         codes = self._at(index, u_at)
         return Codes(codes.values * on, index, self.d_sae)
 
+    def _of_all(self, flat: Tensor, n: int) -> Tensor:
+        """Index of the n largest positive values of flat [m]; with a batch or features shared, of those of this process
+        that are among the largest of all, n for each share of a batch."""
+        n = n * self.shards.size if self.shards.by == "batch" else n
+        index = _largest(flat, min(n, len(flat)))
+        if not self.shards.by:
+            return index
+        values = nn.functional.pad(flat[index], (0, n - len(index)), value=float("-inf"))
+        return index[self.shards.among_largest(values, n)[: len(index)]]
+
     def after_step(self, codes: Codes) -> None:
         super().after_step(codes)
-        if (fired := codes.values != 0).any():
-            smallest = codes.values[fired].min().double()
+        fired = codes.values[codes.values != 0].double()
+        smallest = self.shards.least(fired.min() if len(fired) else torch.full_like(self.threshold, float("inf")))
+        if smallest < float("inf"):
             rate = self.settings.threshold_rate if self.threshold >= 0 else 1.0
             self.threshold.lerp_(smallest, rate)
 

@@ -55,6 +55,7 @@ class JumpReLU(Architecture):
     """f = ReLU(u + b_enc) where u + b_enc > threshold, else 0."""
 
     Settings = Settings
+    shared_by = ("batch", "features")
     in_units_of_u = ("b_enc", "threshold")
     penalty_name = "l0_penalty"
 
@@ -78,10 +79,10 @@ class JumpReLU(Architecture):
 
     def penalty(self, forward: Forward) -> Tensor:
         """L0 of each vector; or, with a target, one value for all."""
-        l0 = self._jump(forward.u)[1].sum(-1)
+        l0 = self.shards.sum_over_features(self._jump(forward.u)[1].sum(-1))
         if not self.settings.target_l0:
             return l0
-        return (l0.mean() / self.settings.target_l0 - 1).square().expand(l0.shape)
+        return (self.shards.mean_over_batch(l0.mean()) / self.settings.target_l0 - 1).square().expand(l0.shape)
 
     def after_step(self, codes: Codes) -> None:
         with torch.no_grad():

@@ -45,6 +45,7 @@ class Matryoshka(batch_topk.BatchTopK):
     """Codes of BatchTopK; prefix m of them reconstructs x as f_(<m) W_dec_(<m) + b_dec."""
 
     Settings = Settings
+    shared_by = ("batch",)
 
     def __init__(self, d_in: int, d_sae: int, settings: Settings):
         super().__init__(d_in, d_sae, settings)

@@ -23,6 +23,7 @@ class ReLU(Architecture):
     """f = ReLU(u + b_enc)."""
 
     Settings = Settings
+    shared_by = ("batch", "features")
 
     def __init__(self, d_in: int, d_sae: int, settings: Settings):
         super().__init__(d_in, d_sae, settings)

@@ -39,6 +39,7 @@ class TopK(Architecture):
     """f = ReLU(u + b_enc) for the k largest of u + b_enc, 0 for all others."""
 
     Settings = Settings
+    shared_by = ("batch", "features")
     separable = False
     version = 2
     silent: Tensor
@@ -51,12 +52,12 @@ class TopK(Architecture):
         self.register_buffer("silent", torch.zeros(d_sae, dtype=torch.long))  # vectors since a feature fired
 
     def select(self, u: Tensor) -> Codes:
-        return self._at(self._largest(u), partial(u.gather, -1))
+        return self._kept(u, partial(u.gather, -1))
 
     def select_few(self, u: Tensor, u_at: Callable[[Tensor], Tensor]) -> Codes | None:
         if not is_few(self.settings.k, self.d_sae):
             return None
-        return self._at(self._largest(u), u_at)
+        return self._kept(u, u_at)
 
     def rank(self, z: Tensor) -> Tensor:
         """What decides which of z = u + b_enc are kept."""
@@ -66,24 +67,35 @@ class TopK(Architecture):
         """The feature of a z that is kept."""
         return torch.relu(z)
 
-    def _largest(self, u: Tensor) -> Tensor:
-        return self.rank(u + self.b_enc).topk(self.settings.k, dim=-1, sorted=False).indices
+    def _kept(self, u: Tensor, u_at: Callable[[Tensor], Tensor]) -> Codes:
+        scores, index = self.rank(u + self.b_enc).topk(self.settings.k, dim=-1, sorted=False)
+        return self._among_all(self._at(index, u_at), scores.detach(), self.settings.k)
+
+    def _among_all(self, codes: Codes, scores: Tensor, k: int) -> Codes:
+        """Of the features of this process [..., m] with these scores those that are among the k largest of all."""
+        if self.shards.by != "features":
+            return codes
+        scores = nn.functional.pad(scores, (0, k - scores.shape[-1]), value=float("-inf"))
+        kept = self.shards.among_largest(scores, k)[..., : codes.values.shape[-1]]
+        return Codes(codes.values * kept, codes.index, self.d_sae)
 
     def _at(self, index: Tensor, u_at: Callable[[Tensor], Tensor]) -> Codes:
         return Codes(self.feature(u_at(index) + self.b_enc[index]), index, self.d_sae)
 
     def auxiliary(self, forward: Forward) -> Tensor | None:
         """AuxK: the squared error of the residual as the k_aux largest dead features reconstruct it."""
-        dead = self.silent > self.settings.dead_after
-        if not dead.any():
+        features = (self.silent > self.settings.dead_after).nonzero()[:, 0]
+        dead = int(self.shards.sum_over_features(torch.tensor(len(features), device=self.silent.device)))
+        if not dead:
             return None
-        features = dead.nonzero()[:, 0]
         u = forward.u.detach()[..., features] + self.b_enc[features]
-        k = min(self.settings.k_aux or self.d_in // 2, len(features))
-        index = features[self.rank(u).topk(k, dim=-1, sorted=False).indices]
-        e_hat = product(self._at(index, forward.u_at).values, index, forward.W_dec)  # without b_dec: x_hat has it
+        k = min(self.settings.k_aux or self.d_in // 2, dead)
+        scores, at = self.rank(u).topk(min(k, len(features)), dim=-1, sorted=False)
+        codes = self._among_all(self._at(features[at], forward.u_at), scores.detach(), k)
+        e_hat = self.shards.sum_over_features(product(codes.values, features[at], forward.W_dec))  # x_hat has b_dec
         return self.settings.aux_coef * (e_hat - forward.residual.detach()).float().square().sum(-1).mean(0).sum()
 
     def after_step(self, codes: Codes) -> None:
-        self.silent += codes.values.flatten(0, -2).shape[0]
-        self.silent[codes.alive()] = 0
+        vectors = codes.values.flatten(0, -2).shape[0]
+        self.silent += vectors * self.shards.size if self.shards.by == "batch" else vectors
+        self.silent[self.shards.any_in_batch(codes.alive())] = 0

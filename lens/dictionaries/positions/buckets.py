@@ -39,6 +39,7 @@ class Buckets(PositionTerm):
 
     Settings = Settings
     acts_on = "score"
+    shared_by = ("batch",)
     bucket: Tensor
 
     def __init__(self, d_in: int, d_sae: int, n_positions: int | None, settings: Settings):

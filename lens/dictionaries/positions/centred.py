@@ -16,6 +16,7 @@ class Centred(PositionTerm):
     """x - mu_t, and x_hat = f W_dec + b_dec + mu_t, with mu_t the mean of the training windows at position t."""
 
     acts_on = "input"
+    shared_by = ("batch", "features")
     prepared = ("position_mean",)
 
     def __init__(self, d_in: int, d_sae: int, n_positions: int | None, settings):

@@ -29,6 +29,7 @@ class Gain(PositionTerm):
 
     Settings = Settings
     acts_on = "score"
+    shared_by = ("batch",)
     basis: Tensor
 
     def __init__(self, d_in: int, d_sae: int, n_positions: int | None, settings: Settings):

@@ -32,6 +32,7 @@ class LowRank(PositionTerm):
 
     Settings = Settings
     acts_on = "input"
+    shared_by = ("batch",)
 
     def __init__(self, d_in: int, d_sae: int, n_positions: int | None, settings: Settings):
         super().__init__(d_in, d_sae, n_positions, settings)

@@ -118,6 +118,7 @@ class Mask(PositionTerm):
     """f * m, with m = sigmoid(pos_logits / tau) (eqs. 3 and 4)."""
 
     Settings = Settings
+    shared_by = ("batch",)
 
     def __init__(self, d_in: int, d_sae: int, n_positions: int | None, settings: Settings):
         super().__init__(d_in, d_sae, n_positions, settings)

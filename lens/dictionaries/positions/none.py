@@ -9,3 +9,4 @@ class NoTerm(PositionTerm):
     """Leaves the code as it is."""
 
     needs_positions = False
+    shared_by = ("batch", "features")

@@ -10,6 +10,7 @@ class ScoreMask(Mask):
     """u * m before the bias and the selection, with m = sigmoid(pos_logits / tau) as in eq. 4; for any architecture."""
 
     acts_on = "score"
+    shared_by = ("batch",)
 
     @classmethod
     def check(cls, architecture: type[Architecture]) -> None:

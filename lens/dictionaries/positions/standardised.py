@@ -20,6 +20,7 @@ class Standardised(PositionTerm):
     """
 
     acts_on = "input"
+    shared_by = ("batch", "features")
     prepared = ("position_mean", "position_deviation")
 
     def __init__(self, d_in: int, d_sae: int, n_positions: int | None, settings):
