@@ -32,13 +32,13 @@ assert dictionary(x).shape == dictionary.decode(dictionary.encode(x)).shape == x
 PROFILE = ["profile", "dictionary", MODEL, "text.txt", "--out", "profile", "--windows", "32", "--fidelity", "4"]
 
 
-def wheel(folder: Path) -> Path:
+def wheel(folder: Path, *options: str) -> Path:
     """The wheel of this checkout, built in `folder` from a copy, so that the checkout stays as it is."""
     source = folder / "source"
     shutil.copytree(checkout.root() / "lens", source / "lens", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(checkout.root() / name, source)
-    pip("wheel", "--no-deps", "--wheel-dir", folder, source)
+    pip("wheel", "--no-deps", *options, "--wheel-dir", folder, source)
     return next(folder.glob("*.whl"))
 
 

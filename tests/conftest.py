@@ -4,7 +4,11 @@ The pipeline's finished study takes longest to make, and is made once for all pr
 first, all else runs beside that, and what else reads it comes last.
 """
 
+import sys
+
 import pytest
+
+sys.modules.setdefault("rfc3987_syntax", None)  # takes two seconds to import, as lens.study.commands says
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -70,7 +70,7 @@ class Project:
 
 
 def copy_sources(root: Path) -> Project:
-    """The project as a fresh download has it: no results, no artifacts, no git."""
+    """The project as a fresh download has it: no results, no artifacts, no git; and one pipeline, for DVC reads all."""
     shutil.copytree(
         checkout.root(), root, symlinks=True,
         ignore=lambda folder, names: {
@@ -78,6 +78,7 @@ def copy_sources(root: Path) -> Project:
             if name in NOT_COPIED or name.startswith(".venv") or name.endswith("cache") or name == "__pycache__"
             or (Path(folder) == checkout.root() / "results" and name not in SOURCES)
             or (Path(folder) == checkout.root() / "results" / "full" and name not in {"tables", "claims.json"})
+            or (Path(folder).parent.name == "studies" and name == "dvc.yaml" and Path(folder).name != "smoke")
         },
     )  # fmt: skip
     rules = (root / ".gitignore").read_text().replace("/results/smoke/\n", "")

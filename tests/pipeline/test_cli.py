@@ -24,15 +24,19 @@ PROFILE = ["profile", "{folder}", "random:gemma-3-tiny", "{text}", "--out", "{ou
         (["explore", "--beside", "smoke"], "name its file with --out"),
     ],
 )
-def test_mistakes_are_answered_in_one_line(tmp_path, words, message):
+def test_mistakes_are_answered_in_one_line(tmp_path, capsys, words, message):
     (tmp_path / "text.txt").write_text("some words\n" * 50)
     places = {"folder": tmp_path, "text": tmp_path / "text.txt", "out": tmp_path / "out"}
-    command = [sys.executable, "-m", "lens", *(word.format(**places) for word in words)]
-    done = subprocess.run(command, cwd=checkout.root(), capture_output=True, text=True)
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr
-    assert message in done.stderr.splitlines()[-1]
+    assert main([word.format(**places) for word in words]) == 1
+    assert message in capsys.readouterr().err.splitlines()[-1]
     assert not (tmp_path / "out").exists()
+
+
+def test_the_process_ends_with_the_answer_and_its_code():
+    command = [sys.executable, "-m", "lens", "run", "02_trian"]
+    done = subprocess.run(command, cwd=checkout.root(), capture_output=True, text=True)
+    assert done.returncode == 1 and done.stdout == ""
+    assert done.stderr.startswith("error: no notebook '02_trian' (did you mean '02_train'?)")
 
 
 def test_a_dictionary_with_code_of_its_own_is_profiled_where_it_is_trusted(tmp_path, capsys):

@@ -23,10 +23,11 @@ def installed(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("installed")
     environment = folder / "environment"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
-    install.pip("install", "--no-deps", install.wheel(folder), python=environment / "bin" / "python")
+    wheel = install.wheel(folder, "--no-build-isolation")  # with the setuptools that is here
+    install.pip("install", "--no-deps", wheel, python=environment / "bin" / "python")
     [site] = environment.glob("lib/python*/site-packages")
-    [wheel] = [d for d in distributions(path=[str(site)]) if d.name == "temporallens"]
-    for name in closure(wheel.requires or []):
+    [built] = [d for d in distributions(path=[str(site)]) if d.name == "temporallens"]
+    for name in closure(built.requires or []):
         for top in {file.parts[0] for file in distribution(name).files or [] if file.parts[0] != ".."}:
             source = Path(sysconfig.get_path("purelib")) / top
             if source.exists() and top != "__pycache__" and not (site / top).exists():

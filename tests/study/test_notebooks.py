@@ -23,15 +23,15 @@ layer = 8  # type: int|str  block index, or embedding
 seeds: list[int] = [0, 1]  # which seeds
 rate: float = 0.5
 fast: bool = False  # skip the slow part
-out: str = "scratch/02_train"  # where to write
+out: str = "scratch/04_analysis"  # where to write
 """
-CHECK = 'from lens.study.notebooks import check_parameters\ncheck_parameters("02_train", globals())'
+CHECK = 'from lens.study.notebooks import check_parameters\ncheck_parameters("04_analysis", globals())'
 
 
 def save_notebook(root: Path, *sources: str, parameters: str = PARAMETERS) -> Path:
-    cells = [new_markdown_cell("# Train"), new_code_cell(parameters, metadata={"tags": ["parameters"]})]
+    cells = [new_markdown_cell("# Analyse"), new_code_cell(parameters, metadata={"tags": ["parameters"]})]
     cells += [new_code_cell(source) for source in sources]
-    path = root / "notebooks" / "02_train.ipynb"
+    path = root / "notebooks" / "04_analysis.ipynb"
     path.parent.mkdir(exist_ok=True)
     metadata = {"kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}}
     nbformat.write(new_notebook(cells=cells, metadata=metadata), path)
@@ -68,7 +68,7 @@ def test_papermill_sees_the_same_contract(path):
      ("rate", "1", 1), ("seeds", "[3, 4]", [3, 4]), ("fast", "true", True)],
 )  # fmt: skip
 def test_texts_become_values_of_the_declared_type(contract, name, text, value):
-    read = notebooks.from_text("02_train", contract, {name: text})[name]
+    read = notebooks.from_text("04_analysis", contract, {name: text})[name]
     assert read == value and type(read) is type(value)
 
 
@@ -81,13 +81,13 @@ def test_texts_become_values_of_the_declared_type(contract, name, text, value):
 )  # fmt: skip
 def test_unknown_names_and_wrong_types_are_refused(contract, name, text, message):
     with pytest.raises(ParameterError, match=message):
-        notebooks.from_text("02_train", contract, {name: text})
+        notebooks.from_text("04_analysis", contract, {name: text})
 
 
 @pytest.mark.parametrize("value", [True, 7.5, None, [7]])
 def test_values_of_a_union_are_checked(contract, value):
     with pytest.raises(ParameterError, match=r"layer must be int\|str"):
-        notebooks.check_values("02_train", contract, {"layer": value})
+        notebooks.check_values("04_analysis", contract, {"layer": value})
 
 
 @pytest.mark.parametrize(
@@ -103,8 +103,8 @@ def test_a_line_that_declares_no_parameter_is_refused(tmp_path, cell, message):
 
 def test_unknown_notebooks_are_refused_with_the_close_match(tmp_path):
     save_notebook(tmp_path)
-    with pytest.raises(ParameterError, match="no notebook '02_trian' .did you mean '02_train'"):
-        notebooks.notebook_path("02_trian", tmp_path)
+    with pytest.raises(ParameterError, match="no notebook '04_analysys' .did you mean '04_analysis'"):
+        notebooks.notebook_path("04_analysys", tmp_path)
 
 
 def test_check_accepts_the_namespace_of_a_kernel(tmp_path):
@@ -113,7 +113,7 @@ def test_check_accepts_the_namespace_of_a_kernel(tmp_path):
     )
     namespace = {"layer": 3, "In": [""], "Out": {}, "_i": "x = 1", "_": 3, "exit": print, "notebooks": notebooks}
     namespace |= {"EMBEDDING": "embedding", "top": object}
-    notebooks.check_parameters("02_train", namespace, tmp_path)
+    notebooks.check_parameters("04_analysis", namespace, tmp_path)
 
 
 def test_check_refuses_what_papermill_lets_pass(tmp_path):
@@ -126,7 +126,7 @@ def test_check_refuses_what_papermill_lets_pass(tmp_path):
         if {"parameters", "injected-parameters"} & set(cell.metadata.get("tags", [])):
             exec(cell.source, namespace)
     with pytest.raises(ParameterError, match="did you mean 'layer'"):
-        notebooks.check_parameters("02_train", namespace, tmp_path)
+        notebooks.check_parameters("04_analysis", namespace, tmp_path)
 
 
 # --- the canonical copy ---------------------------------------------------------------------------------------------
@@ -204,7 +204,7 @@ for arguments in json.load(sys.stdin):
 def project(tmp_path: Path) -> Path:
     """A copy of the project's code with one small notebook, so that nothing is written into the project itself."""
     root = tmp_path / "project"
-    shutil.copytree(checkout.root() / "lens", root / "lens", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(checkout.root() / "lens", root / "lens")
     shutil.copy(checkout.root() / "dvc.yaml", root)
     (root / "paper").mkdir()
     shutil.copy(checkout.root() / "paper" / "recipes.yaml", root / "paper")
@@ -225,16 +225,16 @@ def lens(root: Path, *commands: tuple[str, ...], **environment: str) -> list[tup
     return [tuple(json.loads(line)) for line in run.stdout.splitlines()]
 
 
-def add_cell(root: Path, source: str, name: str = "02_train") -> None:
-    """Save notebook `name`: 02_train with one more cell."""
-    notebook = nbformat.read(root / "notebooks" / "02_train.ipynb", as_version=4)
+def add_cell(root: Path, source: str, name: str = "04_analysis") -> None:
+    """Save notebook `name`: 04_analysis with one more cell."""
+    notebook = nbformat.read(root / "notebooks" / "04_analysis.ipynb", as_version=4)
     notebook.cells.append(new_code_cell(source))
-    notebook.cells[2].source = CHECK.replace("02_train", name)
+    notebook.cells[2].source = CHECK.replace("04_analysis", name)
     nbformat.write(notebook, root / "notebooks" / f"{name}.ipynb")
 
 
 GIVEN = ("--study", "params.yaml", "--layer", "8")
-TRAIN = ("run", "02_train", *GIVEN)
+ANALYSE = ("run", "04_analysis", *GIVEN)
 
 
 def left_by_killed_runs(project: Path) -> tuple[Path, list[Path]]:
@@ -243,8 +243,10 @@ def left_by_killed_runs(project: Path) -> tuple[Path, list[Path]]:
     running.mkdir(parents=True)
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    left, other = (running / f"quick-{stage}-{gone.pid}.ipynb" for stage in ("02_train_layer_8", "02_train_layer_3"))
-    alive = running / f"quick-02_train_layer_8-{os.getpid()}.ipynb"
+    left, other = (
+        running / f"quick-{stage}-{gone.pid}.ipynb" for stage in ("04_analysis_layer_8", "04_analysis_layer_3")
+    )
+    alive = running / f"quick-04_analysis_layer_8-{os.getpid()}.ipynb"
     for path in (left, other, alive):
         path.write_text("partly executed")
     return left, [other, alive]
@@ -253,15 +255,15 @@ def left_by_killed_runs(project: Path) -> tuple[Path, list[Path]]:
 def test_run_leaves_a_canonical_copy_and_a_record(project):
     add_cell(project, "import os, sys\nprint(os.path.exists('dvc.yaml'))\nprint('50%', file=sys.stderr)")
     left, others = left_by_killed_runs(project)
-    [(code, output)] = lens(project, TRAIN)
+    [(code, output)] = lens(project, ANALYSE)
     assert not left.exists() and sorted(left.parent.iterdir()) == sorted(others)
-    copy = project / "results/quick/notebooks/02_train_layer_8.ipynb"
-    assert code == 0 and "results/quick/notebooks/02_train_layer_8.ipynb" in output and "50%" in output
+    copy = project / "results/quick/notebooks/04_analysis_layer_8.ipynb"
+    assert code == 0 and "results/quick/notebooks/04_analysis_layer_8.ipynb" in output and "50%" in output
     notebook = nbformat.read(copy, as_version=4)
     assert notebook.cells[4].outputs[0].text == "params.yaml 8 results/quick\n"
     assert [o.text for o in notebook.cells[5].outputs] == ["True\n"], "runs from the top of the project"
-    record = json.loads((project / "results/quick/runs/02_train_layer_8.json").read_text())
-    assert record["stage"] == "02_train_layer_8" and record["parameters"]["layer"] == 8
+    record = json.loads((project / "results/quick/runs/04_analysis_layer_8.json").read_text())
+    assert record["stage"] == "04_analysis_layer_8" and record["parameters"]["layer"] == 8
     assert record["wall_seconds"] > 0 and record["cpus"] >= 1 and record["peak_memory_mib"] > 10
     assert set(record["versions"]) == {"python", "torch", "transformers", "numpy"}
     assert sorted(p.name for p in (project / "results/quick/notebooks").iterdir()) == [copy.name]
@@ -277,20 +279,20 @@ def test_run_leaves_a_canonical_copy_and_a_record(project):
     startup.mkdir(parents=True)
     (startup / "00.py").write_text("print('good morning')\nraise SystemExit(3)")
     hostile = {"JUPYTER_PATH": str(home / "jupyter"), "JUPYTER_PREFER_ENV_PATH": "0", "HOME": str(home)}
-    [(code, output)] = lens(elsewhere, TRAIN, **hostile)
+    [(code, output)] = lens(elsewhere, ANALYSE, **hostile)
     assert code == 0, output
     assert (elsewhere / copy.relative_to(project)).read_bytes() == copy.read_bytes()
 
 
 WRONG = {
-    "no parameter 'layr' (did you mean 'layer'?)": ("02_train", "--study", "params.yaml", "--layr", "8"),
-    "02_train needs --layer (int|str)": ("02_train", "--study", "params.yaml"),
-    "layer 7 is not in study 'quick'": ("02_train", "--study", "params.yaml", "--layer", "7"),
-    "--layer has no value": ("02_train", "--layer"),
-    "--layer is given twice": ("02_train", "--layer", "8", "--layer=3"),
-    "expected --name value, found '8'": ("02_train", "8"),
-    "(did you mean 'quick'?)": ("02_train", "--study", "quik", "--layer", "8"),
-    "no notebook '02_trian' (did you mean '02_train'?)": ("02_trian", *GIVEN),
+    "no parameter 'layr' (did you mean 'layer'?)": ("04_analysis", "--study", "params.yaml", "--layr", "8"),
+    "04_analysis needs --layer (int|str)": ("04_analysis", "--study", "params.yaml"),
+    "layer 7 is not in study 'quick'": ("04_analysis", "--study", "params.yaml", "--layer", "7"),
+    "--layer has no value": ("04_analysis", "--layer"),
+    "--layer is given twice": ("04_analysis", "--layer", "8", "--layer=3"),
+    "expected --name value, found '8'": ("04_analysis", "8"),
+    "(did you mean 'quick'?)": ("04_analysis", "--study", "quik", "--layer", "8"),
+    "no notebook '04_analysys' (did you mean '04_analysis'?)": ("04_analysys", *GIVEN),
 }
 
 
@@ -304,7 +306,7 @@ MISSPELT = {
 
 
 def test_wrong_requests_and_names_in_a_study_stop_before_anything_is_written(project):
-    shutil.copy(project / "notebooks" / "02_train.ipynb", project / "notebooks" / "01_extract.ipynb")
+    shutil.copy(project / "notebooks" / "04_analysis.ipynb", project / "notebooks" / "01_extract.ipynb")
     text = (project / "params.yaml").read_text().replace("study: quick", "study: own")
     text = re.sub(
         "(?m)^(params_file|recipe_file): .*$", "", re.sub(r"(?m)^  variants: \[[^]]*\]", "  variants: []", text)
@@ -323,26 +325,26 @@ def test_wrong_requests_and_names_in_a_study_stop_before_anything_is_written(pro
 
 
 def test_a_trial_writes_only_where_it_is_told(project):
-    trial = ("run", "02_train", *GIVEN[:2], "--layer", "7", "--out", "scratch/try")
-    [(code, shown), (done, output)] = lens(project, ("run", "02_train", "--help"), trial)
+    trial = ("run", "04_analysis", *GIVEN[:2], "--layer", "7", "--out", "scratch/try")
+    [(code, shown), (done, output)] = lens(project, ("run", "04_analysis", "--help"), trial)
     assert code == 0 and "--layer" in shown and "block index, or embedding" in shown
-    assert done == 0 and "scratch/try/notebooks/02_train_layer_7.ipynb" in output
-    assert "params.yaml 7 scratch/try" in (project / "scratch/try/notebooks/02_train_layer_7.ipynb").read_text()
+    assert done == 0 and "scratch/try/notebooks/04_analysis_layer_7.ipynb" in output
+    assert "params.yaml 7 scratch/try" in (project / "scratch/try/notebooks/04_analysis_layer_7.ipynb").read_text()
     assert not (project / "results").exists()
 
 
-@pytest.mark.parametrize("name", ["a [b] *? #1 50% é", "a::b:c"])
-def test_a_path_may_hold_what_a_shell_or_a_pattern_would_read(project, name):
+def test_a_path_may_hold_what_a_shell_or_a_pattern_would_read(project):
     """In the project's own folder, the study's file, and the folder of a trial; relative or not."""
+    name = "a [b] *? #1 50% é::b:c"
     root = project.rename(project.with_name(name))
     text = (root / "params.yaml").read_text().replace("study: quick", "study: own")
     (root / f"{name}.yaml").write_text(re.sub("(?m)^params_file: .*$", "", text))
     add_cell(root, "import lens, os\nprint(os.path.dirname(os.path.dirname(lens.__file__)) == os.getcwd())")
     trial = ("--layer", "8", "--out", f"scratch/{name}")
-    own = [("run", "02_train", "--study", study, *trial) for study in (f"{name}.yaml", str(root / f"{name}.yaml"))]
+    own = [("run", "04_analysis", "--study", study, *trial) for study in (f"{name}.yaml", str(root / f"{name}.yaml"))]
     for code, output in lens(root, *own):
-        assert code == 0 and f"scratch/{name}/notebooks/02_train_layer_8.ipynb" in output, output
-        copy = nbformat.read(root / "scratch" / name / "notebooks" / "02_train_layer_8.ipynb", as_version=4)
+        assert code == 0 and f"scratch/{name}/notebooks/04_analysis_layer_8.ipynb" in output, output
+        copy = nbformat.read(root / "scratch" / name / "notebooks" / "04_analysis_layer_8.ipynb", as_version=4)
         assert copy.cells[4].outputs[0].text == f"{name}.yaml 8 scratch/{name}\n"
         assert copy.cells[5].outputs[0].text == "True\n"
     assert not list((root / "scratch" / "running").iterdir())
@@ -350,7 +352,7 @@ def test_a_path_may_hold_what_a_shell_or_a_pattern_would_read(project, name):
 
 def test_a_trial_of_a_layer_that_is_none_makes_no_folder(project):
     layers = ("../../x", "-1", "embeding")
-    answers = lens(project, *(("run", "02_train", *GIVEN[:2], "--layer", x, "--out", "scratch/try") for x in layers))
+    answers = lens(project, *(("run", "04_analysis", *GIVEN[:2], "--layer", x, "--out", "scratch/try") for x in layers))
     for layer, (code, output) in zip(layers, answers, strict=True):
         assert code == 1 and layer in output and "neither a block index" in output
     assert not (project / "scratch").exists() and not (project / "results").exists()
@@ -402,12 +404,12 @@ def test_what_dvc_would_record_wrongly_is_noticed(project):
 def test_plain_papermill_refuses_a_misspelt_parameter(project, caplog):
     def run(**parameters):
         out = project / "out.ipynb"
-        source = project / "notebooks" / "02_train.ipynb"
+        source = project / "notebooks" / "04_analysis.ipynb"
         papermill.execute_notebook(source, out, parameters, cwd=project, progress_bar=False)
         return out.read_text()
 
     with pytest.raises(papermill.PapermillExecutionError, match="no parameter 'layr' .did you mean 'layer'"):
         run(layr=7)
     caplog.clear()
-    assert "params.yaml 7 scratch/02_train" in run(layer=7)
+    assert "params.yaml 7 scratch/04_analysis" in run(layer=7)
     assert "unknown parameter" not in caplog.text
