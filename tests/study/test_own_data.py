@@ -10,7 +10,7 @@ from lens import checkout
 from lens.study import own_data
 from lens.study.extraction import extract_for_trial
 from lens.study.layer_data import open_layer_data
-from lens.study.params import Study
+from lens.study.params import Corpus, Study
 
 SEEDS = (0, 1, 2)
 COMPARED = ("temporallens", "shuffled_positions")
@@ -18,9 +18,13 @@ COMPARED = ("temporallens", "shuffled_positions")
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory) -> Iterator[Study]:
-    """A small study of its own pool, with three seeds."""
+    """A small study of its own pool and texts, with three seeds."""
     folder = tmp_path_factory.mktemp("own")
-    loaded = Study.load("smoke", folder / "out")
+    texts = {name: folder / f"{name}.txt" for name in ("train", "test", "contrast")}
+    for name, path in texts.items():
+        path.write_text("".join(f"the {name} text, line {i} of three hundred\n" for i in range(300)))
+    corpus = Corpus(**{name: str(path) for name, path in texts.items()})
+    loaded = replace(Study.load("smoke", folder / "out"), corpus=corpus)
     ablations = replace(loaded.ablations, seeds=SEEDS)
     small = replace(loaded, seeds=SEEDS, ablations=ablations, training=replace(loaded.training, steps=12))
     with pytest.MonkeyPatch.context() as patch:
