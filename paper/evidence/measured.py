@@ -235,15 +235,22 @@ def complete(rows: pd.DataFrame, keys: dict[str, list], what: str, column: str =
         Missing: a combination of the keys is not there, or has no value.
         ValueError: one is there twice.
     """
-    series = rows.set_index(list(keys))[column]
-    if series.index.has_duplicates:
-        twice = series.index[series.index.duplicated()][0]
-        raise ValueError(f"{what} is there twice at {tuple(keys)} = {twice}")
-    values = series.reindex(pd.MultiIndex.from_product(keys.values(), names=list(keys)))
-    if values.isna().any():
-        gap = dict(zip(keys, values.index[values.isna()][0], strict=True))
-        raise Missing(f"no {what} at {', '.join(f'{k} {v}' for k, v in gap.items())}")
-    return values.to_numpy(float).reshape([len(v) for v in keys.values()])
+    places = [pd.Index(values).get_indexer(rows[key]) for key, values in keys.items()]
+    asked = np.logical_and.reduce([place >= 0 for place in places])
+    shape = [len(values) for values in keys.values()]
+    flat = np.asarray(np.ravel_multi_index([place[asked] for place in places], shape))
+    found = np.full(shape, np.nan)
+    found.flat[flat] = rows[column].to_numpy(float)[asked]
+    if len(flat) > len(np.unique(flat)):
+        twice = _at(keys, map(int, np.unravel_index(np.bincount(flat).argmax(), shape)))
+        raise ValueError(f"{what} is there twice at {tuple(keys)} = {tuple(twice.values())}")
+    if (gaps := np.argwhere(np.isnan(found))).size:
+        raise Missing(f"no {what} at {', '.join(f'{k} {v}' for k, v in _at(keys, gaps[0]).items())}")
+    return found
+
+
+def _at(keys: dict[str, list], place: Iterable[int]) -> dict[str, object]:
+    return {key: values[i] for (key, values), i in zip(keys.items(), place, strict=True)}
 
 
 def _bounds(bucket: str) -> tuple[int, int]:
