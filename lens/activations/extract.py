@@ -190,6 +190,8 @@ def _fill(
             for layer, values in found.items():
                 files[layer].append(values)
             advance(batch.numel())
+        if rank():  # what it did, the first one has
+            advance((n - first) * T)
 
 
 def _write_tokens(windows: dict[str, Windows], folder: Path, manifest: dict) -> None:

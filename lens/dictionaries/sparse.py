@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
+import warnings
+from types import ModuleType
+
 import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
@@ -51,4 +56,22 @@ class _At(torch.autograd.Function):
 def _bags(values: Tensor, index: Tensor, sizes: Tensor, table: Tensor) -> Tensor:
     """Sums [B, d] of values times rows of table, for B groups of these sizes that follow one another."""
     wide = torch.promote_types(table.dtype, torch.float32)
-    return embedding_bag(index, table.to(wide), sizes.cumsum(0) - sizes, per_sample_weights=values.to(wide), mode="sum")
+    values, table = values.to(wide), table.to(wide)
+    if table.is_cuda and wide == torch.float32 and (kernels := _kernels(table.device)):
+        return kernels.bags(values, index, sizes, table)
+    return embedding_bag(index, table, sizes.cumsum(0) - sizes, per_sample_weights=values, mode="sum")
+
+
+@functools.cache
+def _kernels(device: torch.device) -> ModuleType | None:
+    """`lens.dictionaries.kernels` where Triton works, which comes with PyTorch for CUDA and needs a C compiler."""
+    try:
+        kernels = importlib.import_module("lens.dictionaries.kernels")
+        one = torch.ones(1, device=device)
+        kernels.bags(one, one.long() - 1, one.long(), one[None])
+        return kernels
+    except ModuleNotFoundError:
+        return None
+    except Exception as error:  # of a compiler, a driver or a device
+        warnings.warn(f"Triton does not work here ({error}): PyTorch's slower operators are used", stacklevel=2)
+        return None

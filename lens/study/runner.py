@@ -27,6 +27,7 @@ from nbformat import NotebookNode
 from lens import checkout, files, progress
 from lens.activations.layers import Layer
 from lens.errors import ConfigError
+from lens.processes import rank
 from lens.study import notebooks
 from lens.study.canonical import canonical
 from lens.study.hosts import write_record
@@ -113,10 +114,12 @@ def _check_names(notebook: str, study: Study) -> None:
 def run(job: Job) -> Path:
     """Execute the job's notebook from the top of the project and return the path of the canonical copy.
 
+    Of the processes of a `torchrun` call, each of which executes it, the first one keeps its copy.
+
     Raises:
         RunError: a cell failed or ended the kernel, an output is not reproducible, or parameters changed meanwhile.
     """
-    for path in (job.executed, job.record):
+    for path in () if rank() else (job.executed, job.record):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
     scratch = checkout.root() / "scratch"
@@ -139,6 +142,8 @@ def run(job: Job) -> Path:
                 raise RunError(f"{job.stage}: {error}\nthe notebook as far as it came: {_from_root(failed)}") from error
         raise
     partial.unlink()
+    if rank():
+        return job.executed
     write_record(job.record, job.stage, job.parameters, time.monotonic() - started)
     files.write(job.executed, text.encode())
     return job.executed
