@@ -55,7 +55,7 @@ def use(environment: Path, folder: Path) -> dict[str, bool]:
     (folder / "text.txt").write_text("\n\n".join(" ".join(text[i : i + 200]) for i in range(0, len(text), 200)))
     python, lens = environment / "bin" / "python", environment / "bin" / "lens"
     commands = {
-        "imports": [python, "-c", "import lens; print(lens.__version__, *(getattr(lens, n) for n in lens.__all__))"],
+        "imports": [python, "-c", "import lens; print(lens.__version__, *(getattr(lens, n) for n in dir(lens)))"],
         "help": [lens, "--help"],
         "fit": [python, "-c", FIT],
         "load": [python, "-c", LOAD],

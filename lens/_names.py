@@ -6,8 +6,8 @@ from collections.abc import Callable
 from importlib import import_module
 
 
-def lazy(package: str, modules: dict[str, str]) -> tuple[Callable, Callable, list[str]]:
-    """`__getattr__`, `__dir__` and `__all__` of a package, from a mapping of each public name to its module, or to
+def lazy(package: str, modules: dict[str, str]) -> tuple[Callable, Callable]:
+    """`__getattr__` and `__dir__` of a package, from a mapping of each public name to its module, or to
     `module:name` where it has another name there."""
 
     def load(name: str):
@@ -16,4 +16,4 @@ def lazy(package: str, modules: dict[str, str]) -> tuple[Callable, Callable, lis
         module, _, inner = modules[name].partition(":")
         return getattr(import_module(module), inner or name)
 
-    return load, lambda: sorted(modules), sorted(modules)
+    return load, lambda: sorted(modules)

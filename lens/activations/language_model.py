@@ -72,6 +72,10 @@ class LanguageModel:
     bos_id: int | None
     vocab_size: int
 
+    def __repr__(self) -> str:
+        kind = "causal" if self.causal else "encoder"
+        return f"LanguageModel {self.name}: {kind}, {self.n_layers} blocks of width {self.d_model}, on {self.device}"
+
     @property
     def device(self) -> torch.device:
         return self.model.device

@@ -18,6 +18,10 @@ class Codes(NamedTuple):
     d_sae: int
     """number of features"""
 
+    def __repr__(self) -> str:
+        vectors = list(self.values.shape[:-1])
+        return f"Codes of vectors {vectors}, {self.d_sae} features, L0 {self.l0().float().mean():.3g}"
+
     def dense(self) -> Tensor:
         """[..., d_sae], 0 where a feature is off."""
         if self.index is None:

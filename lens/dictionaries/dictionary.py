@@ -119,6 +119,15 @@ class Dictionary(nn.Module):
             **dict(self.position_term.named_parameters()),
         }
 
+    def __repr__(self) -> str:
+        i = self.info
+        term = "" if i.n_positions is None else f" with {i.position} at positions 0..{i.n_positions - 1}"
+        place = f"layer {i.layer}" if i.layer else i.hook or "a layer that it does not name"
+        return (
+            f"{type(self).__name__} {i.name or '(unnamed)'}: {i.d_sae} features of {i.d_in} dimensions, "
+            f"{i.architecture}{term}; {place} of {i.model or 'a model that it does not name'}, seed {i.seed}"
+        )
+
     def encode(self, x: Tensor, positions: Tensor | None = None, *, clamp: bool = False) -> Codes:
         """Eq. 3: features of raw activations, [..., d_in] -> codes [..., d_sae].
 

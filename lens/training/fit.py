@@ -60,7 +60,7 @@ def fit(
     Args:
         model: a language model, or its name (`lens.activations.language_model.load`).
         layer: block index counted from 0, or `embedding`.
-        text: a corpus by name, the path of a UTF-8 text file, a list of documents or of `Path`s, or a data set.
+        text: a corpus by name, the path of a UTF-8 text file, a list of documents or of files (`Path`), or a data set.
         architecture: how features are selected: a file in `lens/dictionaries/architectures/`, or one of your own.
         position: what position does: `mask`, `none` or another file of `lens/dictionaries/positions/`, two of them
             (`centred+gain`), or one of your own.

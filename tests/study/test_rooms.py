@@ -95,7 +95,7 @@ def test_nothing_looks_for_a_checkout_when_it_is_imported():
 def test_every_public_name_exists():
     import lens
 
-    for name in lens.__all__:
+    for name in dir(lens):
         assert getattr(lens, name).__module__.startswith("lens.")
     with pytest.raises(AttributeError, match="has no 'train_layr'"):
         lens.train_layr  # noqa: B018
