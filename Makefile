@@ -6,8 +6,8 @@
 # make test-full           the tests that take longer (marker `full`); the last result is results/benchmarks/test_full.md
 # make bench-gpu [WHEELS=DIR]  speed on a GPU, where nothing need be installed but PyTorch
 # make peers               the environment with other libraries, for `make bench` and for the tests that read their files
-# make docs                the pages under docs/
-# make check               ruff and pyright, as continuous integration runs them
+# make docs                the documentation, in docs/_build/html; every code cell of it runs
+# make check               ruff, pyright and the documentation, as continuous integration runs them
 # make lock [UPGRADE=1]    requirements.txt from the extras in pyproject.toml
 PYTHON ?= python3.11
 VENV := .venv
@@ -57,12 +57,13 @@ peers: $(INSTALLED)
 	$(ACTIVE) python -m benchmarks.environment
 
 docs: $(INSTALLED)
-	$(ACTIVE) python -m lens docs
+	$(ACTIVE) OMP_NUM_THREADS=1 python -m sphinx --fail-on-warning --fresh-env --quiet docs docs/_build/html
 
 check: $(INSTALLED)
 	$(ACTIVE) ruff check .
 	$(ACTIVE) ruff format --check lens paper tests benchmarks scripts
 	$(ACTIVE) pyright
+	$(MAKE) docs
 
 lock: $(INSTALLED)
 	$(ACTIVE) python scripts/lock.py $(if $(UPGRADE),--upgrade)

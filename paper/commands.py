@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from lens import checkout
 from lens.study.params import Study
 
 
@@ -20,7 +19,6 @@ def register(command: Callable) -> None:
     )
     sub.add_argument("--study", default="full", help="the study whose verdict it is (default: full)")
     command("readme", _readme, "renew the answer in README and the tables of docs/results")
-    command("docs", _docs, "write docs/lens.html, the page of the public API", study=False)
 
 
 def _claims(arguments: argparse.Namespace) -> None:
@@ -59,9 +57,3 @@ def outdated() -> list[str]:
     from paper import readme
 
     return [f"{what} is not what `lens readme` would write" for what in readme.stale()]
-
-
-def _docs(arguments: argparse.Namespace) -> None:
-    from paper import docs
-
-    print(docs.build(checkout.root() / "docs").relative_to(checkout.root()))

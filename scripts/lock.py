@@ -15,8 +15,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 LOCK = ROOT / "requirements.txt"
-EXTRA = "paper"  # takes in the others
-HEAD = "# Written by `make lock`: exact versions for the extra `paper` and the group `dev` of pyproject.toml.\n"
+EXTRA = "docs"  # takes in the others
+HEAD = "# Written by `make lock`: exact versions for the extra `docs` and the group `dev` of pyproject.toml.\n"
 
 
 def resolve(upgrade: bool) -> dict[str, str]:

@@ -14,7 +14,7 @@ from filelock import FileLock
 from benchmarks.install import elsewhere
 from lens import checkout
 
-NOT_COPIED = {".git", "artifacts", "scratch", "dvc.lock", "config.local", "cache", "tmp"}
+NOT_COPIED = {".git", "artifacts", "scratch", "dvc.lock", "config.local", "cache", "tmp", "_build"}
 SOURCES = {"benchmarks", "across_models.csv", "full"}  # of results, what a claim and the paper of any study read
 SMOKE = "studies/smoke/dvc.yaml"
 

@@ -1,4 +1,4 @@
-"""The README's two ways to a model of one's own, as they stand there, on a smaller scale."""
+"""README's ways to a model of one's own, and that of its page in docs/, as they stand there, on a smaller scale."""
 
 import os
 import re
@@ -15,9 +15,9 @@ from lens.profiling.position_profile import PositionProfile
 
 
 @pytest.fixture(scope="module")
-def section():
-    readme = (checkout.root() / "README.md").read_text(encoding="utf-8")
-    return readme.partition("## On your own model")[2].partition("\n## ")[0]
+def section() -> str:
+    pages = ("README.md", "docs/guides/model.md")
+    return "\n".join((checkout.root() / page).read_text(encoding="utf-8") for page in pages)
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def run(command, **environment):
 
 
 def by_papermill(section: str, folder, model: str, layer: int, *more) -> Path:
-    """Run the line of the README on a model, and return the folder of its results."""
+    """Run the line of the page on a model, and return the folder of its results."""
     line = block(section, "sh", "papermill").strip().replace("scratch/mine.ipynb", str(folder / "mine.ipynb"))
     line = line.replace("smollm2-135m", model).replace("layer 14", f"layer {layer}")
     line = line.replace(" mine.txt", f" {folder / 'mine.txt'}")
