@@ -1,8 +1,10 @@
-"""C05 to C08: how wide are the features' position profiles, beyond what chance gives, and do they widen with depth?"""
+"""C05 to C08 as they were registered: how wide are position profiles at half maximum, beyond what chance gives, and do
+they widen with depth? Since 2026-11-29 judged by `paper.evidence.late_spans`; this is kept beside it."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 from scipy.stats import page_trend_test, rankdata
@@ -100,52 +102,64 @@ def trend(data: Measured) -> Evidence:
 
     Page (1963) is the rank test for an ordered alternative when every block (seed) is measured at every level (layer).
     """
+    deep_data = blocks_of_depth(data)
+    others = {name: lambda m=metric: deep_data.value(METHOD, m) for name, metric in READINGS.items()}
+    return beside_controls(
+        MATCHED,
+        lambda v: slopes(matched(deep_data, v)),
+        *(attempt(name, lambda n=name, widths=widths: page(n, widths())) for name, widths in others.items()),
+        read=lambda name, v: page(name, matched(deep_data, v)),
+        measures=lambda v: trend_measures(data, deep_data, v),
+        null=0.0,
+    )
+
+
+def blocks_of_depth(data: Measured) -> Measured:
+    """The study at every block.
+
+    Raises:
+        Missing: layers or seeds are too few for a trend.
+    """
     deep_data = data.over_depth()
     if len(deep_data.layers) < LEAST_LAYERS:
         raise Missing(f"a trend over depth needs at least {LEAST_LAYERS} layers, the study has {len(deep_data.layers)}")
     if len(deep_data.seeds) < 2:
         raise Missing("a trend test needs at least 2 seeds as blocks")
-    others = {name: lambda m=metric: deep_data.value(METHOD, m) for name, metric in READINGS.items()}
-    return beside_controls(
-        MATCHED,
-        lambda v: _slopes(_matched(deep_data, v)),
-        *(attempt(name, lambda n=name, widths=widths: _trend(n, widths())) for name, widths in others.items()),
-        read=lambda name, v: _trend(name, _matched(deep_data, v)),
-        measures=lambda v: _trend_measures(data, deep_data, v),
-        null=0.0,
-    )
+    return deep_data
 
 
-def _matched(data: Measured, variant: str) -> np.ndarray:
+def matched(data: Measured, variant: str, width: str = WIDTH, bins: Sequence[str] = BINS) -> np.ndarray:
     """Median spans at equal density `[L, S]`: the mean over those half-decades of density that hold enough features at
     every layer and with every seed.
 
     Raises:
         Missing: there is no such half-decade.
     """
-    data.value(variant, WIDTH)  # a run that is missing altogether is named
-    common = [name for name in BINS if data.has(variant, name)]
+    data.value(variant, width)  # a run that is missing altogether is named
+    common = [name for name in bins if data.has(variant, name)]
     if not common:
         raise Missing(f"{variant}: no half-decade of density holds enough features at every layer and with every seed")
     return np.mean([data.value(variant, name) for name in common], axis=0)
 
 
-def _slopes(spans_LS: np.ndarray) -> np.ndarray:
+def slopes(spans_LS: np.ndarray) -> np.ndarray:
     """Rank correlation of the span with depth of each seed; 0 where it is the same at every layer."""
     ranks_SL = rankdata(spans_LS, axis=0).T
     return np.nan_to_num(correlation(np.arange(ranks_SL.shape[1]), ranks_SL))
 
 
-def _trend(name: str, spans_LS: np.ndarray) -> Reading:
+def page(name: str, spans_LS: np.ndarray) -> Reading:
     """Rank correlation of the span with depth, interval over seeds; p is Page's, one-sided towards wider."""
-    reading = over_seeds(name, _slopes(spans_LS), "rank correlation", "rank correlation with depth; p of Page's test")
+    reading = over_seeds(name, slopes(spans_LS), "rank correlation", "rank correlation with depth; p of Page's test")
     return dataclasses.replace(reading, p=float(page_trend_test(spans_LS.T).pvalue))
 
 
-def _trend_measures(data: Measured, deep_data: Measured, variant: str) -> Measures:
+def trend_measures(
+    data: Measured, deep_data: Measured, variant: str, width: str = WIDTH, bins: Sequence[str] = BINS
+) -> Measures:
     """p over all layers, and the share of seeds in whose spans the three main layers are in order."""
-    in_order_S = (np.diff(data.value(variant, WIDTH), axis=0) > 0).all(axis=0)
+    in_order_S = (np.diff(data.value(variant, width), axis=0) > 0).all(axis=0)
     return {
-        "trend_p": measure_p(_trend(variant, _matched(deep_data, variant))),
+        "trend_p": measure_p(page(variant, matched(deep_data, variant, width, bins))),
         "share_of_seeds_in_order": measure(exact("share", in_order_S.mean())),
     }
