@@ -19,6 +19,7 @@ from lens.figures.looks import Looks
 from lens.figures.plot import FigureError, Plot
 from lens.figures.positions import per_position_error
 from lens.figures.probing import probing_accuracy
+from lens.figures.spans import span_distributions
 from lens.figures.splice import splice_matrix
 from lens.figures.training import training_curves
 from lens.figures.weights import position_weight_evolution
@@ -123,6 +124,9 @@ FIGURES: dict[str, Callable[[Read, Looks], Plot]] = {
     "training_curves": lambda read, looks: training_curves(read("history"), looks),
     "spans_by_layer": lambda read, looks: spans_by_layer(
         read("summary"), looks, paper_spans=_paper("C05", "C06", "C07")
+    ),
+    "span_distributions": lambda read, looks: span_distributions(
+        read("features"), looks, int(read("positions")["position"].max())
     ),
     "positional_share": lambda read, looks: positional_share(read("summary"), looks),
     "mask_agreement": lambda read, looks: mask_agreement(read("summary"), looks),

@@ -30,7 +30,7 @@ def tables(
 
     What is measured of the main variants alone (features, probes, splicing) is there for those among `variants`.
     """
-    names = ("positions", "summary", "blocks", "history", "weights", "profiles", "probing", "splice")
+    names = ("positions", "summary", "blocks", "history", "weights", "features", "profiles", "probing", "splice")
     out: dict[str, list[dict]] = {name: [] for name in names}
     masks = []
     t = np.arange(n_positions)
@@ -201,8 +201,15 @@ def _representations(out, key, depth) -> None:
 
 
 def _first_seed(out, run, n_features, n_positions, depth) -> None:
-    """Profiles and splice matrix of the method's first seed."""
+    """Spans, profiles and splice matrix of the method's first seed."""
     t = np.arange(1, n_positions)
+    for feature in range(n_features):
+        width = 4 + feature % (n_positions // 2)
+        first = 16 + feature % max(1, n_positions - 16 - width)
+        has = {"peak": first, "first": first, "last": first + width - 1, "width": width, "ramp_width": n_positions / 2}
+        is_there = {"material": int(feature % 3 > 0), "censored": int(feature % 3 == 2), "flat_material": 0}
+        spans = has if is_there["material"] else dict.fromkeys(has, np.nan)
+        out["features"].append({**run, "feature": feature, "depth": 0.1 + 0.2 * (feature % 3), **is_there, **spans})
     for leaf in range(n_features):
         centre = n_positions * (leaf + 0.5) / n_features
         z = np.exp(-(((t - centre) / (0.2 * n_positions)) ** 2))
