@@ -29,6 +29,14 @@ class Codes(NamedTuple):
         empty = torch.zeros(*self.values.shape[:-1], self.d_sae, dtype=self.values.dtype, device=self.values.device)
         return empty.scatter_add(-1, self.index, self.values)
 
+    def first(self, n: int) -> Tensor:
+        """The first n features [..., n], 0 where one is off."""
+        if self.index is None:
+            return self.values[..., :n]
+        low = self.index < n
+        empty = torch.zeros(*self.values.shape[:-1], n, dtype=self.values.dtype, device=self.values.device)
+        return empty.scatter_add(-1, self.index * low, self.values * low)
+
     def fired(self) -> Tensor:
         """Which features fire, bool [..., d_sae]: the non-zero ones, whatever their sign."""
         return self.dense() != 0

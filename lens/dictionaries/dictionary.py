@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lens.activations.statistics import PositionMoments
-from lens.dictionaries import parts
+from lens.dictionaries import blocks, parts
 from lens.dictionaries.codes import Codes
 from lens.dictionaries.folder import Stored, read, write
 from lens.dictionaries.info import Info, split
@@ -46,6 +46,8 @@ class Dictionary(nn.Module):
     """
 
     input_centre: Tensor | None
+    predicted: Tensor | None = None
+    """what an architecture predicted from earlier vectors of those that were encoded last, scaled; None: it does not"""
     stated_l0: int | None = None
     """features per vector that its configuration or the name of its folder states; None: nothing says"""
 
@@ -69,7 +71,8 @@ class Dictionary(nn.Module):
 
     @classmethod
     def initialise(cls, info: Info, mean: Tensor, seed: int, centre: Tensor | None = None) -> Dictionary:
-        """Random unit decoder rows, encoder their transpose, b_dec the mean of the scaled inputs [d_in].
+        """Random unit decoder rows (of a free decoder: of any norm), encoder their transpose, b_dec the mean of the
+        scaled inputs [d_in].
 
         Of centred inputs, `centre` [d_in] is what is taken from them, in the units of the activations.
 
@@ -78,9 +81,12 @@ class Dictionary(nn.Module):
         generator = torch.Generator().manual_seed(seed)
         architecture, position_term = _parts(info)
         copies = position_term.copies
-        W_dec = torch.randn(info.d_sae // copies, info.d_in, generator=generator).repeat_interleave(copies, dim=0)
-        W_dec /= torch.linalg.vector_norm(W_dec, dim=-1, keepdim=True)
-        weights = {"W_enc": W_dec.T.contiguous(), "W_dec": W_dec, "b_dec": mean.float().clone()}
+        width = architecture.span * info.d_in
+        W_dec = torch.randn(info.d_sae // copies, width, generator=generator).repeat_interleave(copies, dim=0)
+        if not architecture.free_decoder:
+            W_dec /= torch.linalg.vector_norm(W_dec, dim=-1, keepdim=True)
+        b_dec = mean.float().repeat(architecture.span)
+        weights = {"W_enc": W_dec.T.contiguous(), "W_dec": W_dec, "b_dec": b_dec}
         for part in (architecture, position_term):
             part.initialise(generator)
             weights |= {name: p.detach() for name, p in part.named_parameters()}
@@ -107,6 +113,16 @@ class Dictionary(nn.Module):
         if parts.is_own(self.info.architecture):
             u = torch.zeros(2, 3, self.info.d_sae, dtype=self.W_enc.dtype, device=self.W_enc.device)
             parts.check_codes(self.architecture, u)
+
+    @property
+    def directions(self) -> Tensor:
+        """What each feature writes [d_sae, d_in]; where vectors share a code, the mean over their places."""
+        return self.W_dec.unflatten(1, (-1, self.info.d_in)).mean(1)
+
+    @property
+    def linear(self) -> bool:
+        """Whether features are decided by scores x W_enc of their own vector, so that a score can be taken apart."""
+        return not self.architecture.of_windows
 
     def weights(self) -> dict[str, nn.Parameter]:
         """Parameters by the names under which they are saved: encoder, decoder, position term."""
@@ -143,6 +159,11 @@ class Dictionary(nn.Module):
         """
         if x.shape[-1] != self.info.d_in:
             raise DictionaryError(f"activations of width {x.shape[-1]}, this dictionary reads {self.info.d_in}")
+        if self.architecture.of_windows and (x.ndim != 3 or positions is not None):
+            raise PositionError(
+                f"{self.info.architecture} codes whole windows: pass [B, T, {self.info.d_in}] from position 0 on, and "
+                f"no positions; got {tuple(x.shape)}"
+            )
         return self.encode_with(x, self._values(x, positions, clamp))
 
     def _values(self, vectors: Tensor, positions: Tensor | None, clamp: bool) -> Tensor | None:
@@ -160,7 +181,12 @@ class Dictionary(nn.Module):
 
     def encode_with(self, x: Tensor, values: Tensor | None) -> Codes:
         """`encode`, with these values of the position term [..., d] at the positions of x; None: without it."""
-        return self.select(self.scores(self.scaled(x), values), values)
+        codes = self.select(self.scores(self.folded(self.scaled(x)), values), values)
+        return blocks.spread(codes, self.architecture.span, 0, x.shape[1]) if self.architecture.span > 1 else codes
+
+    def folded(self, x: Tensor, first: int = 0) -> Tensor:
+        """Scaled inputs [B, P, d_in] from position `first` on, those that share a code side by side."""
+        return blocks.fold(x, self.architecture.span, first) if self.architecture.span > 1 else x
 
     def scaled(self, x: Tensor) -> Tensor:
         """Raw activations as the encoder sees them: centred, in its units and precision, normalised."""
@@ -177,16 +203,28 @@ class Dictionary(nn.Module):
         return x if self.input_centre is None else x - self.input_centre
 
     def scores(self, x: Tensor, values: Tensor | None) -> Tensor:
-        """Pre-activations u [..., d_sae] of scaled inputs."""
-        u = self.encoder_input(x, values) @ self.W_enc
+        """Pre-activations u [..., d_sae] of scaled and folded inputs."""
+        return self.scores_of(self.encoder_input(x, values), values)
+
+    def scores_of(self, x_in: Tensor, values: Tensor | None) -> Tensor:
+        """Pre-activations u [..., d_sae] of what W_enc multiplies."""
+        u = x_in @ self.W_enc
         if values is None or self.position_term.acts_on != "score":
             return u
         return self.position_term.apply(u, values)
 
-    def encoder_input(self, x: Tensor, values: Tensor | None) -> Tensor:
-        """What W_enc multiplies, of scaled inputs."""
+    def encoder_input(self, x: Tensor, values: Tensor | None, first: int = 0) -> Tensor:
+        """What W_enc multiplies, of scaled and folded inputs; a prediction from earlier vectors is taken off and kept
+        for `reconstruct`. Position 0 is no part of it: BOS is alike in all windows, and not trained on."""
         x = x if values is None else self.position_term.of_input(x, values)
-        return x - self.b_dec if self.info.apply_b_dec_to_input else x
+        x = x - self.b_dec if self.info.apply_b_dec_to_input else x
+        seen = x[..., 1 - first :, :] if self.architecture.of_windows else x
+        self.predicted = self.architecture.predict(seen, self.W_enc, self.W_dec)
+        if self.predicted is None:
+            return x
+        if first == 0:
+            self.predicted = nn.functional.pad(self.predicted, (0, 0, 1, 0))
+        return x - self.predicted
 
     def select(self, u: Tensor, values: Tensor | None) -> Codes:
         """Codes of pre-activations."""
@@ -214,15 +252,30 @@ class Dictionary(nn.Module):
 
     def decode_with(self, codes: Codes | Tensor, values: Tensor | None) -> Tensor:
         """`decode`, undoing these values of the position term [..., d], with which the codes were made."""
-        x_hat = self.reconstruct((codes.dense() if isinstance(codes, Codes) else codes) @ self.W_dec, values)
+        f = codes.dense() if isinstance(codes, Codes) else codes
+        if self.architecture.span > 1:
+            x_hat = blocks.decode(f, self.W_dec, self.b_dec, self.architecture.span)
+        else:
+            x_hat = self.reconstruct(f @ self.W_dec, values)
         if self.info.normalisation != "none":
             x_hat = self._denormalise(x_hat)
         x_hat = x_hat if self.info.input_scale == 1 else x_hat / self.info.input_scale
         return x_hat if self.input_centre is None else x_hat + self.input_centre
 
     def reconstruct(self, decoded: Tensor, values: Tensor | None) -> Tensor:
-        """Reconstruction of scaled inputs (see `scaled`), given f W_dec [..., d_in]."""
+        """Reconstruction of scaled inputs (see `scaled`), given f W_dec [..., d_in].
+
+        Raises:
+            DictionaryError: a part was predicted from earlier vectors, and these are not as many as were encoded last.
+        """
         x_hat = decoded + self.b_dec
+        if self.predicted is not None:
+            if self.predicted.shape != x_hat.shape:
+                raise DictionaryError(
+                    f"{tuple(x_hat.shape[:-1])} vectors to decode, {tuple(self.predicted.shape[:-1])} encoded last: "
+                    "what was predicted is a part of their reconstructions; encode the same batch first"
+                )
+            x_hat = x_hat + self.predicted
         if values is None or not self.position_term.on_input:
             return x_hat
         return self.position_term.undo(x_hat, values)
@@ -251,10 +304,11 @@ class Dictionary(nn.Module):
         if self.input_centre is None:
             return self
         term = self.position_term
-        if self.info.normalisation != "none" or term.acts_on != "code" or term.on_input:
+        if not self.linear or self.info.normalisation != "none" or term.acts_on != "code" or term.on_input:
             raise DictionaryError(
-                f"centred inputs cannot be folded into biases with normalisation {self.info.normalisation} and "
-                f"position term {self.info.position}: train with input_centre none"
+                f"centred inputs cannot be folded into biases with architecture {self.info.architecture}, "
+                f"normalisation {self.info.normalisation} and position term {self.info.position}: train with "
+                "input_centre none"
             )
         folded, shift = copy.deepcopy(self), self.input_centre * self.info.input_scale
         folded.input_centre = None
@@ -321,7 +375,7 @@ def _within(positions: Tensor, T: int, clamp: bool) -> Tensor:
 def _parts(info: Info) -> tuple[parts.Architecture, parts.PositionTerm]:
     """The parts that `info` names, not yet with their weights."""
     architecture, position_term = parts.architecture(info.architecture), parts.position_term(info.position)
-    position_term.check(architecture)
+    parts.check_together(position_term, architecture)
     own = split(info.settings, architecture.Settings, position_term.Settings)
     return architecture(info.d_in, info.d_sae, own[0]), position_term(info.d_in, info.d_sae, info.n_positions, own[1])
 
@@ -331,7 +385,8 @@ def _check_shapes(info: Info, weights: Mapping[str, Tensor]) -> None:
     own = any(parts.is_own(name) for name in (info.architecture, info.position))  # may not know of devices
     with torch.device("cpu" if own else "meta"):
         architecture, position_term = _parts(info)
-    needed = {"W_enc": (info.d_in, info.d_sae), "W_dec": (info.d_sae, info.d_in), "b_dec": (info.d_in,)}
+    width = architecture.span * info.d_in
+    needed = {"W_enc": (width, info.d_sae), "W_dec": (info.d_sae, width), "b_dec": (width,)}
     for part in (architecture, position_term):
         needed |= {name: tuple(parameter.shape) for name, parameter in part.named_parameters()}
     if CENTRE in weights:

@@ -67,6 +67,13 @@ class Architecture(nn.Module):
     """parameters that are scaled when the pre-activations are"""
     penalty_name: ClassVar[str] = "l1"
     """what `penalty` is called among the metrics of training"""
+    of_windows: ClassVar[bool] = False
+    """whether the code of a vector depends on others of its window: whole windows alone are encoded, without a position
+    term, and no feature has a score of its own"""
+    free_decoder: ClassVar[bool] = False
+    """whether W_enc is W_dec transposed, rows of which have any norm, and everything learned has weight decay"""
+    span: int = 1
+    """vectors in a row that share one code; W_enc is then [span d_in, d_sae], W_dec [d_sae, span d_in]"""
     version: ClassVar[int] = 1
     """raised when it trains to other numbers, so that its finished runs, and no others, are trained again"""
     shared_by: ClassVar[tuple[str, ...]] = ()
@@ -85,6 +92,11 @@ class Architecture(nn.Module):
     def select(self, u: Tensor) -> Codes:
         """Features of pre-activations u [..., d_sae]."""
         raise DictionaryError(f"{type(self).__name__} has no select: define select(self, u) -> Codes")
+
+    def predict(self, x: Tensor, W_enc: Tensor, W_dec: Tensor) -> Tensor | None:
+        """What earlier vectors of a window say of each of x [B, P, d_in] less b_dec: the code is of what is left, and
+        reconstructions have it added; None: nothing."""
+        return None
 
     def shifted(self, shift: Tensor) -> dict[str, Tensor]:
         """Parameters with which `select` answers of u what it now answers of u + shift [d_sae]; those that differ.
@@ -252,6 +264,16 @@ def position_term(name: str) -> type[PositionTerm]:
         both = [position_term(part) for part in name.split("+", 1)]
         return pkgutil.resolve_name("lens.dictionaries.combined:combined")(name, *both)
     return _find(name, "position term", "lens.dictionaries.positions", PositionTerm)
+
+
+def check_together(term: type[PositionTerm], kind: type[Architecture]) -> None:
+    """Raise DictionaryError where a position term means nothing for an architecture."""
+    if kind.of_windows and name_of(term) != "none":
+        raise DictionaryError(
+            f"position term {name_of(term)} on architecture {name_of(kind)}: it codes windows, in which the vectors of "
+            "several positions decide a feature; choose position none, or another architecture"
+        )
+    term.check(kind)
 
 
 def name_of(kind: type) -> str:

@@ -70,6 +70,10 @@ class SAEBenchAdapter(nn.Module):
                 f"the dictionary says model {info.model!r}, layer {info.layer!r}; SAEBench needs both: set them in "
                 "its configuration"
             )
+        if not sae.linear:
+            raise DictionaryError(
+                f"{info.architecture} codes windows, not vectors: SAEBench reads one encoder and one decoder of vectors"
+            )
         if scale != 1 and (sae.position_term.acts_on != "code" or sae.position_term.on_input):
             raise DictionaryError(
                 f"position term {info.position} acts on inputs or scores in units of input_scale {scale}, "

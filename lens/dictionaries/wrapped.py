@@ -72,6 +72,10 @@ class Wrapped(Dictionary):
         dtype, device = self._kind or (features.dtype, features.device)
         return self._answer("decode", features.to(device, dtype), self.info.d_in).to(features.device, features.dtype)
 
+    @property
+    def linear(self) -> bool:
+        return False
+
     def weights(self) -> dict[str, nn.Parameter]:
         raise DictionaryError(f"a {self.info.name} is not ours to save, export or take apart: use its own library")
 

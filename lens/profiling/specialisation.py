@@ -20,7 +20,6 @@ from torch import Tensor
 from lens.activations.offset_windows import OffsetWindows
 from lens.activations.store import LayerStore
 from lens.dictionaries.dictionary import Dictionary
-from lens.dictionaries.wrapped import Wrapped
 from lens.measure.conditional import ConditionalGain, conditional_gain
 from lens.measure.ledger import PARTS, Ledger, ledger
 from lens.measure.offsets import OffsetEffect, offset_effect
@@ -73,7 +72,7 @@ def specialisation(
     """One row per feature: verdict, and the numbers that it rests on.
 
     Costs an encoding of the windows of `drawn` and of the held-out windows. For dictionaries whose code is no linear
-    score of the input (`Wrapped`), the source of tuning can't be told.
+    score of the input (`Dictionary.linear`), the source of tuning can't be told.
 
     Args:
         test: held-out windows with their activations.
@@ -91,8 +90,7 @@ def specialisation(
         ValueError: too few stretches of text or documents for a test; the number needed is named.
     """
     effect = _offsets(sae, drawn, read, permutations, seed)
-    linear = not isinstance(sae, Wrapped)
-    means = _pass(sae, test, linear)
+    means = _pass(sae, test, sae.linear)
     firings = np.diff(means.sparse.indptr)
     eligible = firings >= MIN_FIRINGS
     moved = benjamini_hochberg(effect.p_K, eligible)
@@ -107,7 +105,7 @@ def specialisation(
     verdict = np.full(len(firings), "no evidence", object)
     verdict[positional_K] = "content at the window's start"
     verdict[moved] = "position, source unclear"
-    if linear:
+    if sae.linear:
         shares, gain = _source(sae, means, np.flatnonzero(moved), seed)
         alone = benjamini_hochberg(np.nan_to_num(gain.p_K, nan=1), moved & ~np.isnan(gain.p_K))
         inherits, by_term = shares.code["others"] > HALF, shares.code["term"] > HALF

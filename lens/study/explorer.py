@@ -92,7 +92,7 @@ def _facts(study: Study, model: LanguageModel, sources: Sequence[LayerSource]) -
 
 
 def _logit_lens(model: LanguageModel, dictionaries: dict[int, Dictionary]):
-    return logit_lens(model, dictionaries[min(dictionaries)].W_dec.detach()) if model.causal else None
+    return logit_lens(model, dictionaries[min(dictionaries)].directions.detach()) if model.causal else None
 
 
 def _table(study: Study, name: str) -> pd.DataFrame:

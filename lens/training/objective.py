@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lens.dictionaries import sparse
+from lens.dictionaries import blocks, sparse
 from lens.dictionaries.codes import Codes
 from lens.dictionaries.dictionary import Dictionary
 from lens.dictionaries.parts import Forward
@@ -42,11 +42,12 @@ def losses(dictionary: Dictionary, x: Tensor, positions: Tensor) -> tuple[Losses
     Differentiable. Features are counted before a position term acts on the code: a mask never quite reaches 0.
     """
     architecture, values = dictionary.architecture, dictionary.position_term.values(positions)
-    x = dictionary.scaled(x)
-    u = dictionary.scores(x, values)
+    span, length, first = architecture.span, len(positions), int(positions[0]) if architecture.of_windows else 1
+    x = dictionary.folded(dictionary.scaled(x), first)
+    x_in = dictionary.encoder_input(x, values, first)
+    u = dictionary.scores_of(x_in, values)
     u_at, few = partial(u.gather, -1), None
     if values is None or dictionary.position_term.acts_on == "input":  # u is x W_enc, and features stay as selected
-        x_in = dictionary.encoder_input(x, values)
         u_at = partial(sparse.scores_at, u=u.detach(), x=x_in, W_enc=dictionary.W_enc)
         few = architecture.select_few(u.detach(), u_at)
     selected = few or architecture.select(u)
@@ -56,13 +57,16 @@ def losses(dictionary: Dictionary, x: Tensor, positions: Tensor) -> tuple[Losses
     else:
         decoded = codes.dense() @ dictionary.W_dec
     residual = x - dictionary.reconstruct(architecture.shards.sum_over_features(decoded), values)
-    forward = Forward(u, u_at, codes, residual, dictionary.W_dec)
     wide = torch.promote_types(residual.dtype, torch.float32)  # sums are never taken in bf16
-    found = Losses(
-        residual.to(wide).square().sum(-1).mean(0),
-        architecture.penalty(forward).to(wide).mean(0),
-        architecture.shards.sum_over_features(selected.l0()).to(wide).mean(0),
-    )
+    at_positions = residual
+    if span > 1:
+        at_positions = blocks.unfold(residual, span, first, length)
+        residual = blocks.fold(at_positions, span, first)  # nothing where there is no vector
+    forward = Forward(u, u_at, codes, residual, dictionary.W_dec)
+    of_code = architecture.penalty(forward), architecture.shards.sum_over_features(selected.l0())
+    if span > 1:
+        of_code = (blocks.repeat(v, span, first, length) for v in of_code)
+    found = Losses(at_positions.to(wide).square().sum(-1).mean(0), *(v.to(wide).mean(0) for v in of_code))
     return found, architecture.auxiliary(forward), selected
 
 

@@ -43,6 +43,8 @@ class Recipe:
     """moment decay of AdamW (section 5)"""
     weight_decay: float = 0.01
     """decoupled decay, on the encoder only: on masks it would pull them to 1/2, on the decoder eq. 7 undoes it"""
+    gradient_clip: float = 0.0
+    """norm of the gradient of the mean loss of a vector above which it is scaled down to that; 0: never"""
     architecture: str = "relu"
     """how features are selected: a file in `lens/dictionaries/architectures/`, or one of your own"""
     position: str = "mask"
@@ -147,7 +149,7 @@ def build(fields: Fields, where: str = "recipe") -> Recipe:
     built = Recipe(**own, settings=values)
     try:
         built._parts()
-        parts.position_term(built.position).check(parts.architecture(built.architecture))
+        parts.check_together(parts.position_term(built.position), parts.architecture(built.architecture))
     except DictionaryError as error:
         raise ConfigError(f"{where}: {error}") from None
     for name in ("steps", "expansion", "batch_windows"):
@@ -157,6 +159,8 @@ def build(fields: Fields, where: str = "recipe") -> Recipe:
         shares = [getattr(built, name) for name in names]
         if min(shares) < 0 or not sum(shares) <= 1:
             raise ConfigError(f"{where}: {' and '.join(names)} are shares of the steps, 0 to 1 in all, found {shares}")
+    if built.gradient_clip < 0:
+        raise ConfigError(f"{where}: gradient_clip must be at least 0, found {built.gradient_clip}")
     if built.micro_batch_windows and built.batch_windows % built.micro_batch_windows:
         raise ConfigError(
             f"{where}: batch_windows ({built.batch_windows}) is not a multiple of "

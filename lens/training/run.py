@@ -55,13 +55,12 @@ class Run:
         self.position_weights = PositionWeights(
             n_positions, recipe.ema_beta, in_place=recipe.weight_normalisation == "in_place", device=device
         )
-        self.learned = [p for p in weights.values() if p.requires_grad]
+        self.tied = dictionary.architecture.free_decoder
+        self.learned = [p for p in weights.values() if p.requires_grad and not (self.tied and p is dictionary.W_enc)]
+        constrained, decayed = ([], self.learned) if self.tied else ([dictionary.W_dec], [dictionary.W_enc])
+        others = [p for p in self.learned if not any(p is q for q in (*constrained, *decayed))]
         self.optimizer = ConstrainedAdamW(
-            [dictionary.W_dec],
-            [dictionary.W_enc],
-            [p for p in self.learned if p is not dictionary.W_dec and p is not dictionary.W_enc],
-            betas=recipe.betas,
-            weight_decay=recipe.weight_decay,
+            constrained, decayed, others, betas=recipe.betas, weight_decay=recipe.weight_decay
         )
         self.start = {n: p.detach().clone() for n, p in dictionary.position_term.named_parameters()}
         self.steps_done = 0
@@ -90,11 +89,17 @@ class Run:
         found, auxiliary = self._gradients(x, w, coefficient, log)
         loss = found.total(w, coefficient, recipe.weight_l1) + auxiliary
         self.curves[0, step] = loss / w.numel()
-        self.curves[1, step] = self._gradient_norm()
+        norm = self.curves[1, step] = self._gradient_norm()
+        if recipe.gradient_clip:
+            share = (recipe.gradient_clip * w.numel() / norm).clamp(max=1)
+            for p in self.learned:
+                _gradient(p).mul_(share)
         learned = [p for p in term.parameters() if p.requires_grad] if log else []
         before = [p.detach().clone() for p in learned]
         lr = recipe.lr * warmup(step, recipe.steps, recipe.lr_warmup) * decay(step, recipe.steps, recipe.lr_decay)
         self.optimizer.step(lr)
+        if self.tied:
+            self.dictionary.W_enc.data.copy_(self.dictionary.W_dec.T)
         while self.codes:
             codes = self.codes.pop(0)
             self.dictionary.architecture.after_step(codes)
@@ -147,6 +152,8 @@ class Run:
                 grads[n] += share * g
         if self.shards.by == "batch":
             average_([*found, *grads.values(), *([auxiliary] if isinstance(auxiliary, Tensor) else [])])
+        if self.tied:
+            grads["W_dec"] = grads["W_dec"] + grads["W_enc"].T
         for name, parameter in self.dictionary.weights().items():
             grad = grads[name].to(parameter.dtype)
             if len(grad) < len(parameter):  # positions that are not trained on get no gradient
@@ -199,7 +206,7 @@ class Run:
             "weight_max": w.max().item(),
             "weight_effective_positions": (w.sum().square() / w.square().sum()).item(),
             "weight_sum_error": abs(w.sum(dtype=torch.float64).item() - w.numel()),
-            "decoder_norm_error": -self.shards.least(-(norms - 1).abs().max()).item(),
+            "decoder_norm_error": float("nan") if self.tied else -self.shards.least(-(norms - 1).abs().max()).item(),
         }
         values |= self.dictionary.position_term.statistics(self.first_position, self.start)
         self.history += [(step, metric, value) for metric, value in values.items()]

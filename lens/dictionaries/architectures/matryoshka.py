@@ -56,12 +56,12 @@ class Matryoshka(batch_topk.BatchTopK):
         revival, left = super().auxiliary(forward), forward.residual
         errors = [] if revival is None else [revival]
         for start, end in reversed(list(zip(self.widths, self.widths[1:], strict=False))):
-            left = left + _decoded(forward.codes, start, end, forward.W_dec)  # x - f_(<start) W_dec_(<start) - b_dec
+            left = left + decoded(forward.codes, start, end, forward.W_dec)  # x - f_(<start) W_dec_(<start) - b_dec
             errors.append(left.float().square().sum(-1).mean(0).sum())
         return torch.stack(errors).sum() if errors else None
 
 
-def _decoded(codes: Codes, start: int, end: int, W_dec: Tensor) -> Tensor:
+def decoded(codes: Codes, start: int, end: int, W_dec: Tensor) -> Tensor:
     """What features `start` to `end` add to a reconstruction."""
     if codes.index is None:
         return codes.values[..., start:end] @ W_dec[start:end]

@@ -48,6 +48,7 @@ class TopK(Architecture):
         super().__init__(d_in, d_sae, settings)
         if settings.k > d_sae:
             raise DictionaryError(f"k = {settings.k} of {d_sae} features: choose 1..{d_sae}")
+        self.k = settings.k
         self.b_enc = nn.Parameter(torch.zeros(d_sae))
         self.register_buffer("silent", torch.zeros(d_sae, dtype=torch.long))  # vectors since a feature fired
 
@@ -55,7 +56,7 @@ class TopK(Architecture):
         return self._kept(u, partial(u.gather, -1))
 
     def select_few(self, u: Tensor, u_at: Callable[[Tensor], Tensor]) -> Codes | None:
-        if not is_few(self.settings.k, self.d_sae):
+        if not is_few(self.k, self.d_sae):
             return None
         return self._kept(u, u_at)
 
@@ -68,8 +69,8 @@ class TopK(Architecture):
         return torch.relu(z)
 
     def _kept(self, u: Tensor, u_at: Callable[[Tensor], Tensor]) -> Codes:
-        scores, index = self.rank(u + self.b_enc).topk(self.settings.k, dim=-1, sorted=False)
-        return self._among_all(self._at(index, u_at), scores.detach(), self.settings.k)
+        scores, index = self.rank(u + self.b_enc).topk(self.k, dim=-1, sorted=False)
+        return self._among_all(self._at(index, u_at), scores.detach(), self.k)
 
     def _among_all(self, codes: Codes, scores: Tensor, k: int) -> Codes:
         """Of the features of this process [..., m] with these scores those that are among the k largest of all."""

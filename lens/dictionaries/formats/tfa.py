@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from lens.dictionaries.attention import Attention, along, direction
 from lens.dictionaries.formats.files import pick, read_safetensors, setting
 from lens.dictionaries.wrapped import Wrapped
 from lens.errors import DictionaryError
@@ -17,7 +17,6 @@ from lens.files import read_yaml
 
 CONFIG, WEIGHTS = "conf.yaml", "latest_ckpt.safetensors"
 KINDS = ("relu", "topk")
-_EPS = 1e-6  # added to the norm of a prediction
 _LAYER = re.compile(r"layer_(\d+)")
 
 
@@ -44,7 +43,7 @@ class TemporalFeatureAnalysis(nn.Module):
         self.k, self.scale, self.shrink = k, scale, 1 / (4 * d_in)
         self.D, self.b = nn.Parameter(torch.empty(d_sae, d_in)), nn.Parameter(torch.empty(d_in))
         self.E = None if tied else nn.Parameter(torch.empty(d_in, d_sae))
-        self.attn_layers = nn.ModuleList(_Attention(d_sae, heads, bottleneck) for _ in range(layers))
+        self.attn_layers = nn.ModuleList(Attention(d_sae, heads, bottleneck) for _ in range(layers))
         self._predicted = torch.zeros(0)
 
     def encode(self, x: Tensor) -> Tensor:
@@ -52,12 +51,11 @@ class TemporalFeatureAnalysis(nn.Module):
         x = x * self.scale - self.b
         self._predicted = torch.zeros_like(x)
         for attention in self.attn_layers:
-            z = self._code(x)
-            earlier = functional.pad(z[:, :-1], (0, 0, 1, 0))
-            direction = torch.relu(attention(earlier, z)) @ self.D
-            size = (direction * x).sum(-1, keepdim=True) / (direction.norm(dim=-1, keepdim=True) + _EPS).square()
-            self._predicted = self._predicted + size * direction
-            x = x - size * direction
+            assert isinstance(attention, Attention)
+            u = direction(attention, self._code(x), self.D)
+            explained = along(u, x) * u
+            self._predicted = self._predicted + explained
+            x = x - explained
         f = self._code(x)
         if self.k is None:
             return f
@@ -79,24 +77,6 @@ class TemporalFeatureAnalysis(nn.Module):
                 "what was predicted is a part of their reconstructions; encode the same batch first"
             )
         return (features @ self.D + self._predicted + self.b) / self.scale
-
-
-class _Attention(nn.Module):
-    """From codes of earlier vectors and of these, [B, T, width], to codes of these."""
-
-    def __init__(self, width: int, heads: int, bottleneck: int):
-        super().__init__()
-        self.heads = heads
-        self.k_ctx, self.q_target = (nn.Linear(width, width // bottleneck) for _ in range(2))
-        self.v_ctx, self.c_proj = (nn.Linear(width, width) for _ in range(2))
-
-    def forward(self, earlier: Tensor, these: Tensor) -> Tensor:
-        q, k, v = (
-            z.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for z in (self.q_target(these), self.k_ctx(earlier), self.v_ctx(earlier))
-        )
-        attended = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
-        return self.c_proj(attended.transpose(1, 2).flatten(2))
 
 
 def read(folder: Path) -> Wrapped:
