@@ -11,9 +11,10 @@ import json
 import math
 from pathlib import Path
 
-from statsmodels.stats.multitest import multipletests
+import numpy as np
 
 from lens import files
+from lens.measure.stats import holm
 from lens.study.params import Study
 from paper import verdicts
 from paper.evidence.measured import METHOD, Measured, Missing
@@ -81,7 +82,7 @@ def judge_all(registry: list[dict], data: Measured, *, on_paper_model: bool) -> 
     entries = [_entry(claim, data, on_paper_model) for claim in registry]
     family = [e for e in entries if e["family"] is not None and e["p"] is not None]
     if family:
-        adjusted = multipletests([e["p"] for e in family], method="holm")[1]
+        adjusted = holm(np.array([e["p"] for e in family]))
         for entry, p in zip(family, adjusted, strict=True):
             entry["p_holm"] = _number(p)
     return entries

@@ -165,6 +165,14 @@ def fisher_z(r: np.ndarray) -> np.ndarray:
     return np.arctanh(np.clip(r, -1 + 1e-12, 1 - 1e-12))
 
 
+def holm(p: np.ndarray) -> np.ndarray:
+    """p values `[m]` of a family of tests, adjusted so that any false one among them has probability `alpha` at most
+    (Holm 1979)."""
+    order = np.argsort(p)
+    steps = np.maximum.accumulate(np.asarray(p)[order] * np.arange(len(p), 0, -1))
+    return np.minimum(steps, 1)[np.argsort(order)]
+
+
 def circular_shifts(y: np.ndarray) -> np.ndarray:
     """The n circular shifts of `y` along its last axis, `[n, ..., n]`; row 0 is `y` itself."""
     return np.stack([np.roll(y, k, axis=-1) for k in range(y.shape[-1])])

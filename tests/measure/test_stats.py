@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy import stats as scipy_stats
+from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 
 from lens.measure.stats import (
@@ -15,6 +16,7 @@ from lens.measure.stats import (
     crossed_bootstrap,
     draws_component,
     fisher_z,
+    holm,
     interval,
     log_ratio,
     moving_blocks,
@@ -157,6 +159,12 @@ def test_correlation_is_pearson_and_unknown_for_a_constant():
     assert correlation(x, y) == pytest.approx([scipy_stats.pearsonr(a, b).statistic for a, b in zip(x, y, strict=True)])
     assert np.isnan(correlation(np.ones(5), np.arange(5.0)))
     assert np.isfinite(fisher_z(np.array([-1.0, 1.0]))).all()
+
+
+def test_holm_by_hand_and_as_elsewhere():
+    assert holm(np.array([0.04, 0.01, 0.03])) == pytest.approx([0.06, 0.03, 0.06])  # 3 x .01, 2 x .03, no less for .04
+    p = np.random.default_rng(0).uniform(size=20) ** 4
+    assert np.array_equal(holm(p), multipletests(p, method="holm")[1])
 
 
 def test_circular_shift_by_hand():
