@@ -28,7 +28,7 @@ def from_file(path: Path) -> Corpus:
     return file if len(file) > 1 else datasets.Dataset.from_list(list(file))
 
 
-def from_texts(texts: Iterable[Any]) -> datasets.Dataset:
+def from_texts(texts: Any) -> datasets.Dataset:
     """Documents given as strings, or as `Path` of text files; named by their number or their file.
 
     Raises:
@@ -37,6 +37,13 @@ def from_texts(texts: Iterable[Any]) -> datasets.Dataset:
     if isinstance(texts, Mapping):
         names = ", ".join(map(str, texts))
         raise ValueError(f"a {type(texts).__name__} of {names} where a text is expected: pass one of them, text[...]")
+    if hasattr(texts, "columns"):
+        names = ", ".join(map(str, texts.columns))
+        raise ValueError(f"a table with the columns {names} where a text is expected: pass one of them, text[...]")
+    if isinstance(texts, set | frozenset):
+        raise ValueError("a set has no order, and windows would be others in every process: pass a list")
+    if not isinstance(texts, Iterable) or isinstance(texts, bytes):
+        raise ValueError(f"a {type(texts).__name__} where a text is expected: pass [text], a Path or a data set")
     if isinstance(texts, datasets.IterableDataset):
         raise ValueError("an IterableDataset may have no end: pass a list of its rows, as list(text.take(1000))")
     given, rows = list(texts), []
@@ -48,6 +55,7 @@ def from_texts(texts: Iterable[Any]) -> datasets.Dataset:
         elif isinstance(text, Mapping) and isinstance(text.get("text"), str):  # a row of a data set
             rows += _parts(str(text.get("document", i)), text["text"])
         elif isinstance(text, str):
+            _check_encodes(text, i)
             rows += _parts(str(i), text)
         else:
             raise ValueError(f"document {i} of the text is a {type(text).__name__}: pass strings or Paths")
@@ -90,6 +98,16 @@ def _parts(name: str, text: str) -> list[dict[str, str]]:
     parts = text_file.parts(text)
     names = [name] if len(parts) == 1 else [f"{name}#{i}" for i in range(len(parts))]
     return [{"text": part, "document": n} for part, n in zip(parts, names, strict=True)]
+
+
+def _check_encodes(text: str, i: int) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"document {i} of the text has half of a surrogate pair ({text[error.start]!r}) at {error.start}: it is no "
+            'character; text.encode("utf-8", "replace").decode() replaces it'
+        ) from None
 
 
 def _is_file(name: str) -> bool:

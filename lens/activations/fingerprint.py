@@ -8,6 +8,10 @@ import json
 import torch
 import transformers
 
+from lens.activations import forward
+from lens.activations.modes import evaluating
+
+_TOKENS = 64  # of which the answer of a model counts that does more than its class says
 _DECIDES_NOTHING = {  # entries of a configuration: where and by what it was saved, and how text is generated
     "_name_or_path", "_commit_hash", "transformers_version", "architectures", "dtype", "torch_dtype", "use_cache",
     "bos_token_id", "eos_token_id", "return_dict", "output_hidden_states", "output_attentions", "id2label", "label2id",
@@ -18,10 +22,15 @@ _DECIDES_NOTHING = {  # entries of a configuration: where and by what it was sav
 def fingerprint(model: transformers.PreTrainedModel) -> dict:
     """Configuration, precision, kernels, device and weights of a model, as values that JSON has.
 
-    Every weight counts, to the bit: about 1.5 seconds per gigabyte of them.
+    Every weight counts, to the bit: about 1.5 seconds per gigabyte of them. Of a model with hooks or a `forward` of its
+    own (steered, patched) what it answers to a few tokens counts too.
+
+    Raises:
+        ValueError: weights are not in memory (on the device `meta`).
     """
     config = json.dumps(_deciding(model.config.to_dict()), sort_keys=True, default=str)
-    return {
+    own = {"answer": _answer(model)} if _is_changed(model) else {}
+    return own | {
         "architecture": type(model).__name__,
         "config": hashlib.sha256(config.encode()).hexdigest(),
         "precision": sorted({str(p.dtype) for p in model.parameters()}),
@@ -35,9 +44,25 @@ def weights_digest(model: transformers.PreTrainedModel) -> str:
     """sha256 of all weights, by name."""
     digest = hashlib.sha256()
     for name, weight in sorted(model.state_dict().items()):
+        if weight.is_meta:
+            raise ValueError(f"{name} has no values: the model was made on the device meta; load its weights first")
         digest.update(name.encode())
         digest.update(weight.cpu().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
+
+
+def _is_changed(model: transformers.PreTrainedModel) -> bool:
+    """Whether something is done in the model that neither its class nor its weights say."""
+    return any(m._forward_hooks or m._forward_pre_hooks or "forward" in m.__dict__ for m in model.modules())
+
+
+@torch.inference_mode()
+def _answer(model: transformers.PreTrainedModel) -> str:
+    """sha256 of the last hidden states of some tokens."""
+    ids = torch.arange(_TOKENS, device=model.device)[None] * 7919 % model.config.get_text_config().vocab_size
+    with evaluating(model):
+        hidden = forward.states(model.get_decoder()(input_ids=ids, use_cache=False))
+    return hashlib.sha256(hidden.float().cpu().numpy().tobytes()).hexdigest()
 
 
 def _deciding(value: object) -> object:

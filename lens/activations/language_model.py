@@ -19,6 +19,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from lens.activations import forward, gguf_packages, packages, random_models
 from lens.activations.layers import EMBEDDING, Layer
+from lens.activations.modes import evaluating
 from lens.errors import suggest
 
 _COMPARED = 8  # tokens on which the logits that we make are compared with the model's own
@@ -53,7 +54,9 @@ OFFLINE = (*gguf_packages.RECIPES, *ENCODERS, *(f"random:{config}" for config in
 
 @dataclass(frozen=True)
 class LanguageModel:
-    """A language model in evaluation mode: causal, or an encoder, which has a residual stream but predicts nothing.
+    """A language model: causal, or an encoder, which has a residual stream but predicts nothing.
+
+    It runs in evaluation mode, whatever mode the model is in.
 
     Attributes:
         name: as asked for.
@@ -119,6 +122,7 @@ class LanguageModel:
 
         def keep(layer: Layer) -> Callable[[Tensor], None]:
             def catch(hidden: Tensor) -> None:
+                self._check_finite(hidden, layer)
                 caught[layer] = hidden
                 if layer == last:
                     raise _Reached
@@ -205,12 +209,13 @@ class LanguageModel:
         other = torch.cat([ids[:, :half], ids[:, :half]], 1)
         answer = self._run_trunk(ids)
         made = forward.answered(self.model, answer, forward.states(answer)[0])
-        own, elsewhere = (self.model(input_ids=x, use_cache=False).logits[0] for x in (ids, other))
+        with evaluating(self.model):
+            own, elsewhere = (self.model(input_ids=x, use_cache=False).logits[0] for x in (ids, other))
         tolerance = max(1e-4, 2 * torch.finfo(own.dtype).eps) * own.abs().max()  # kernels may round differently
         advice = (
             "for Delta CE and KL a causal model is needed; fidelity=0 (in a study windows.fidelity: 0) does without"
         )
-        if made.shape != own.shape or (made - own).abs().max() > tolerance:
+        if made.shape != own.shape or not (made - own).abs().max() <= tolerance:
             place = (made - own).abs().argmax() if made.shape == own.shape else 0
             raise ValueError(
                 f"{self.name}: {type(self.model).__name__} doesn't make its logits of its last hidden states alone: "
@@ -237,7 +242,15 @@ class LanguageModel:
         return forward.states(self._run_trunk(ids, **options))
 
     def _run_trunk(self, ids: Tensor, **options: Tensor) -> BaseModelOutput:
-        return self.model.get_decoder()(input_ids=ids, use_cache=False, **options)
+        with evaluating(self.model):
+            return self.model.get_decoder()(input_ids=ids, use_cache=False, **options)
+
+    def _check_finite(self, hidden: Tensor, layer: Layer) -> None:
+        if not (finite := hidden.isfinite()).all():
+            raise ValueError(
+                f"{self.name}: {int((~finite).sum())} of {hidden.numel()} activations at layer {layer} are NaN or "
+                f"infinite in {hidden.dtype}: load it in a wider precision (dtype=torch.float32), or get it again"
+            )
 
 
 def check_layers(model: LanguageModel, layers: Sequence[Layer], d_model: int | None = None) -> list[Layer]:
@@ -247,7 +260,7 @@ def check_layers(model: LanguageModel, layers: Sequence[Layer], d_model: int | N
     shape = f"{model.name} has {model.n_layers} blocks (0 to {model.n_layers - 1}) of width {model.d_model}"
     if not layers:
         raise ValueError(f"no layer asked for; {shape}")
-    wrong = [x for x in layers if x != EMBEDDING and not (isinstance(x, int) and 0 <= x < model.n_layers)]
+    wrong = [x for x in layers if x != EMBEDDING and not (type(x) is int and 0 <= x < model.n_layers)]
     if wrong:
         raise ValueError(f"no layer {', '.join(map(repr, wrong))}: {shape}; {EMBEDDING!r} is the input of block 0")
     if d_model is not None and d_model != model.d_model:

@@ -119,6 +119,7 @@ def write_json(path: Path, value: dict) -> None:
 
 def link_folders(sources: Sequence[Path], folder: Path) -> None:
     """Make `folder` hold hard links to the source folders, replacing what it held in one rename."""
+    folder = folder.resolve()  # what it may be a link to, on another disk
     temporary = partial(folder)
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)

@@ -105,7 +105,7 @@ def _decode(path: Path, start: int, data: bytes) -> str:
         if data.startswith(mark):
             raise ValueError(f"{path} is {encoding.upper()}, not UTF-8: iconv -f {encoding} -t utf-8 {name}")
     try:
-        text = data.decode()
+        text = data.removeprefix(b"" if start else codecs.BOM_UTF8).decode()
     except UnicodeDecodeError as error:
         raise ValueError(
             f"{path} is not UTF-8: byte {data[error.start]:#04x} at byte offset {start + error.start}. "

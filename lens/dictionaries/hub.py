@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tempfile
 from collections.abc import Iterable
@@ -31,7 +32,7 @@ def fetch(source: str | Path, revision: str | None = None, files: Iterable[str] 
         DictionaryError: there is no such path and it is no id; or the hub cannot be reached, refuses, or does not have
             it. The message names the id and the reason.
     """
-    path = Path(source)
+    path = Path(source if os.path.exists(source) else os.path.expanduser(source))
     if not str(source):
         raise DictionaryError("an empty source: give a folder, repo_id or repo_id:folder")
     if path.exists():

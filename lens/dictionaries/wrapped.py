@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
+from lens.activations.modes import evaluating
 from lens.dictionaries.codes import Codes
 from lens.dictionaries.dictionary import Dictionary, Info
 from lens.dictionaries.positions.none import NoTerm
@@ -39,7 +38,7 @@ class Wrapped(Dictionary):
 
     Raises:
         DictionaryError: it has no `encode` and `decode`, or they do not lead from this width back to it, or answer
-            something else than a tensor of floating-point numbers.
+            something else than a tensor of floating-point numbers, or numbers that are not finite.
     """
 
     def __init__(self, inner: Encodes, d_in: int):
@@ -63,14 +62,15 @@ class Wrapped(Dictionary):
         self.position_term = NoTerm(self.info.d_in, self.info.d_sae, None, NoTerm.Settings())
 
     def encode(self, x: Tensor, positions: Tensor | None = None, *, clamp: bool = False) -> Codes:
-        features = self._answer("encode", x, self.info.d_sae)
+        features = self._finite("encode", self._answer("encode", x, self.info.d_sae))
         self._kind = features.dtype, features.device
         return Codes(features.to(x.device, x.dtype), None, self.info.d_sae)
 
     def decode(self, codes: Codes | Tensor, positions: Tensor | None = None, *, clamp: bool = False) -> Tensor:
         features = codes.dense() if isinstance(codes, Codes) else codes
         dtype, device = self._kind or (features.dtype, features.device)
-        return self._answer("decode", features.to(device, dtype), self.info.d_in).to(features.device, features.dtype)
+        x_hat = self._finite("decode", self._answer("decode", features.to(device, dtype), self.info.d_in))
+        return x_hat.to(features.device, features.dtype)
 
     @property
     def linear(self) -> bool:
@@ -81,7 +81,7 @@ class Wrapped(Dictionary):
 
     def _answer(self, does: str, given: Tensor, width: int | None) -> Tensor:
         """What `encode` or `decode` makes of a copy [B, T, d], [B, T, width]; a copy too, where it is not new."""
-        with _evaluating(self.inner):
+        with evaluating(self.inner):
             answer = getattr(self.inner, does)(given.clone())
         name = f"{type(self.inner).__name__}.{does}"
         if not isinstance(answer, Tensor):
@@ -97,15 +97,8 @@ class Wrapped(Dictionary):
             )
         return answer.clone()
 
-
-@contextlib.contextmanager
-def _evaluating(inner: object) -> Iterator[None]:
-    """Evaluation mode (no dropout, no batch statistics) for a while, in every part of a module that was not in it."""
-    training = [m for m in inner.modules() if m.training] if isinstance(inner, nn.Module) else []
-    try:
-        for module in training:
-            module.training = False
-        yield
-    finally:
-        for module in training:
-            module.training = True
+    def _finite(self, does: str, answer: Tensor) -> Tensor:
+        if not (finite := answer.isfinite()).all():
+            name, broken = f"{type(self.inner).__name__}.{does}", int((~finite).sum())
+            raise DictionaryError(f"{name} answers NaN or infinity in {broken} of {finite.numel()} places")
+        return answer

@@ -294,6 +294,8 @@ def profile(
     cut = _windows(text, model, windows, length, bos_id, seed)
     windows = len(cut.tokens)
     data = _layer_data(cut, model, layer)
+    if (x := data.test.activations[:, 1:]).eq(x[0, 0]).all():
+        raise ProfileError(f"the activations at layer {layer} are the same at every token: profile on text that varies")
     tables, measured = measure_dictionaries(
         {KEY: sae.float().cpu()}, data, model, labellings={FIRST: position_labelling(windows, length)},
         spliced=list(range(min(fidelity, windows))), by_document=False, permutations=permutations, seed=seed,

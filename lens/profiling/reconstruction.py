@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import numpy as np
@@ -213,4 +214,5 @@ def _token_summary(key, sums: dict[str, float], n: float) -> list[tuple]:
         (*key, "text", name, sums[name] / n, n, "features" if name == "effective_l0" else "fraction")
         for name in ("cosine", "l2_ratio", "hoyer", "gini", "treves_rolls", "effective_l0")
     ]
-    return [*means, (*key, "text", "relative_reconstruction_bias", sums["sq_hat"] / sums["dot"], n, "ratio")]
+    bias = sums["sq_hat"] / sums["dot"] if sums["dot"] else math.nan  # of a dictionary that answers zero
+    return [*means, (*key, "text", "relative_reconstruction_bias", bias, n, "ratio")]

@@ -1,10 +1,12 @@
 """What is read is what was named: files of any name, data sets of any kind, long texts in parts."""
 
+import codecs
 import dataclasses
 from pathlib import Path
 
 import datasets
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -65,6 +67,13 @@ def test_another_encoding_is_named_rightly(tmp_path, data, message):
         corpus.load(str(path))
 
 
+def test_the_mark_of_utf_8_is_no_text(tmp_path):
+    """It was the first token of a document."""
+    for data in (b"a line", b"a line\n" * 200_000):  # in one part, and in several
+        (tmp_path / "a.txt").write_bytes(codecs.BOM_UTF8 + data)
+        assert "".join(row["text"] for row in corpus.load(str(tmp_path / "a.txt"))) == data.decode()
+
+
 def rows(**columns):
     return datasets.Dataset.from_dict(columns)
 
@@ -97,6 +106,14 @@ def test_data_sets_and_lists_are_read(text, expected):
         ([], "all of its 0 documents are empty"),
         ([" ", "\n"], "all of its 2 documents are empty"),
         ([__file__], "each of the 1 documents is the name of a file: pass Paths"),
+        (
+            pd.DataFrame({"text": ["a"], "n": [1]}),
+            r"a table with the columns text, n .*: pass .*, text\[...\]",
+        ),
+        ({"a", "b"}, "a set has no order, .*: pass a list"),
+        (["a", "b\ud800c"], "document 1 of the text has half of a surrogate pair .* at 1: "),
+        (b"text", r"a bytes where a text is expected: pass \[text\]"),
+        (None, "a NoneType where a text is expected"),
         ("one line\nand another", "where a path or a name is expected: pass \\[text\\]"),
     ],
 )

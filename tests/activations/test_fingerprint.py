@@ -75,6 +75,27 @@ def test_precision_and_kernels_are_seen(saved):
     assert fingerprint(model) != before
 
 
+def test_what_hooks_do_to_a_model_is_seen(load_tiny):
+    """A steered or patched model took the activations of the plain one from the pool."""
+    model = load_tiny("gemma-3-tiny")
+    plain = fingerprint(model.model)
+    found = []
+    for factor in (1.0, 2.0, 2.0):
+        hook = model.blocks[1].register_forward_hook(lambda module, args, out, factor=factor: out * factor)
+        found.append(fingerprint(model.model))
+        hook.remove()
+    assert found[0] != found[1] == found[2]
+    assert fingerprint(model.model) == plain and "answer" not in plain
+    forward = model.blocks[1].forward
+    model.blocks[1].forward = lambda *args, **kwargs: forward(*args, **kwargs) * 2
+    assert fingerprint(model.model) == found[1]
+
+
+def test_weights_without_values_are_named(load_tiny):
+    with pytest.raises(ValueError, match="weight has no values: the model was made on the device meta"):
+        fingerprint(load_tiny("gemma-3-tiny").model.to("meta"))
+
+
 def test_place_name_and_how_text_is_generated_are_not(saved):
     before = of(saved)
     edit(saved, transformers_version="4.0", use_cache=False, eos_token_id=7, architectures=["Gemma3ForCausalLM"])

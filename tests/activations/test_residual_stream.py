@@ -68,6 +68,25 @@ def test_a_token_without_an_embedding_is_refused_with_both_numbers(load_tiny, to
             ask()
 
 
+def test_a_model_in_training_mode_is_read_in_evaluation_mode(load_tiny):
+    """As one is after fine-tuning: its dropout was in the activations."""
+    model = load_tiny("gpt2-tiny")
+    assert model.model.config.resid_pdrop > 0
+    expected = model.residual_stream(TOKENS, [1])[1], model.spliced(TOKENS, 1, None)
+    model.model.train()
+    found = model.residual_stream(TOKENS, [1])[1], model.spliced(TOKENS, 1, None)
+    assert all(map(torch.equal, expected, found)) and all(m.training for m in model.model.modules())
+
+
+def test_activations_that_are_not_finite_are_named(load_tiny):
+    model = load_tiny("gemma-3-tiny")
+    with torch.no_grad():
+        model.blocks[1].mlp.down_proj.weight[0, 0] = torch.inf
+    model.residual_stream(TOKENS, [0])
+    with pytest.raises(ValueError, match=r"\d+ of \d+ activations at layer 1 are NaN or infinite .*: load"):
+        model.residual_stream(TOKENS, [0, 1])
+
+
 def test_layers_may_be_integers_of_numpy(load_tiny):
     """They were no layers of any model."""
     model = load_tiny("gemma-3-tiny")
@@ -79,7 +98,7 @@ def test_layers_may_be_integers_of_numpy(load_tiny):
     assert torch.equal(model.spliced_each(TOKENS, np.int8(1), [torch.zeros_like])[0], zeroed[0])
 
 
-@pytest.mark.parametrize("layers", [[4], [0, 19], [-1], [True, 7], ["embeddings"], []])
+@pytest.mark.parametrize("layers", [[4], [0, 19], [-1], [True], ["embeddings"], []])
 def test_a_layer_the_model_does_not_have_is_refused_with_its_depth(load_tiny, layers):
     model = load_tiny("gemma-3-tiny")
     with pytest.raises(ValueError, match="4 blocks .* width 32"):

@@ -32,6 +32,16 @@ def write_store(folder, n=6, T=4, d=3):
     return x
 
 
+def test_a_store_may_be_a_link_to_another_disk(tmp_path):
+    x = write_store(tmp_path / "pool")
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "store").symlink_to(tmp_path / "disk")
+    for _ in range(2):
+        link_folders([tmp_path / "pool" / name for name in ("tokens", "layer_3")], tmp_path / "store")
+        assert torch.equal(open_layer(tmp_path / "store", 3, "train").activations, x)
+        assert (tmp_path / "store").is_symlink() and (tmp_path / "disk" / "layer_3").is_dir()
+
+
 def test_opened_layer_holds_what_was_written(tmp_path):
     x = write_store(tmp_path)
     store = open_layer(tmp_path, 3, "train")

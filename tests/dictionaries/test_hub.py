@@ -137,6 +137,12 @@ def test_what_is_neither_a_path_nor_an_id_is_refused(source, tmp_path, monkeypat
         load(source)
 
 
+def test_a_home_folder_is_found(tmp_path, monkeypatch):
+    sae().save(tmp_path / "mine")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert load("~/mine").info == load(tmp_path / "mine").info
+
+
 @pytest.mark.parametrize("repo_id", ["dictionaries", "a/b/c", "a/b:c", ""])
 def test_publishing_under_what_is_no_id_is_refused(repo_id, hub):
     with pytest.raises(DictionaryError, match="is no id on the hub"):

@@ -143,6 +143,23 @@ def test_another_precision_comes_back_in_that_of_the_activations():
 @pytest.mark.parametrize(
     ("module", "message"),
     [
+        (Module(lambda x: x / x.norm()), None),  # of a zero vector alone it makes NaN
+        (Module(lambda x: x.where(x > 0, torch.nan)), "Module.encode answers NaN or infinity in 2 of 6 places"),
+        (Module(features, lambda f: f / 0), "Module.decode answers NaN or infinity in 6 of 6 places"),
+    ],
+)
+def test_numbers_that_are_not_finite_are_refused_where_they_arise(module, message):
+    wrapped, x = Wrapped(module, D), torch.tensor([[[1.0, -1, 1], [1, -1, 1]]])
+    if message is None:
+        wrapped(x)
+    else:
+        with pytest.raises(DictionaryError, match=message):
+            wrapped(x)
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
         (Module(lambda x: (x, x)), "Module.encode answers a tuple, a tensor"),
         (Module(lambda x: [x]), "Module.encode answers a list"),
         (Module(lambda x: {"f": x}), "Module.encode answers a dict"),

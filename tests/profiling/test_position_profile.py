@@ -313,6 +313,20 @@ def test_a_dictionary_in_training_mode_is_measured_as_it_will_be_used(model, doc
     assert dropping.training and value(measured, "nmse") == pytest.approx(0.25, rel=1e-5)
 
 
+def test_a_dictionary_that_is_always_off_and_a_text_that_never_varies(model, documents):
+    """A division by zero, and an FVU of infinity."""
+
+    class Off(Halves):
+        def encode(self, x):
+            return super().encode(x) * 0
+
+    with pytest.warns(UserWarning, match="FVU is"):
+        off = profile(Off(model.d_model), model, documents, layer=LAYER, **OPTIONS)
+    assert value(off, "l0") == 0
+    with pytest.raises(ProfileError, match="activations at layer embedding are the same at every token"):
+        profile(Halves(model.d_model), model, ["a" * 3000], layer="embedding", **OPTIONS)
+
+
 def test_another_model_of_the_same_width_is_pointed_out(model, documents):
     options = {**OPTIONS, "fidelity": 0}
     with pytest.warns(UserWarning, match="trained on google/gemma-2-2b, and is profiled on random:gemma-3-tiny"):
