@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
@@ -146,6 +146,7 @@ STATES: dict[str, tuple[Callable[[], object], ...]] = {
     "nothing": (),
     "extracted": (p.extract,),
     "prepared": (p.prepared,),
+    "trained": (p.extract, p.train_all),
     "unfinished extraction": (p.unfinished_extraction,),
     "unfinished training": (p.extract, p.unfinished_training),
     "finished": (
@@ -167,6 +168,16 @@ class Case:
 
 CASES = [Case(kind, fault) for kind in KINDS for fault in kind.faults]
 CASES += [Case(kind, c.changed_digit, seed) for kind in KINDS if c.changed_digit in kind.faults for seed in (1, 2)]
+
+
+def sample() -> list[Case]:
+    """One fault, chosen by the name, of each kind of file that is read without training or measuring anything."""
+    made_by = {"finished": "trained"}
+    return [
+        Case(replace(kind, state=made_by.get(kind.state, kind.state)), random.Random(kind.name).choice(kind.faults))
+        for kind in KINDS
+        if kind.read in (p.extracted, p.opened, p.loaded, p.prepared)
+    ]
 
 
 @dataclass(frozen=True)
