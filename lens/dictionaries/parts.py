@@ -72,6 +72,10 @@ class Architecture(nn.Module):
     term, and no feature has a score of its own"""
     free_decoder: ClassVar[bool] = False
     """whether W_enc is W_dec transposed, rows of which have any norm, and everything learned has weight decay"""
+    l0_setting: ClassVar[str] = ""
+    """which setting decides the L0 in use where it is not exactly what a setting says; empty: it is"""
+    l0_slope: ClassVar[int] = 1
+    """whether L0 rises (1) or falls (-1) with that setting"""
     span: int = 1
     """vectors in a row that share one code; W_enc is then [span d_in, d_sae], W_dec [d_sae, span d_in]"""
     version: ClassVar[int] = 1

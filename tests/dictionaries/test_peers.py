@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from benchmarks import environment
 from lens import checkout
 from lens.activations.hooks import layer_name
-from lens.dictionaries.dictionary import Dictionary
+from lens.dictionaries.dictionary import Dictionary, Info
 from lens.dictionaries.export import export_saelens
 from lens.dictionaries.load import load
 from tests.making import info
@@ -114,6 +114,22 @@ def test_published_files_as_saelens_converts_them(saelens):
         if "gemma" in path.stem:
             assert sae.info.model.removeprefix("google/") == said["model_name"].removeprefix("google/")
             assert sae.info.hook == said["hook_name"]
+
+
+def test_temporal_feature_analysis_as_it_is_trained_here_is_that_of_saelens(saelens):
+    """With the weights of its file; ours codes position 0 by itself, theirs gets the text alone."""
+    folder = saelens / "releases"
+    inner, theirs = load(folder / json.loads((folder / "temporal.json").read_text())["path"]).inner, folder / "temporal"
+    weights = {"W_enc": inner.D.T, "W_dec": inner.D, "b_dec": inner.b}
+    weights |= {f"attention.{name}": value for name, value in inner.attn_layers[0].named_parameters()}
+    settings = {"k": inner.k, "heads": inner.attn_layers[0].heads, "bottleneck": 2}
+    info = Info(
+        D_IN, D_SAE, T + 1, "tfa", settings=settings, input_scale=inner.scale, apply_b_dec_to_input=True
+    )  # fmt: skip
+    sae, theirs = Dictionary(info, {n: v.detach() for n, v in weights.items()}), load_file(f"{theirs}.safetensors")
+    codes = sae.encode(torch.cat([torch.ones(len(theirs["x"]), 1, D_IN), theirs["x"]], dim=1))
+    assert error(codes.dense()[:, 1:], theirs["f"]) < TOLERANCE
+    assert error(sae.decode(codes)[:, 1:], theirs["x_hat"]) < TOLERANCE
 
 
 def test_dictionary_learning_dictionaries(dictionary_learning):

@@ -37,6 +37,7 @@ class BatchTopK(topk.TopK):
     """f = ReLU(u + b_enc) for the k B largest values of a batch of B vectors, 0 for all others."""
 
     Settings = Settings
+    l0_setting = "k"
     shared_by = ("batch", "features")
     threshold: Tensor
 

@@ -30,6 +30,7 @@ class Gated(Architecture):
     """f = ReLU(u exp(r_mag) + b_mag) where u + b_gate > 0, else 0."""
 
     Settings = Settings
+    l0_setting, l0_slope = "l1_coef", -1
     shared_by = ("batch",)
     in_units_of_u = ("b_gate", "b_mag")
     penalty_name = "gate_l1"

@@ -55,6 +55,7 @@ class JumpReLU(Architecture):
     """f = ReLU(u + b_enc) where u + b_enc > threshold, else 0."""
 
     Settings = Settings
+    l0_setting = "target_l0"
     shared_by = ("batch", "features")
     in_units_of_u = ("b_enc", "threshold")
     penalty_name = "l0_penalty"

@@ -23,6 +23,7 @@ class ReLU(Architecture):
     """f = ReLU(u + b_enc)."""
 
     Settings = Settings
+    l0_setting, l0_slope = "l1_coef", -1
     shared_by = ("batch", "features")
 
     def __init__(self, d_in: int, d_sae: int, settings: Settings):

@@ -1,0 +1,93 @@
+"""Dictionaries of all kinds at one L0: the search, and a small study of them that is stopped and goes on."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from lens import checkout
+from lens.activations.store import LayerStore
+from lens.profiling.layer_data import LayerData
+from lens.study import rivals
+from lens.study.params import Study
+
+T, D = 9, 16
+
+
+def store(n: int, seed: int) -> LayerStore:
+    x = torch.randn(n, T, D, generator=torch.Generator().manual_seed(seed)).bfloat16()
+    start = torch.arange(n) * 4  # windows of 8 text tokens that overlap by half
+    manifest = {"sha256": {"train.safetensors": f"planted {seed}"}}
+    tokens, document = torch.zeros(n, T, dtype=torch.int32), torch.zeros(n, dtype=torch.long)
+    return LayerStore(x, tokens, document, start, ("text",), manifest)
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch) -> Study:
+    whole = Study.load("rivals", tmp_path / "out")
+    small = {"k": 3, "target_l0": 3.0}
+    kept = ("batch_topk", "relu", "tfa", "crosscoder_2", "crosscoder_2_shuffled")
+    recipes = {name: {field: small.get(field, value) for field, value in whole.recipes[name].items()} for name in kept}
+    training = dataclasses.replace(whole.training, steps=8)
+    training.overrides.update(lr=1e-2, batch_windows=8, precision="fp32")
+    monkeypatch.setattr(Study, "pool", tmp_path / "pool")
+    monkeypatch.setattr(rivals, "TRIES", 2)
+    return dataclasses.replace(whole, recipes=recipes, variants=kept, seeds=(0,), training=training)
+
+
+DATA = LayerData(8, lambda split: store(*{"train": (24, 0), "test": (16, 1)}[split]))
+
+
+def test_every_recipe_of_the_study_is_one():
+    Study.load("rivals").check_recipes()
+    assert checkout.root().joinpath("studies/rivals/dvc.yaml").is_file()
+
+
+def test_a_small_study_is_measured_and_goes_on_where_it_was_stopped(study, monkeypatch):
+    measured, seen = rivals._measured, []
+
+    def stops_at(variant):
+        def wrapped(data, sae, shuffled):
+            if sae.info.name == variant:
+                raise KeyboardInterrupt
+            seen.append((sae.info.name, shuffled))
+            return measured(data, sae, shuffled)
+
+        monkeypatch.setattr(rivals, "_measured", wrapped)
+
+    stops_at("tfa")
+    with pytest.raises(KeyboardInterrupt):
+        rivals.rivals_table(study, DATA, 3.0)
+    assert {name for name, _ in seen} == {"batch_topk", "relu"}
+    seen.clear()
+    stops_at("")
+    found = rivals.rivals_table(study, DATA, 3.0).set_index("variant")
+    assert seen == [("tfa", False), ("crosscoder_2", False), ("crosscoder_2_shuffled", True)]  # nothing twice
+    assert found["fvu"].between(0, 1.2).all()
+    assert (found.loc[["tfa", "crosscoder_2"], "l0"] <= 3).all() and found.loc["crosscoder_2", "l0"] > 2
+    assert found.loc["tfa", "parameters"] == D * D + D + 4 * (D * D + D)  # D, b, and the four products of attention
+    assert found.loc["crosscoder_2", "parameters"] == 2 * (2 * D * D) + D + 2 * D
+    assert (found["predicted"] > 0).tolist() == [False, False, True, False, False]
+    assert found["tries"].max() <= 2 and (found.loc[["tfa", "crosscoder_2"], "tries"] == 1).all()
+    assert (found["visits"] == found["tries"] * 8 * 8 * 8).all()
+
+
+@pytest.mark.parametrize(("slope", "power"), [(-1, -1.7), (-1, -0.4), (1, 0.8)])
+def test_the_search_finds_a_field_for_the_l0(slope, power):
+    tried, value = [], 0.04
+    for _ in range(rivals.TRIES):
+        l0 = 7 * value**power + 3
+        tried.append((value, l0))
+        if abs(l0 / 32 - 1) <= rivals.TOLERANCE:
+            return
+        value = rivals.next_value(tried, 32, slope)
+    pytest.fail(f"{tried}")
+
+
+def test_a_step_of_the_search_is_bounded_and_a_line_that_turns_back_is_not_followed():
+    assert rivals.next_value([(0.01, 3200.0)], 32, -1) == pytest.approx(0.04)
+    assert rivals.next_value([(1.0, 64.0), (2.0, 70.0)], 32, -1) == pytest.approx(2.0)
+
+
+def test_a_place_of_the_text_in_two_windows_is_one_token():
+    assert rivals.distinct_tokens(store(3, 0)) == 8 + 4 + 4
