@@ -28,6 +28,12 @@ def dictionary(rule: str = "relu", b_dec=(0.0, 0.0), **options) -> Dictionary:
     return Dictionary(Info(2, 3, architecture=rule, **options), weights)
 
 
+def test_dictionaries_and_codes_say_what_they_are():
+    sae = dictionary(name="mine", model="m", layer="8", seed=3)
+    assert repr(sae) == "Dictionary mine: 3 features of 2 dimensions, relu; layer 8 of m, seed 3"
+    assert repr(dictionary().encode(X)) == "Codes of vectors [2], 3 features, L0 2"  # 1 and 3 features
+
+
 @pytest.mark.parametrize(
     ("rule", "settings", "expected"),
     [

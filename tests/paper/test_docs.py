@@ -1,6 +1,7 @@
 """The documentation has every public name, and its commands can be typed. Its code cells run at each build."""
 
 import inspect
+import pydoc
 import re
 import shlex
 
@@ -24,6 +25,10 @@ def test_public_names_are_documented(name):
     if inspect.isfunction(thing):
         for parameter in inspect.signature(thing).parameters.values():
             assert parameter.annotation is not inspect.Parameter.empty, f"{name}({parameter.name})"
+
+
+def test_help_fits_a_screen():
+    assert pydoc.plain(pydoc.render_doc(lens)).count("\n") <= 60
 
 
 def test_readme_can_be_read_in_one_sitting():
