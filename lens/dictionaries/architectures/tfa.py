@@ -2,7 +2,7 @@
 (Lubana et al. 2025, arXiv 2511.01836; public code eslubana/TemporalFeatureAnalysis).
 
 With D = W_dec, E = D transposed and x less b_dec: z = ReLU(x E / 4 d_in); p = ReLU(attention(z of earlier vectors,
-asked by z)); u = p D is scaled by c = <u, x> / |u|^2; the code is the k largest of ReLU((x - c u) E / 4 d_in). The
+asked by z)); u = p D is scaled by c = <u, x> / <u, u>; the code is the k largest of ReLU((x - c u) E / 4 d_in). The
 predicted codes c p are dense, and no part of the code. Asking and scaling read x itself, so that c u is no forecast:
 `strict` asks with the code of the vector before and scales as fitted there, a control that the paper has not.
 
