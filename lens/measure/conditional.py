@@ -1,15 +1,17 @@
 """Does position tell when a feature fires, once the drive of the other features is known?
 
-    logit P(f_j > 0) = b + h(c_j) + covariates [+ spline(log2(1 + t))],  c_j = sum over k != j of f_k (w_j d_k)
+    logit P(f_j > 0) = b + covariates + h(c_j) [+ g(t)],  c_j = sum over k != j of f_k (w_j d_k)
 
-fitted with and without the last term, on documents that the gain is not measured on. A feature that inherits its
-profile from others has it in c_j already, and gains nothing. Features whose decoder row is close to that of j (cosine
-above .7) are left out of c_j: they would be j itself under another name.
+with a spline h, and g piecewise linear in log2(1 + t) with knots where the bins of positions begin. A feature that
+inherits its profile from others has it in c_j already, and g gains nothing. Features whose decoder row is close to that
+of j (cosine above .7) are left out of c_j: they would be j itself under another name.
 
-The gain is a difference of held-out log-likelihoods, summed by document; under the null its sign over documents is a
-matter of chance, whatever the persistence of firing within them. A likelihood ratio on the same data would take
-neighbouring tokens as independent, which they aren't. Where firing persists, the gain of a tuned feature is found less
-often. Firings are rare: silent tokens are sampled, which moves the intercept alone (Prentice and Pyke 1979).
+Without g the model is fitted; what g would gain is read from the scores of the log-likelihood by its coefficients,
+less what the fitted terms explain of them, summed by document. A likelihood ratio would take neighbouring tokens as
+independent, which they aren't. Under the null the sign of a document's score is a matter of chance, whatever the
+persistence of firing within it: the test flips them (Hemerik, Goeman and Finos 2020, J. R. Stat. Soc. B 82). Where
+firing persists, the gain of a tuned feature is found less often. Firings are rare: silent tokens are sampled, which
+moves the intercept alone (Prentice and Pyke 1979).
 """
 
 from __future__ import annotations
@@ -19,18 +21,19 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from scipy.sparse import csc_array
-from scipy.stats import norm
 from torch import Tensor
 
+from lens.measure.position_bins import edges, hats
+from lens.measure.position_information import permutation_p
+
 MIN_FIRINGS = 100
-MIN_DOCUMENTS = 6
+MIN_DOCUMENTS = 8
 CLOSE = 0.7  # cosine of decoder rows
 ROWS = 4096  # tokens a feature's model sees
 DRIVE_KNOTS = (0.05, 0.35, 0.65, 0.95)  # quantiles of c_j
-POSITION_KNOTS = 6
 RIDGE = 1e-3
 STEPS = 12  # of Newton's method
-FLIPS = 4999
+FLIPS = 999
 
 
 @dataclass(frozen=True)
@@ -38,11 +41,15 @@ class ConditionalGain:
     """What position adds to a feature's encoding model; nan where there are too few firings, or firing documents."""
 
     gain_K: np.ndarray
-    """held-out log-likelihood with position less without, nats per token that the models see"""
-    drive_gain_K: np.ndarray
-    """the same of the drive and covariates over a constant: how well the others predict the feature"""
+    """what position tells of the feature's firing, given the drive, nats per firing: half the sum over pairs of
+    different documents of the products of their scores, as if all silent tokens were seen; 0 on average where it tells
+    nothing, and about half the variance of (rate at t) / (mean rate) where the drive is of no use"""
+    se_K: np.ndarray
+    """its standard error, by a jackknife over documents"""
+    position_gain_K: np.ndarray
+    """the same without the drive in the model: all that position tells"""
     p_K: np.ndarray
-    """one-sided, signs of the documents' gains flipped; beyond all flips the normal tail of their sum"""
+    """one-sided, of `gain_K`, signs of the documents' scores flipped; beyond all flips the tail of a gamma"""
     documents_K: np.ndarray
     """documents in which the feature fires"""
 
@@ -71,66 +78,67 @@ def conditional_gain(
     *,
     classes_N: Tensor | None = None,
     features: np.ndarray | None = None,
-    folds: int = 5,
     chunk: int = 64,
     seed: int = 0,
 ) -> ConditionalGain:
-    """Gain of position in each feature's conditional encoding model, on held-out documents.
+    """Gain of position in each feature's conditional encoding model.
 
     Args:
         codes: [N, K] code of each text token, sparse.
         rebuilt_Nd: code times W_dec, without b_dec [N, d].
         W_enc, W_dec: [d, K] and [K, d].
         position_N: position in the window, 1 and above.
-        document_N: document of each token, from 0; folds are made of whole documents.
+        document_N: document of each token, from 0.
         classes_N: integer class of each token from 0 (token class, clock since newline), as a further covariate.
         features: which ones to test; by default all.
-        seed: draws silent tokens, folds and signs.
+        seed: draws silent tokens and signs.
 
     Raises:
-        ValueError: fewer than 6 documents, fewer documents than folds, or sizes that don't fit.
+        ValueError: fewer than 8 documents, a single position, or sizes that don't fit.
     """
     N, K = codes.shape
     documents = int(document_N.max()) + 1
-    if documents < max(MIN_DOCUMENTS, folds):
-        raise ValueError(f"{documents} documents, at least {max(MIN_DOCUMENTS, folds)} are needed: use more documents")
+    if documents < MIN_DOCUMENTS:
+        raise ValueError(f"{documents} documents, at least {MIN_DOCUMENTS} are needed: use more documents")
     if {len(rebuilt_Nd), len(position_N), len(document_N)} != {N} or W_enc.shape[1] != K or W_dec.shape[0] != K:
         raise ValueError(
             f"codes of {N} tokens and {K} features don't fit {len(rebuilt_Nd)} reconstructions, {len(position_N)} "
             f"positions, {len(document_N)} documents, W_enc {tuple(W_enc.shape)} and W_dec {tuple(W_dec.shape)}"
         )
+    if int(position_N.min()) == int(position_N.max()):
+        raise ValueError(f"all tokens are at position {int(position_N.min())}: use windows of more tokens")
     rng = np.random.default_rng(seed)
-    fold_D = torch.from_numpy(rng.permutation(documents) % folds)
     shared = _shared(position_N, classes_N)
-    signs = torch.from_numpy(rng.choice(np.array([-1.0, 1.0]), (FLIPS, documents)))
+    signs = torch.from_numpy(rng.choice(np.array([-1, 1], np.float32), (FLIPS, documents)))
     asked = np.arange(K) if features is None else features
     firings, documents_K = np.diff(codes.indptr), _firing_documents(codes, document_N.numpy())
     able = [j for j in asked if MIN_FIRINGS <= firings[j] <= N - MIN_FIRINGS and documents_K[j] >= MIN_DOCUMENTS]
-    out = np.full((3, K), np.nan)
+    out = np.full((4, K), np.nan)
     for first in range(0, len(able), chunk):
         j = np.asarray(able[first : first + chunk])
         rows, y = _sampled(codes, j, rng)
         drive = _drive(codes, rebuilt_Nd, W_enc, W_dec, j, rows)
         knots = torch.quantile(drive, torch.tensor(DRIVE_KNOTS), dim=1).T
-        covariates, spline = (part[rows] for part in shared)
-        null = torch.cat([covariates, natural_spline(drive, knots)], dim=-1)
-        gain = _gains(
-            [covariates[..., :1], null, torch.cat([null, spline], -1)], y, document_N[rows], fold_D, documents
-        )
-        tokens = rows.shape[1]
-        by_document = gain[2] - gain[1]  # [J, D]
-        out[0, j], out[1, j] = by_document.sum(1) / tokens, (gain[1] - gain[0]).sum(1) / tokens
-        out[2, j] = _flip_p(by_document, signs)
-    return ConditionalGain(out[0], out[1], out[2], documents_K)
+        covariates, place = (part[rows] for part in shared)
+        driven = torch.cat([covariates, natural_spline(drive, knots)], dim=-1)
+        given, alone = (_scores(known, place, y, document_N[rows], documents) for known in (driven, covariates))
+        per_firing = (
+            rows.shape[1] / (y.sum(1) * (1 - y).sum(1))
+        ).numpy()  # sampled tokens inform by their harmonic mean
+        out[:2, j] = per_firing * np.stack(_gain(*given))
+        out[2, j], out[3, j] = per_firing * _gain(*alone)[0], _flip_p(given[0], signs)
+    return ConditionalGain(*out, documents_K)
 
 
 def _shared(position_N: Tensor, classes_N: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Constant and covariates [N, 1 + classes - 1], and the spline of position [N, knots - 1]."""
+    """Constant and covariates [N, 1 + classes - 1], and hats of the position [N, knots - 1]."""
     columns = [torch.ones(len(position_N), 1)]
     if classes_N is not None:
         columns.append(torch.nn.functional.one_hot(classes_N.long())[:, 1:].float())
-    place = torch.log2(1 + position_N.float())
-    return torch.cat(columns, 1), natural_spline(place, torch.linspace(place.min(), place.max(), POSITION_KNOTS))
+    last = int(position_N.max())
+    scale = lambda t: torch.log2(1 + t.float())  # noqa: E731
+    knots = scale(torch.tensor([*edges(last, int(position_N.min())), last]))
+    return torch.cat(columns, 1), hats(scale(position_N), knots)[:, 1:]
 
 
 def _firing_documents(codes: csc_array, document_N: np.ndarray) -> np.ndarray:
@@ -157,7 +165,7 @@ def _drive(
 ) -> Tensor:
     """c_j at the sampled tokens [J, n]: w_j times the reconstruction, less j's own part and that of close features."""
     w, d = W_enc[:, features].float(), torch.nn.functional.normalize(W_dec.float(), dim=1)
-    drive = torch.einsum("jnd,dj->jn", rebuilt_Nd[rows].float(), w)
+    drive = (w.T @ rebuilt_Nd.float().T).gather(1, rows)
     own = torch.from_numpy(features)
     close = d @ d[own].T > CLOSE  # [K, J]
     close[own, torch.arange(len(own))] = True
@@ -167,39 +175,56 @@ def _drive(
     return drive
 
 
-def _gains(designs: list[Tensor], y: Tensor, document: Tensor, fold_D: Tensor, documents: int) -> Tensor:
-    """Log-likelihood [models, J, D] of each document under models fitted without its fold."""
-    fold = fold_D[document]
-    found = torch.zeros(len(designs), len(y), documents, dtype=torch.float64)
-    for m, design in enumerate(designs):
-        design = design / design.square().mean(1, keepdim=True).sqrt().clamp_min(1e-6)
-        start = None
-        for k in range(int(fold_D.max()) + 1):
-            inside = fold == k
-            start = _fit(design, y, (~inside).float(), start)
-            score = (design @ start[..., None])[..., 0]
-            likelihood = -torch.nn.functional.binary_cross_entropy_with_logits(score, y, reduction="none")
-            found[m].scatter_add_(1, document, (likelihood * inside).double())
-    return found
+def _scores(known: Tensor, place: Tensor, y: Tensor, document: Tensor, documents: int) -> tuple[Tensor, Tensor]:
+    """Scores [J, D, p] of the coefficients of `place` [J, n, p] in each document, where `known` [J, n, q] is fitted.
+
+    Less what `known` explains of them, and in units in which their information is 1; and each document's share [J, D]
+    of the information.
+    """
+    known = known / known.square().mean(1, keepdim=True).sqrt().clamp_min(1e-6)
+    mean = torch.sigmoid((known @ _fit(known, y)[..., None])[..., 0])
+    weight = (mean * (1 - mean))[..., None]
+    gram = known.mT @ (weight * known)
+    place = place - known @ torch.linalg.solve(gram + _ridge(gram), known.mT @ (weight * place))
+    information = place.mT @ (weight * place)
+    scores, shares = torch.zeros(len(y), documents, place.shape[-1]), torch.zeros(len(y), documents)
+    scores.scatter_add_(1, document[..., None].expand(place.shape), place * (y - mean)[..., None])
+    shares.scatter_add_(1, document, weight[..., 0])
+    root = torch.linalg.cholesky(information + _ridge(information))
+    return torch.linalg.solve_triangular(root, scores.mT, upper=False).mT, shares / shares.sum(1, keepdim=True)
 
 
-def _fit(design: Tensor, y: Tensor, weight: Tensor, start: Tensor | None) -> Tensor:
+def _ridge(gram: Tensor) -> Tensor:
+    """RIDGE of the mean of the diagonal: keeps the columns apart that a feature's tokens don't tell apart."""
+    p = gram.shape[-1]
+    return RIDGE * gram.diagonal(dim1=-2, dim2=-1).mean(-1)[:, None, None] * torch.eye(p)
+
+
+def _fit(design: Tensor, y: Tensor) -> Tensor:
     """Coefficients [J, p] of logistic regressions with a small ridge, by Newton's method."""
-    J, _, p = design.shape
-    beta = torch.zeros(J, p) if start is None else start
-    ridge = RIDGE * weight.sum(1)[:, None, None] * torch.eye(p)
-    for _ in range(STEPS if start is None else STEPS // 3):
+    J, n, p = design.shape
+    beta, ridge = torch.zeros(J, p), RIDGE * n * torch.eye(p)
+    for _ in range(STEPS):
         mean = torch.sigmoid((design @ beta[..., None])[..., 0])
-        slope = (design.mT @ (weight * (y - mean))[..., None])[..., 0] - (ridge @ beta[..., None])[..., 0]
-        curvature = (design * (weight * mean * (1 - mean))[..., None]).mT @ design + ridge
+        slope = (design.mT @ (y - mean)[..., None])[..., 0] - beta @ ridge
+        curvature = (design * (mean * (1 - mean))[..., None]).mT @ design + ridge
         step = torch.linalg.solve(curvature, slope)
         beta = beta + step * (4 / step.norm(dim=1, keepdim=True).clamp_min(4))  # where classes separate, steps explode
     return beta
 
 
-def _flip_p(by_document_JD: Tensor, signs_RD: Tensor) -> np.ndarray:
-    observed, spread = by_document_JD.sum(1), by_document_JD.square().sum(1).sqrt()
-    flipped = signs_RD @ by_document_JD.T  # [R, J]
-    p = (1 + (flipped >= observed - 1e-12).sum(0)) / (len(signs_RD) + 1)
-    tail = torch.from_numpy(norm.sf((observed / spread.clamp_min(1e-300)).numpy()))
-    return torch.where(p <= 1 / (len(signs_RD) + 1), torch.minimum(p, tail), p).numpy()
+def _gain(scores_JDp: Tensor, shares_JD: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Half the sum over pairs of different documents of the products of their scores [J], for what all pairs would
+    give; and its standard error, by leaving out one document at a time."""
+    z, share = scores_JDp.double().numpy(), shares_JD.double().numpy()
+    whole, own, n = z.sum(1, keepdims=True), np.square(z).sum(-1), z.shape[1]
+    pairs, weight = (whole[:, 0] ** 2).sum(-1) - own.sum(1), 1 - np.square(share).sum(1)
+    without = pairs[:, None] - 2 * (z * (whole - z)).sum(-1)
+    left_out = without / (weight[:, None] - 2 * share * (1 - share)) / 2
+    se = np.sqrt((n - 1) / n * np.square(left_out - left_out.mean(1, keepdims=True)).sum(1))
+    return pairs / weight / 2, se
+
+
+def _flip_p(scores_JDp: Tensor, signs_RD: Tensor) -> np.ndarray:
+    flipped = (signs_RD @ scores_JDp).square().sum(-1)  # [J, R]
+    return permutation_p(scores_JDp.sum(1).square().sum(-1).numpy(), flipped.T.numpy())

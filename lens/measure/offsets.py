@@ -48,6 +48,10 @@ class OffsetEffect:
     """readings in each bin"""
     moved_share_K: np.ndarray
     """var(f - a_s) / var(f): how much of the feature's variance changes with the window's start at all"""
+    design_BB: np.ndarray
+    """sum over places and readings of the products of bin indicators, their mean over the readings taken off"""
+    within_K: np.ndarray
+    """sum over places and readings of (f - a_s)^2"""
 
     @property
     def depth_K(self) -> np.ndarray:
@@ -57,6 +61,29 @@ class OffsetEffect:
         values = self.level_K + self.curve_BK
         top = values.max(0)
         return np.divide(top - values.min(0).clip(0), top, out=np.full_like(top, np.nan), where=top > 0).clip(0, 1)
+
+    def share_if(self, curves_RBK: np.ndarray, weights_R: np.ndarray) -> np.ndarray:
+        """What `share_K` [K] would be if position made all of a profile that was seen in other windows.
+
+        Args:
+            curves_RBK: its mean in each bin, of R disjoint sets of windows. Products are taken of two different sets,
+                so that their sampling errors don't add up.
+            weights_R: windows of each set.
+
+        Returns:
+            inf where nothing varies between readings, though the feature is on in some: position makes nothing of it;
+            nan where it is on in none.
+        """
+        w = weights_R / weights_R.sum()
+        mean = np.tensordot(w, curves_RBK, 1)
+        products = np.einsum("bk,bc,ck->k", mean, self.design_BB, mean, optimize=True)
+        own = sum(
+            v**2 * np.einsum("bk,bc,ck->k", c, self.design_BB, c, optimize=True)
+            for v, c in zip(w, curves_RBK, strict=True)
+        )
+        explained = (products - own) / (1 - np.square(w).sum())
+        still = np.where(self.level_K != 0, np.inf, np.nan)
+        return np.divide(explained, self.within_K, out=still, where=~np.isnan(self.share_K))
 
 
 def exchange_null(n_segments: int, readings: int, permutations: int, seed: int) -> np.ndarray:
@@ -188,6 +215,8 @@ class _Sums:
             level_K=level.numpy(),
             bin_sizes_B=self.sizes.numpy(),
             moved_share_K=share(within / self.readings, variance),
+            design_BB=design.numpy(),
+            within_K=within.numpy(),
         )
 
 

@@ -40,11 +40,12 @@ from lens.measure.late_spans import FIRST as FIRST_SPAN
 from lens.measure.offsets import MIN_SEGMENTS
 from lens.measure.position_information import NULL_DRAWS
 from lens.measure.profiles import PERMUTATIONS, Profile, position_labelling
+from lens.measure.verdicts import VERDICTS
 from lens.profiling.features import FIRST, Measured, per_feature
 from lens.profiling.late_spans import late_measures
 from lens.profiling.layer import measure_dictionaries
 from lens.profiling.layer_data import LayerData
-from lens.profiling.specialisation import VERDICTS, specialisation
+from lens.profiling.specialisation import specialisation
 from lens.progress import track
 
 BATCH_WINDOWS = 16  # per forward pass

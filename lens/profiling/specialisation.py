@@ -2,8 +2,8 @@
 
 Three questions, each answered by a measure of its own: does the feature change with the position when the text is the
 same (`lens.measure.offsets`), whose drive its profile is made of (`lens.measure.ledger`), and whether position still
-tells when it fires once the others' drive is known (`lens.measure.conditional`). A feature is `specialised` only if all
-three say so.
+tells when it fires once the others' drive is known (`lens.measure.conditional`). The verdict is that of
+`lens.measure.verdicts`.
 """
 
 from __future__ import annotations
@@ -23,21 +23,13 @@ from lens.dictionaries.dictionary import Dictionary
 from lens.measure.conditional import ConditionalGain, conditional_gain
 from lens.measure.ledger import PARTS, Ledger, ledger
 from lens.measure.offsets import OffsetEffect, offset_effect
+from lens.measure.position_bins import position_bins
 from lens.measure.position_information import MIN_FIRINGS, benjamini_hochberg
+from lens.measure.verdicts import HALF, INHERITS, verdicts
 from lens.profiling.layer_data import FEW_DOCUMENTS, independent_blocks, sets_of
 
 CHUNK = 16  # windows in fp32 at a time
-HALF = 0.5  # share of the tuning above which it is said to come from one source
 SOURCES = 3  # features that are named as the ones a profile is inherited from
-VERDICTS = (
-    "specialised",
-    "by its term",
-    "inherits",
-    "position, source unclear",
-    "content at the window's start",
-    "no evidence",
-    "too few firings",
-)
 
 
 class _Means(NamedTuple):
@@ -81,10 +73,11 @@ def specialisation(
         positional_K: whether the test that permutes positions within windows calls a feature positional.
 
     Returns:
-        columns feature, verdict (one of `VERDICTS`), offset_share, offset_low, offset_high, offset_p, offset_depth,
-        moved_share, then for a linear dictionary own, others, error, term (shares of the score's tuning), others_high,
-        term_code, conditional_gain, conditional_p, and inherits_from (features, strongest first, of those that
-        inherit).
+        columns feature, verdict (one of `lens.measure.verdicts.VERDICTS`), offset_share, offset_low, offset_high,
+        offset_p, offset_depth, moved_share, moved (found by the false discovery rate of 5 %), then for a linear
+        dictionary own, others, error, term (shares of the score's tuning), own_low, others_high, term_code,
+        conditional_gain, conditional_se, conditional_p, position_gain, alone (found by the false discovery rate among
+        those that moved), and inherits_from (features, strongest first, of those that inherit).
 
     Raises:
         ValueError: too few stretches of text or documents for a test; the number needed is named.
@@ -101,29 +94,21 @@ def specialisation(
         "offset_p": effect.p_K,
         "offset_depth": effect.depth_K,
         "moved_share": effect.moved_share_K,
+        "moved": moved,
     }
-    verdict = np.full(len(firings), "no evidence", object)
-    verdict[positional_K] = "content at the window's start"
-    verdict[moved] = "position, source unclear"
-    if sae.linear:
+    excluded = _excluded(effect, means, position_bins(means.code.shape[1] + 1, 1))
+    if not sae.linear:
+        verdict = verdicts(eligible, positional_K, moved, excluded)
+    else:
         shares, gain = _source(sae, means, np.flatnonzero(moved), seed)
         alone = benjamini_hochberg(np.nan_to_num(gain.p_K, nan=1), moved & ~np.isnan(gain.p_K))
-        inherits, by_term = shares.code["others"] > HALF, shares.code["term"] > HALF
-        verdict[moved & inherits] = "inherits"
-        verdict[moved & by_term] = "by its term"
-        verdict[moved & alone & (shares.high["others"] < HALF) & ~by_term] = "specialised"
+        verdict = verdicts(eligible, positional_K, moved, excluded, alone, gain.gain_K - gain.se_K, shares.code)
         rows |= {part: shares.score[part] for part in PARTS}
-        rows |= {"others_high": shares.high["others"], "term_code": shares.code["term"]}
-        rows |= {"conditional_gain": gain.gain_K, "conditional_p": gain.p_K}
-        rows["inherits_from"] = _sources(sae, means, np.flatnonzero(verdict == "inherits"), len(firings))
-    verdict[~eligible] = "too few firings"
+        rows |= {"own_low": shares.low["own"], "others_high": shares.high["others"], "term_code": shares.code["term"]}
+        rows |= {"conditional_gain": gain.gain_K, "conditional_se": gain.se_K, "conditional_p": gain.p_K}
+        rows |= {"position_gain": gain.position_gain_K, "alone": alone}
+        rows["inherits_from"] = _sources(sae, means, np.flatnonzero(verdict == INHERITS), len(firings))
     return pd.DataFrame({"feature": np.arange(len(firings)), "verdict": verdict, **rows})
-
-
-def position_bins(T: int, first: int) -> Tensor:
-    """[T] bin of each position from `first`: doubling up to 16, then 16 wide; -1 before."""
-    edges = [first, *(e for e in (1, 2, 4, 8) if e > first), *range(16, T, 16)]
-    return torch.bucketize(torch.arange(T), torch.tensor(edges), right=True) - 1
 
 
 @torch.no_grad()
@@ -143,6 +128,15 @@ def _offsets(
     return offset_effect(
         segments(), bins, n_segments=len(drawn.tokens), groups=documents, permutations=permutations, seed=seed
     )
+
+
+def _excluded(effect: OffsetEffect, means: _Means, bins_T: Tensor) -> np.ndarray:
+    """Whether position makes less than half of each feature's profile on the held-out windows, text held fixed [K]."""
+    one_hot = torch.nn.functional.one_hot(bins_T[1:]).float()  # [T-1, B]
+    curves = torch.einsum("tb,rtk->rbk", one_hot / one_hot.sum(0), means.code).numpy()
+    would_be = effect.share_if(curves, means.windows.numpy())
+    with np.errstate(invalid="ignore"):
+        return np.isposinf(would_be) | (effect.high_K < HALF * would_be)
 
 
 @torch.no_grad()

@@ -39,8 +39,11 @@ def test_inherited_profiles_gain_nothing_and_tuned_ones_do():
     found = conditional_gain(codes, *rest)
     significant = benjamini_hochberg(found.p_K, np.ones(K, bool))
     assert significant[TUNED].all() and not significant[MIXED].any() and not significant[FLAT].any()
-    assert (found.gain_K[TUNED] > 0.005).all() and (np.abs(found.gain_K[MIXED]) < 0.005).all()
-    assert (found.drive_gain_K[MIXED] > 0.05).all()  # the others predict them
+    assert (found.gain_K[TUNED] > 0.2).all() and (np.abs(found.gain_K[MIXED]) < 0.01).all()
+    assert (found.position_gain_K[MIXED] > 0.01).all()  # which position alone would tell
+    kept = found.gain_K / found.position_gain_K
+    assert (np.abs(kept[MIXED]) < 0.2).all() and (kept[TUNED] > 0.8).all()
+    assert (found.se_K[TUNED] < 0.1 * found.gain_K[TUNED]).all() and (np.abs(found.gain_K) < 3 * found.se_K)[4:].all()
     # the usual test, which asks whether firing depends on position at all, passes the inherited ones
     labels = position_labelling(WINDOWS, T)
     bins, rng = labels.bins[:, 1:].flatten().numpy(), np.random.default_rng(0)
@@ -49,6 +52,29 @@ def test_inherited_profiles_gain_nothing_and_tuned_ones_do():
     places = lambda: (np.arange(T - 1) + rng.integers(T - 1, size=(WINDOWS, 1))) % (T - 1)  # noqa: E731
     null = np.stack([table(np.take_along_axis(on, places()[..., None], 1)) for _ in range(60)])
     assert positional(table(on), null, np.bincount(bins)).significant_K[MIXED].mean() >= 0.5
+
+
+def test_gain_by_hand():
+    """Rates of .1 and .3 at two positions: r = .5 and 1.5 of the mean, so half the variance of r is .125."""
+    documents, n = 10, 4000
+    place = torch.arange(n) % 2
+    y = torch.zeros(n)
+    for t, rate in enumerate((0.1, 0.3)):
+        here = (place == t).nonzero()[:, 0]
+        for d in range(documents):
+            inside = here[here % 40 // 4 == d]  # every document has as many firings as any other
+            y[inside[: round(rate * len(inside))]] = 1
+    codes = csc_array(np.stack([y.numpy(), np.zeros(n)], 1))
+    document = torch.arange(n) % 40 // 4
+    found = conditional_gain(codes, torch.from_numpy(codes.toarray()), torch.eye(2), torch.eye(2), 1 + place, document)
+    # score of one document: sum over its 200 tokens at 2 of y - .2 = 20, and as much the other way at 1; information
+    # of the centred indicator 400 x .16 / 4 = 16 a document: 90 pairs of 20 x 20 / 160, for what 100 would give,
+    # halved, and 800 firings of 800 x 3200 / 4000 that all silent tokens would inform of
+    expected = 100 * 20 * 20 / 160 / 2 / (800 * 3200 / 4000)
+    assert found.gain_K[0] == pytest.approx(expected, rel=0.01) == pytest.approx(found.position_gain_K[0], rel=0.01)
+    assert found.se_K[0] < 0.001  # documents are all alike
+    assert found.p_K[0] < 0.02  # 1 in 512: all ten signs alike
+    assert np.isnan(found.gain_K[1])
 
 
 def test_under_persistence_flat_features_pass_at_the_level_of_the_test():
@@ -75,7 +101,7 @@ def test_a_class_of_tokens_that_explains_the_profile_takes_the_gain():
     position = rest[3]
     classes = position  # as many classes as positions: nothing is left to the spline
     found = conditional_gain(codes, *rest, classes_N=classes)
-    assert (found.gain_K < 0.003).all()
+    assert (found.gain_K < 0.01).all()
 
 
 def test_natural_spline_is_linear_beyond_its_knots_and_smooth_between():
@@ -95,8 +121,10 @@ def test_rare_features_are_not_tested_and_few_documents_refused():
     dense[np.flatnonzero(dense[:, 3])[99:], 3] = 0
     found = conditional_gain(csc_array(dense), *rest)
     assert np.isnan(found.p_K[3]) and not np.isnan(found.p_K[0])
-    few = rest[4] % 5
-    with pytest.raises(ValueError, match="5 documents, at least 6"):
+    few = rest[4] % 7
+    with pytest.raises(ValueError, match="7 documents, at least 8"):
         conditional_gain(codes, *rest[:4], few)
     with pytest.raises(ValueError, match="don't fit"):
         conditional_gain(codes, *rest[:3], rest[3][:-1], rest[4])
+    with pytest.raises(ValueError, match="all tokens are at position 3"):
+        conditional_gain(codes, *rest[:3], 0 * rest[3] + 3, rest[4])

@@ -45,6 +45,33 @@ def test_an_exact_effect_by_hand():
     assert found.moved_share_K[0] == pytest.approx(1 / float(variance))  # readings are 1 from their mean
 
 
+def test_the_share_that_a_profile_would_make_by_hand():
+    # the case above, and a feature that is on and never moves, and one that is never on
+    positions = torch.tensor([[[1], [2]], [[2], [1]]] * 4)
+    values = [torch.stack([10 + 2.0 * (p - 1), 3 + 0.0 * p, 0.0 * p], -1) for p in positions]
+    found = offset_effect(zip(values, positions, strict=True), torch.tensor([-1, 0, 1]), n_segments=8)
+    assert found.design_BB.tolist() == [[4, -4], [-4, 4]] and found.within_K.tolist() == [16, 0, 0]
+    curve = np.array([[0.0, 0, 0], [2, 1, 1]])
+    weights = np.array([1.0, 3])
+    assert found.share_if(np.stack([curve, curve]), weights) == pytest.approx([1, np.inf, np.nan], nan_ok=True)
+    # half of the profile makes a quarter; of two sets only their product counts: 4 (2 a)(2 b) / 16 with a = 0
+    assert found.share_if(np.stack([curve, curve]) / 2, weights)[0] == pytest.approx(0.25)
+    assert found.share_if(np.stack([0 * curve, curve]), weights)[0] == pytest.approx(0)
+
+
+def test_what_position_does_is_not_excluded_and_what_it_does_not_is():
+    ramp = np.maximum(np.linspace(-1, 0, len(BINS[1:])) + 1, 0)
+    curve = np.stack([ramp[BINS[1:] == b].mean() for b in range(int(BINS.max()) + 1)])[None, :, None] * np.ones(
+        (2, 1, 60)
+    )
+    for size in (0.03, 0.3):
+        found = offset_effect(readings(lambda t, size=size: size * t / T, n=8), BINS, n_segments=8)
+        seen = size * found.level_K.mean() * curve  # of a rectified score, about this much arrives
+        assert (found.high_K < found.share_if(seen, np.ones(2)) / 2).mean() < 0.05
+    still = offset_effect(readings(lambda t: 0 * t, n=8), BINS, n_segments=8)
+    assert (still.high_K < still.share_if(0.3 * curve, np.ones(2)) / 2).mean() > 0.95
+
+
 @pytest.mark.parametrize("persistence", [0.0, 0.9])
 def test_text_alone_is_no_effect_however_long_it_persists(persistence):
     found = offset_effect(readings(lambda t: 0 * t, persistence=persistence, K=300), BINS, n_segments=24)
