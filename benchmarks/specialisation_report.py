@@ -121,7 +121,9 @@ def _sensitivity(seen: pd.DataFrame) -> Iterable[str]:
         part = material if name in ("persistence", "firings") else seen
         part = part[part["truth"] != BY_TERM]
         table = part.groupby([part["truth"], values.loc[part.index]], observed=True)["rule"].agg(_share).unstack(0)
-        table.index.name = f"rule, by {name}" + ("" if part is seen else "; tuned: depth >= .5 and .01 nats")
+        table.index.name = f"rule, by {name}" + (
+            "; tuned: depth >= .5 and .01 nats" if name in ("persistence", "firings") else ""
+        )
         yield from _markdown(table.fillna(""))
 
 
