@@ -127,7 +127,8 @@ def conditional_gain(
         ).numpy()  # sampled tokens inform by their harmonic mean
         out[:2, j] = per_firing * np.stack(_gain(*given))
         out[2, j], out[3, j] = per_firing * _gain(*alone)[0], _flip_p(given[0], signs)
-    return ConditionalGain(*out, documents_K)
+    gain, se, position_gain, p = out
+    return ConditionalGain(gain, se, position_gain, p, documents_K)
 
 
 def _shared(position_N: Tensor, classes_N: Tensor | None) -> tuple[Tensor, Tensor]:
