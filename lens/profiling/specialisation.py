@@ -25,6 +25,7 @@ from lens.measure.ledger import PARTS, Ledger, ledger
 from lens.measure.offsets import OffsetEffect, offset_effect
 from lens.measure.position_bins import position_bins
 from lens.measure.position_information import MIN_FIRINGS, benjamini_hochberg
+from lens.measure.reliability import reliability
 from lens.measure.verdicts import HALF, INHERITS, verdicts
 from lens.profiling.layer_data import FEW_DOCUMENTS, independent_blocks, sets_of
 
@@ -74,7 +75,8 @@ def specialisation(
 
     Returns:
         columns feature, verdict (one of `lens.measure.verdicts.VERDICTS`), offset_share, offset_low, offset_high,
-        offset_p, offset_depth, moved_share, moved (found by the false discovery rate of 5 %), then for a linear
+        offset_p, offset_depth, moved_share, moved (found by the false discovery rate of 5 %), reliability (of the
+        profile of the code, see `lens.measure.reliability`), then for a linear
         dictionary own, others, error, term (shares of the score's tuning), own_low, others_high, term_code,
         conditional_gain, conditional_se, conditional_p, position_gain, alone (found by the false discovery rate among
         those that moved), and inherits_from (features, strongest first, of those that inherit).
@@ -95,6 +97,7 @@ def specialisation(
         "offset_depth": effect.depth_K,
         "moved_share": effect.moved_share_K,
         "moved": moved,
+        "reliability": reliability(means.code.numpy(), means.windows.numpy()),
     }
     excluded = _excluded(effect, means, position_bins(means.code.shape[1] + 1, 1))
     if not sae.linear:
