@@ -18,6 +18,8 @@ from lens.training import recipe_file
 if TYPE_CHECKING:
     from lens.training.recipe import Recipe
 
+TAKEN = {"benchmarks", "pool"}  # among results and artifacts: no names of studies
+
 
 @dataclass(frozen=True)
 class Corpus:
@@ -232,6 +234,8 @@ def _params_path(study: str | Path) -> Path:
 def _check_name(name: str, path: Path, said: object) -> None:
     """Raise where the results of the file would be kept as those of another file, or outside `results/`."""
     folder_name(name, f"{path.name}: study")
+    if name.lower() in TAKEN:
+        raise ConfigError(f"{path}: study: {name} is the name of a folder of the project: give this one another")
     root, itself = checkout.root(), path.resolve()
     here = itself.relative_to(root).as_posix() if itself.is_relative_to(root) else str(itself)
     if said is not None and (root / str(said)).resolve() != itself:
@@ -284,6 +288,8 @@ def _check(study: Study, where: str) -> None:
         ("training.steps", study.training.steps, 1),
         ("training.log_every", study.training.log_every, 1),
         ("seeds (count)", len(study.seeds), 1),
+        ("seeds", min(study.seeds, default=0), 0),
+        ("windows.seed", w.seed, 0),
         ("layers (count)", len(study.layers), 1),
         ("variants (count)", len(study.variants), 1),
     ):
@@ -317,5 +323,5 @@ def _check(study: Study, where: str) -> None:
             )
     for name in ("layers", "variants", "seeds"):
         values = getattr(study, name)
-        if len(set(values)) < len(values):
-            raise ConfigError(f"{where}: {name} lists a value twice: {list(values)}")
+        if len({str(value).lower() for value in values}) < len(values):  # names of folders, which some disks compare so
+            raise ConfigError(f"{where}: {name} lists a value twice, whatever its case: {list(values)}")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pandas as pd
 
 from lens.dictionaries.dictionary import Dictionary
@@ -11,14 +14,20 @@ from lens.study.layer_data import Kind, asked
 from lens.study.params import Study
 from lens.training.train import Trained, train_layer
 
+LOG_DIR = "LENS_LOG_DIR"  # in the environment, which DVC doesn't record: logs decide nothing
+
 
 def train(study: Study, data: LayerData, kind: Kind = "dictionaries") -> Trained:
     """Train the study's variants (or its ablations) with all its seeds on one layer.
 
+    With LENS_LOG_DIR in the environment, TensorBoard's events are written to `<study>/<kind>/layer_<l>` below it.
+
     Raises:
         StoreError: the activations are missing or altered.
         TrainingError: see `lens.training.train.train_layer`.
+        ModuleNotFoundError: LENS_LOG_DIR without TensorBoard.
     """
+    logs = os.environ.get(LOG_DIR)
     variants, seeds = asked(study, data.layer, kind)
     return train_layer(
         data.train.activations,
@@ -32,6 +41,7 @@ def train(study: Study, data: LayerData, kind: Kind = "dictionaries") -> Trained
         bos=study.windows.bos,
         order_seed=study.windows.seed,
         log_every=study.training.log_every,
+        log_dir=Path(logs) / study.name / kind / f"layer_{data.layer}" if logs else None,
     )
 
 

@@ -1,8 +1,12 @@
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 
+from lens.study import training
+from lens.study.params import Study
 from lens.training.fit import fit
 from lens.training.run import Run
 
@@ -59,3 +63,13 @@ def test_without_tensorboard_training_is_not_started(tmp_path, monkeypatch):
     with pytest.raises(ModuleNotFoundError, match="pip install tensorboard"):
         fit(MODEL, 1, TEXT, tmp_path / "mine", steps=4, log_dir=tmp_path / "events", **OPTIONS)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("folder", ["", "events"])
+def test_of_a_study_they_are_written_where_the_environment_says(folder, monkeypatch):
+    asked = {}
+    monkeypatch.setattr(training, "train_layer", lambda *args, **options: asked.update(options))
+    monkeypatch.setenv(training.LOG_DIR, folder)
+    stored = SimpleNamespace(activations=None, manifest={"sha256": {"train.safetensors": ""}})
+    training.train(Study.load("smoke"), SimpleNamespace(layer=1, train=stored))
+    assert asked["log_dir"] == (Path("events/smoke/dictionaries/layer_1") if folder else None)
