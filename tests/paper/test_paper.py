@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from lens import checkout
+from lens import checkout, files
 from lens.errors import ConfigError
 from lens.study import params as config
 from lens.study import tables
@@ -54,9 +54,13 @@ def full(tmp_path, monkeypatch) -> Study:
 
 def edit(study: Study, change) -> None:
     """Change the claims of a study, by id."""
+    rewrite(study, lambda document: change({claim["id"]: claim for claim in document["claims"]}))
+
+
+def rewrite(study: Study, change) -> None:
     path = study.results / "claims.json"
-    document = json.loads(path.read_text())
-    change({claim["id"]: claim for claim in document["claims"]})
+    document = files.read_json(path)
+    change(document)
     path.write_text(json.dumps(document))
 
 
@@ -137,7 +141,7 @@ def test_a_claim_or_reading_that_is_missing_stops_the_build_and_is_named(full):
 
 def test_claims_of_another_study_are_refused(full):
     path = full.results / "claims.json"
-    path.write_text(path.read_text().replace('"model": "gemma-3-270m"', '"model": "smollm2-135m"'))
+    rewrite(full, lambda document: document.update(model="smollm2-135m"))
     with pytest.raises(ConfigError, match="smollm2-135m"):
         typeset.build(full)
     path.unlink()
