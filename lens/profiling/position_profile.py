@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import html
-import json
 import os
 import warnings
 from collections.abc import Sequence
@@ -168,7 +167,7 @@ class PositionProfile:
         if "width" in self.features:
             save_plot(self.plot_spans(), folder, "spans")
         digests = {f"{name}.csv": digest(folder / f"{name}.csv") for name in TABLES}
-        write_json(folder / "about.json", asdict(self.about) | {"sha256": digests})
+        write_json(folder / "about.json", files.with_digest(asdict(self.about) | {"sha256": digests}))
         return folder
 
     @classmethod
@@ -179,9 +178,9 @@ class PositionProfile:
             ProfileError: a file is missing, damaged or altered.
         """
         folder, remedy = Path(folder), "profile the dictionary again"
+        said = files.read_json(folder / "about.json", remedy, raised=ProfileError)
+        digests = said.pop("sha256", {})  # profiles of before there were digests have none
         with files.intact(folder / "about.json", remedy, ProfileError):
-            said = json.loads((folder / "about.json").read_text())
-            digests = said.pop("sha256", {})  # profiles of before there were digests have none
             about = About(**said)
         tables = {}
         for name in TABLES:

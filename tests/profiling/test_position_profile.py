@@ -116,6 +116,12 @@ def test_what_is_saved_is_read_back(found, tmp_path):
     with pytest.raises(ProfileError, match="features.csv cannot be read .it is truncated or altered.: profile"):
         PositionProfile.read(path.parent)
     path.write_text(content)
+    about = path.with_name("about.json")
+    content = about.read_text()
+    about.write_text(content.replace('"windows": 64', '"windows": 46'))
+    with pytest.raises(ProfileError, match="about.json cannot be read .it was altered"):
+        PositionProfile.read(path.parent)
+    about.write_text(content)
     (tmp_path / "made/profile/rates.csv").unlink()
     with pytest.raises(ProfileError, match="rates.csv is missing: profile the dictionary again"):
         PositionProfile.read(tmp_path / "made/profile")
