@@ -39,6 +39,7 @@ REMEDY = re.compile(
     r"\b(run|delete|remove|extract|train|fit|get|make|write|give|correct|is missing|brings back|the record|studies:)"
 )
 POOL, OWN, TABLES = "artifacts/pool", "artifacts/mini", "results/mini/tables"
+TRAINING, MEASURES = f"{TABLES}/training", f"{TABLES}/measures"
 STORE, DICTIONARIES = f"{OWN}/activations", f"{OWN}/dictionaries"
 RAW, TOKENS = f"{POOL}/activations-*/layer_*", f"{POOL}/activations-*/tokens"
 SHOWN = f"{DICTIONARIES}/layer_1/temporallens-seed0"
@@ -96,36 +97,12 @@ KINDS = (
     Kind("cfg.json, lens profile", f"{SHOWN}/cfg.json", p.profiled, (c.emptied, c.changed_digit, c.nested_deeply)),
     Kind("weights, lens profile", f"{SHOWN}/sae.safetensors", p.profiled, FEW),
     Kind("weights, explorer", f"{SHOWN}/sae.safetensors", p.explored, (c.flipped_bit, c.deleted)),
+    Kind("tables of training, figures", f"{TRAINING}/*.parquet", p.drawn_again, BINARY, **PARQUET_AGAIN),
+    Kind("tables of training, claims", f"{TRAINING}/*.parquet", p.judged, (*FEW, c.deleted), **PARQUET_AGAIN),
     Kind(
-        "tables of training, figures",
-        f"{TABLES}/training/*.parquet",
-        p.drawn_again,
-        BINARY,
-        **TRAINED_AGAIN,
-        called=(TABLES,),
+        "tables of measures, claims", f"{MEASURES}/*.parquet", p.judged, (*FEW, c.deleted, c.sibling_instead), **PARQUET
     ),
-    Kind(
-        "tables of training, claims",
-        f"{TABLES}/training/*.parquet",
-        p.judged,
-        (*FEW, c.deleted),
-        **TRAINED_AGAIN,
-        called=(TABLES,),
-    ),
-    Kind(
-        "tables of measures, claims",
-        f"{TABLES}/measures/*.parquet",
-        p.judged,
-        (*FEW, c.deleted, c.sibling_instead),
-        called=(TABLES,),
-    ),
-    Kind(
-        "tables of measures, figures",
-        f"{TABLES}/measures/*.parquet",
-        p.drawn_again,
-        (*BINARY, c.folder_deleted),
-        called=(TABLES,),
-    ),
+    Kind("tables of measures, figures", f"{MEASURES}/*.parquet", p.drawn_again, (*BINARY, FOLDER[0]), **PARQUET),
     Kind("claims.json, trace", "results/mini/claims.json", p.traced, (*LESS[:4], c.changed_digit), **JUDGED_AGAIN),
     Kind("claims.json, overview", "results/mini/claims.json", p.told, (*LESS, c.changed_digit), **JUDGED_AGAIN),
     Kind("run record, times", "results/mini/runs/01_extract.json", p.timed, (*LESS[:2], *LESS[3:], c.changed_digit)),
