@@ -70,6 +70,15 @@ def test_a_quarter_is_not_material_and_a_half_is():
     assert ((half["depth_low"] <= 0.5) & (half["depth_high"] >= 0.5)).mean() >= 0.9
 
 
+def test_documents_that_each_have_a_place_of_their_own_are_no_span_of_the_feature():
+    """Their mean is flat; the spread between documents is far above that of counts."""
+    rng, t = np.random.default_rng(0), np.arange(P + 1)[:, None]
+    place = rng.integers(0, P + 1 - FIRST, size=(SETS, 1, 200))
+    rate = np.where(t < FIRST, 0, 1 + 4 * ((t - FIRST - place) % (P + 1 - FIRST) < 25))
+    found = late_spans(rng.poisson(5 * rate))
+    assert not found["material"].any() and (found["p"] <= 0.05).mean() <= 0.05
+
+
 def test_rare_features_and_silent_ones_are_not_tested():
     (counts,) = drawn([synthetic.bump(P, 60, 25)], [1.0], 5000, 3)
     counts[..., 1] = np.where(counts[..., 1].cumsum(0) > 2, 0, counts[..., 1])
