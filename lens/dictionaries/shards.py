@@ -67,6 +67,13 @@ def gathered(x: Tensor) -> list[Tensor]:
     return found
 
 
+def sent(x: Tensor, owner: int) -> Tensor:
+    """x of the process `owner`, in all; x of the others says its shape and kind."""
+    x = x.contiguous()
+    dist.broadcast(x.view(torch.uint8), owner)
+    return x
+
+
 def average_(tensors: list[Tensor]) -> None:
     """Replace each tensor by its mean over the processes."""
     for tensor in tensors:

@@ -17,6 +17,10 @@ class Source(Protocol):
         """Windows of an epoch, positions, width: (n, T, d_in)."""
         ...
 
+    def shared(self) -> Source:
+        """The same source, for processes that read the same batches at the same time."""
+        ...
+
     def sample(self, seed: int) -> Tensor:
         """Windows [m, T, d_in] whose moments stand for those of all, read before the first step."""
         ...
@@ -36,6 +40,10 @@ class Stored:
     def __init__(self, activations: Tensor):
         self._activations = activations
         self.shape = tuple(activations.shape)
+
+    def shared(self) -> Stored:
+        """Itself: every process reads the batches."""
+        return self
 
     def sample(self, seed: int) -> Tensor:
         """All windows."""

@@ -6,10 +6,11 @@ of the one before. The price is the language model: every group of runs that do 
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 
 import torch
@@ -20,6 +21,8 @@ from lens.activations.documents import Corpus
 from lens.activations.extract import BATCH_WINDOWS, decided_by
 from lens.activations.language_model import LanguageModel, check_layers
 from lens.activations.layers import Layer
+from lens.dictionaries.shards import sent
+from lens.processes import count, rank
 from lens.training.source import epoch_seed
 
 SAMPLE = 256  # windows whose moments stand for those of all
@@ -43,6 +46,7 @@ class Stream:
         [self.layer] = check_layers(model, [layer])
         self.model, self.text = model, text
         self.shape = (windows, length, model.d_model)
+        self._shared = False
         self._opened = ExitStack()  # the file of tokens is closed when this object goes
         self._tokens = self._opened.enter_context(tokenise(text, model.tokenizer))
         self.draw(0, 0)  # what is wrong with the text shows here
@@ -55,6 +59,13 @@ class Stream:
             self.text, self.model.tokenizer, n, length, **bos,
             seed=epoch_seed(seed, epoch), name="training text", tokens=self._tokens,
         )  # fmt: skip
+
+    def shared(self) -> Stream:
+        """The same source, of which all processes of a `torchrun` call read the same batches at the same time; each
+        runs the model on a part of them."""
+        source = copy.copy(self)
+        source._shared = True
+        return source
 
     @property
     def digest(self) -> str:
@@ -79,11 +90,24 @@ class Stream:
 
     def _blocks(self, seed: int, first: int) -> Iterator[Tensor]:
         """Activations of the windows from the `first` of all epochs, a block of the model's at a time."""
-        n = self.shape[0]
-        first_epoch, at = divmod(first, n)
+        first_epoch, at = divmod(first, self.shape[0])
         for epoch in itertools.count(first_epoch):
             tokens = torch.from_numpy(self.draw(seed, epoch).tokens.astype("int64"))
-            for start in range(at - at % BATCH_WINDOWS, n, BATCH_WINDOWS):
-                block = self.model.residual_stream(tokens[start : start + BATCH_WINDOWS], [self.layer])[self.layer]
-                yield block[max(at - start, 0) :].to(torch.bfloat16, copy=True)  # autograd keeps no inference tensor
+            whole = at - at % BATCH_WINDOWS
+            for block in self._activations(tokens[whole:].split(BATCH_WINDOWS)):
+                yield block[at - whole :]
+                at = whole  # of the first block alone some were drawn before
             at = 0
+
+    def _activations(self, blocks: Sequence[Tensor]) -> Iterator[Tensor]:
+        """Activations of blocks of tokens; of a shared source each process computes some, and sends them to all."""
+        n, me = (count(), rank()) if self._shared else (1, 0)
+        for first in range(0, len(blocks), n):
+            group = blocks[first : first + n]
+            found = [torch.empty(*tokens.shape, self.shape[2], dtype=torch.bfloat16) for tokens in group]
+            if me < len(group):
+                block = self.model.residual_stream(group[me], [self.layer])[self.layer]
+                found[me] = block.to(torch.bfloat16, copy=True)  # autograd keeps no inference tensor
+            for owner in range(len(group)) if n > 1 else ():
+                found[owner] = sent(found[owner].to(self.model.device), owner)
+            yield from found

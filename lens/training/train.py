@@ -148,7 +148,8 @@ def train_layer(
             if runs:
                 of_share = list(vars(share).values()) if share.by else []  # each process has states of its own
                 state = pool / f"train-{key([keys[run] for run in own] + of_share)}"
-                _train(runs, source, state, size, order, log_every, layer, None if share.rank else log_dir)
+                read, log_to = source.shared() if share.by else source, None if share.rank else log_dir
+                _train(runs, read, state, size, order, log_every, layer, log_to)
                 _finish({finished[run]: trained for run, trained in zip(own, runs, strict=True)}, state)
                 failures += [run.failure for run in runs if run.failure]
         failures = list(dict.fromkeys(line for lines in from_all(failures) for line in lines))

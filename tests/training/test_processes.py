@@ -51,6 +51,7 @@ if how == "killed" and processes.rank() == 1:
     train.snapshot = snapshot
 test_processes.train_all(folder)
 test_processes.extract_all(folder)
+test_processes.stream_all(folder)
 """
 
 
@@ -81,6 +82,20 @@ def extract_all(folder: Path) -> None:
     extract(model, windows, [1, 2], folder / "store", folder / "extracted", window_rule={})
 
 
+def stream_all(folder: Path) -> None:
+    from lens.activations import language_model
+    from lens.activations.split import as_dataset
+    from lens.training.stream import Stream
+
+    model = language_model.load("random:gemma-3-tiny", device="cpu", dtype=torch.float32)
+    text = as_dataset(["the quick brown fox jumps over the lazy dog\n" * 60])
+    recipe = build({**COMMON, "batch_windows": 6, "steps": 9, "processes": "batch"})  # 2.7 epochs of two blocks
+    train_layer(
+        Stream(model, 1, text, 20, 16), {"streamed": recipe}, (0,), folder / "streamed", folder / "pool-of-stream",
+        data_digest="stream", layer=1, log_every=4,
+    )  # fmt: skip
+
+
 def torchrun(folder: Path, how: str) -> subprocess.CompletedProcess:
     with socket.socket() as free:
         free.bind(("localhost", 0))
@@ -99,6 +114,7 @@ def one(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("one")
     train_all(folder)
     extract_all(folder)
+    stream_all(folder)
     return folder
 
 
@@ -134,6 +150,11 @@ def test_a_dictionary_that_processes_train_together_is_that_of_one(name, one, tw
         torch.testing.assert_close(b.weights()[key], value, rtol=1e-3, atol=2e-4)
     start = Dictionary.initialise(a.info, torch.zeros(a.info.d_in), 0)
     assert (a.W_dec - start.W_dec).abs().max() > 20 * (a.W_dec - b.W_dec).abs().max()  # beside what was learned
+
+
+def test_processes_that_share_a_stream_train_to_the_numbers_of_one(one, two):
+    a, b = (Dictionary.load(folder / "streamed" / "streamed-seed0") for folder in (one, two))
+    torch.testing.assert_close(b.W_dec, a.W_dec, rtol=1e-3, atol=2e-4)
 
 
 @pytest.mark.parametrize(
