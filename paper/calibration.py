@@ -28,6 +28,7 @@ from lens.measure.synthetic import DENSITIES, WIDTHS, Planted
 from lens.profiling.controls import identity_dictionary
 from lens.study import table_files
 from lens.study.params import Study
+from lens.study.tables import NoTable
 from lens.training import recipe_file
 from lens.training.recipe import recipe
 from lens.training.train import train_layer
@@ -343,12 +344,13 @@ def read_table(study: Study, name: str) -> pd.DataFrame:
     """A table of the calibration of a study.
 
     Raises:
-        ConfigError: it is missing, or another study's.
+        NoTable: it is missing.
+        ConfigError: it is damaged, or another study's.
     """
     path = _path(study)
     table = table_files.read(path, name) if path.is_file() else None
     if table is None:
-        raise ConfigError(f"no table {name!r} in {path}; run 07_calibration of study {study.name!r} first")
+        raise NoTable(f"no table {name!r} in {path}; run 07_calibration of study {study.name!r} first")
     if strays := sorted(set(table["study"]) - {study.name}):
         raise ConfigError(f"{path} holds study {strays}, expected {study.name!r}; run 07_calibration again")
     return table

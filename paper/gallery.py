@@ -10,7 +10,6 @@ from pathlib import Path
 import pandas as pd
 
 from lens import files
-from lens.errors import ConfigError
 from lens.figures.by_layer import mask_agreement, positional_share, spans_by_layer
 from lens.figures.calibration import calibration
 from lens.figures.forest import ablation_effects, early_late_forest, variant_changes
@@ -94,7 +93,7 @@ def _or_why(read: Read) -> Read:
     def reading(name: str) -> pd.DataFrame:
         try:
             return read(name)
-        except ConfigError as error:
+        except tables.NoTable as error:
             if name not in OPTIONAL:
                 raise
             raise FigureError(f"no table {name!r}: {OPTIONAL[name]}") from error

@@ -29,6 +29,10 @@ EXACT = {"training": {"positions", "position_weights"}, "ablations": {"positions
 of these, of which six digits leave too few."""
 
 
+class NoTable(ConfigError):
+    """A study has no table of that name; those that are damaged or incomplete are plain ConfigErrors."""
+
+
 def save(study: Study, kind: str, layer: Layer, tables: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
     """Write the tables of one layer to `results/<study>/tables/<kind>/layer_<l>.parquet`; all of their rows, by name.
 
@@ -89,7 +93,7 @@ def read(study: Study | str, name: str) -> pd.DataFrame:
     root = study.results / "tables"
     held = holds(study, name)
     if not held:
-        raise ConfigError(f"no table {name!r} under {root}; {_heal(study)}")
+        raise NoTable(f"no table {name!r} under {root}; {_heal(study)}")
     parts = [table for file in held if (table := table_files.read(file, name)) is not None]
     table = pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
     variants = {*study.variants, *study.ablations.variants, *OTHERS}

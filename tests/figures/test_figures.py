@@ -21,6 +21,7 @@ from lens.figures.style import layers_in_order, signed
 from lens.figures.training import training_curves
 from lens.figures.weights import position_weight_evolution
 from lens.study.params import Study
+from lens.study.tables import NoTable
 from paper import gallery
 from paper.gallery import FIGURES, looks_of
 from tests.paper import synthetic
@@ -290,8 +291,12 @@ def test_ablations_are_compared_with_the_method_of_the_same_seed_at_their_layer_
 def test_a_study_without_a_table_is_told_which_figures_are_left_out_and_why(monkeypatch):
     def read(name: str) -> pd.DataFrame:
         if name not in few:
-            raise ConfigError(f"no table {name!r}")
+            raise NoTable(f"no table {name!r}")
+        if name == damaged:
+            raise ConfigError("layer_1.parquet cannot be read")
         return few[name]
+
+    damaged = ""
 
     few = {k: t for k, t in tables().items() if k not in ("splice", "masks") and not k.startswith("calibration")}
     names = ("per_position_l0", "splice_matrix", "mask_heat_map", "calibration", "probing_accuracy")
@@ -300,6 +305,9 @@ def test_a_study_without_a_table_is_told_which_figures_are_left_out_and_why(monk
     assert list(plots) == ["per_position_l0", "probing_accuracy"]
     assert list(left_out) == ["splice_matrix", "mask_heat_map", "calibration"]
     assert left_out["mask_heat_map"] == "no table 'masks': no variant has masks"
+    damaged = "probing"
+    with pytest.raises(ConfigError, match="layer_1.parquet cannot be read"):
+        gallery.drawn(read, read, LOOKS)
     few.pop("positions")
     with pytest.raises(ConfigError, match="no table 'positions'"):  # what every study has is never passed over
         gallery.drawn(read, read, LOOKS)
