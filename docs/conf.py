@@ -33,7 +33,7 @@ myst_heading_anchors = 3
 nb_execution_mode = "force"
 nb_execution_in_temp = True
 nb_execution_raise_on_error = True
-nb_execution_timeout = 300
+nb_execution_timeout = 900  # seconds a cell, on a machine that others keep busy
 nb_output_stderr = "remove"  # progress
 nb_mime_priority_overrides = [("html", "image/svg+xml", 0)]
 
