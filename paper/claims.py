@@ -6,9 +6,11 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +18,16 @@ import numpy as np
 from lens import files
 from lens.measure.stats import holm
 from lens.study.params import Study
-from paper import verdicts
-from paper.evidence.measured import METHOD, Measured, Missing
+from paper import operating, verdicts
+from paper.attribution import attribution, of_reading
+from paper.evidence.measured import Measured, Missing
 from paper.evidence.readings import SCALES, Evidence, Reading
-from paper.registry import REGISTRY, evidence_of, load_registry
-from paper.verdicts import Verdict, attribute_by_contrast, attribute_by_control, judge, judge_conditions
+from paper.registry import REGISTRY, as_before, evidence_of, load_registry
+from paper.verdicts import Verdict, judge_conditions
 
 PAPER_MODEL, PAPER_LAYERS = "google/gemma-2-2b", (5, 12, 19)
-WITHOUT_POSITION = "shuffled_positions - standard"  # the difference that is left without position information
+SIGNIFICANT = (*verdicts.FOUND, verdicts.CONTRADICTED, verdicts.WITHOUT_THE_METHOD)  # what has to be, to be said
+Measure = Callable[[dict, tuple[str, ...]], Evidence]  # of a claim at layers
 SHOWN = ("id", "title", "quote", "where", "kind", "quantity", "unit", "test", "family", "rule")  # as registered
 
 
@@ -78,44 +82,126 @@ def is_paper_model(study: Study) -> bool:
 
 
 def judge_all(registry: list[dict], data: Measured, *, on_paper_model: bool) -> list[dict]:
-    """One entry of `claims.json` per claim of the registry, in order."""
-    entries = [_entry(claim, data, on_paper_model) for claim in registry]
-    family = [e for e in entries if e["family"] is not None and e["p"] is not None]
-    if family:
-        adjusted = holm(np.array([e["p"] for e in family]))
-        for entry, p in zip(family, adjusted, strict=True):
-            entry["p_holm"] = _number(p)
+    """One entry of `claims.json` per claim of the registry, in order.
+
+    What a claim of a family says it has found has to be significant among all claims of the study (Holm, 1979). Where
+    it is found at some layers alone, each layer's verdict stands on an interval of its own, unadjusted.
+    """
+    measured = functools.cache(lambda function, layers: function(data.at(*layers)))
+    entries = [_entry(claim, data, lambda c, layers: measured(evidence_of(c), layers)) for claim in registry]
+    _adjust([e for e in entries if e["family"] is not None and e["p"] is not None])
+    for entry in entries:
+        judged = entry["status"] == "measured"
+        entry["verdict_on_paper_model"] = entry["verdict"] if on_paper_model or not judged else verdicts.NOT_TESTABLE
     return entries
 
 
-def _entry(claim: dict, data: Measured, on_paper_model: bool) -> dict:
+def _adjust(family: list[dict]) -> None:
+    """Put the adjusted p into the entries that have one; what is not significant by it is inconclusive."""
+    adjusted = holm(np.array([e["p"] for e in family])) if family else []
+    for entry, p in zip(family, adjusted, strict=True):
+        entry["p_holm"] = _number(p)
+        said = {entry["verdict"]}
+        if said == {verdicts.BY_LAYER}:
+            said = {row["verdict"] for row in entry["layers"]}
+        if p <= verdicts.ALPHA or not said <= set(SIGNIFICANT):
+            continue
+        why = f"not significant among the {len(family)} claims tested (Holm-adjusted p = {p:.2g}); by itself "
+        entry |= {"verdict": verdicts.INCONCLUSIVE, "reason": f"{why}{entry['verdict']}: {entry['reason']}"}
+        if entry["attributable"] != "not applicable":
+            entry |= {"attributable": "not assessed", "attributable_reason": "the verdict is inconclusive"}
+
+
+def _entry(claim: dict, data: Measured, measure: Measure) -> dict:
     entry = {
         **{key: _or_null(claim[key]) for key in (*SHOWN, "paper_value", "prediction")},
         "evidence": {key: _or_null(claim["evidence"][key]) for key in ("notebook", "figure", "table")},
+        "needs": claim.get("needs", []), "before": None, "layers": [], "operating": None,
         "readings": [], "controls": [], "differences": [], "context": [], "measures": {},
         "p": None, "p_holm": None, "minimum_detectable_effect": None,
         "attributable": "not applicable", "attributable_reason": "nothing was measured",
     }  # fmt: skip
+    if "before" in claim:
+        entry["before"] = _before(claim, data, measure)
     try:
-        evidence = evidence_of(claim)(data)
-        entry |= _judged(claim, evidence)
+        entry |= _judged(claim, measure(claim, data.layers))
     except Missing as missing:
-        entry |= {"status": verdicts.NOT_IN_STUDY, "verdict": verdicts.NOT_IN_STUDY, "reason": str(missing)}
-    judged = entry["status"] == "measured"
-    entry["verdict_on_paper_model"] = entry["verdict"] if on_paper_model or not judged else verdicts.NOT_TESTABLE
-    return entry
+        return entry | _not_in_study(missing)
+    each = claim.get("layers") == "each" and len(data.layers) > 1
+    entry["operating"] = _operating(
+        claim, data, [(layer,) for layer in data.layers] if each else [data.layers], measure
+    )
+    return entry | (_of_layers(claim, data, measure) if each else _without_the_method(entry))
+
+
+def _operating(claim: dict, data: Measured, judged: list[tuple[str, ...]], measure: Measure) -> dict | None:
+    truth = operating.truths().get(claim["id"])
+    try:
+        found = [measure(claim, layers) for layers in judged]
+    except Missing:
+        return None
+    return truth and operating.of_claim(claim, truth, found, len(data.seeds))
+
+
+def _not_in_study(missing: Missing) -> dict:
+    return {"status": verdicts.NOT_IN_STUDY, "verdict": verdicts.NOT_IN_STUDY, "reason": str(missing)}
+
+
+def _before(claim: dict, data: Measured, measure: Measure) -> dict:
+    """What the rule said that an amendment replaced, on the same tables."""
+    old = as_before(claim)
+    said = {"until": str(claim["before"]["until"]), "why": claim["before"]["why"], "rule": old["rule"]}
+    try:
+        found = _judged(old, measure(old, data.layers))
+    except Missing as missing:
+        found = _not_in_study(missing) | {"attributable": "not applicable"}
+    return said | {key: found[key] for key in ("verdict", "reason", "attributable")}
+
+
+def _without_the_method(found: dict) -> dict:
+    """The verdict on something that is there, and in the controls as well."""
+    if found["attributable"] != "no":
+        return {}
+    why = f"{found['verdict']}: {found['reason']}; {found['attributable_reason']}"
+    return {"verdict": verdicts.WITHOUT_THE_METHOD, "reason": why}
+
+
+def _of_layers(claim: dict, data: Measured, measure: Measure) -> dict:
+    """What the rule says of every layer by itself, and of the claim: to hold at all of them, it has the largest p."""
+    rows = []
+    for layer in data.layers:
+        try:
+            found = _judged(claim, measure(claim, (layer,)))
+        except Missing as missing:
+            found = {"verdict": verdicts.INCONCLUSIVE, "reason": str(missing), "p": None}
+            found |= {"attributable": "not assessed", "attributable_reason": str(missing)}
+        found |= _without_the_method(found)
+        first = {key: found["readings"][0][key] if "readings" in found else None for key in ("estimate", "low", "high")}
+        said = ("verdict", "reason", "attributable", "attributable_reason", "p")
+        rows.append({"layer": layer, **first, **{key: found[key] for key in said}})
+    word, why = verdicts.over_layers({row["layer"]: Verdict(row["verdict"], row["reason"]) for row in rows})
+    ps, due = [row["p"] for row in rows], {row["attributable"] for row in rows}
+    answer = due.pop() if len(due) == 1 else "not assessed" if "not assessed" in due else verdicts.BY_LAYER
+    by_layer = "; ".join(f"layer {row['layer']}: {row['attributable']} ({row['attributable_reason']})" for row in rows)
+    return {
+        "layers": rows, "verdict": word, "reason": why, "p": None if None in ps else max(ps), "attributable": answer,
+        "attributable_reason": by_layer,
+    }  # fmt: skip
 
 
 def _judged(claim: dict, evidence: Evidence) -> dict:
     rule, first = claim["rule"], evidence.readings[0]
-    verdict_of = {r.name: _verdict(rule, r) for r in evidence.readings}
+    verdict_of = {r.name: of_reading(rule, r) for r in evidence.readings}
+    unmet = verdicts.unmet(claim.get("needs", ()), evidence.measures)
     if evidence.untestable:
         verdict = Verdict(verdicts.NOT_TESTABLE, evidence.untestable)
+    elif unmet:
+        verdict = unmet
     elif rule["kind"] == "conditions":
         verdict = judge_conditions(rule, evidence.measures)
     else:
         verdict = _overall(claim, first, verdict_of)
-    attributable, why = _attribution(claim, verdict, evidence)
+    attributable, why = attribution(claim, verdict, evidence)
     no_effect = rule.get("no_effect", "none") if evidence.null is None else evidence.null
     has_test = no_effect != "none" and first.interval is not None and math.isfinite(first.interval.se)
     null = float(no_effect) if has_test else math.nan
@@ -133,18 +219,6 @@ def _judged(claim: dict, evidence: Evidence) -> dict:
         "attributable": attributable,
         "attributable_reason": why,
     }
-
-
-def _verdict(rule: dict, reading: Reading) -> Verdict:
-    """Of one reading alone; none where the rule reads several measures at once."""
-    if reading.interval is None:
-        return Verdict(verdicts.NOT_IN_STUDY, reading.detail)
-    if rule["kind"] == "conditions":
-        return Verdict("", "")
-    verdict = judge(rule, *reading.shown, p=reading.p)
-    if verdict.word == verdicts.INCONCLUSIVE and math.isnan(reading.interval.se):
-        return Verdict(verdict.word, reading.detail or verdict.why)
-    return verdict
 
 
 def _overall(claim: dict, first: Reading, verdict_of: dict[str, Verdict]) -> Verdict:
@@ -165,51 +239,6 @@ def _overall(claim: dict, first: Reading, verdict_of: dict[str, Verdict]) -> Ver
     if others:
         why += "; other readings: " + ", ".join(f"{name}: {other}" for name, other in others.items())
     return Verdict(word, why)
-
-
-def _attribution(claim: dict, verdict: Verdict, evidence: Evidence) -> tuple[str, str]:
-    how = claim["attribution"]
-    if how == "none":
-        return "not applicable", "the claim is not about an advantage of the method over another"
-    if verdict.word == verdicts.INCONCLUSIVE:
-        return "not assessed", "the verdict is inconclusive"
-    if verdict.word not in (verdicts.REPRODUCED, verdicts.PARTLY):
-        return "not applicable", f"there is nothing to attribute: {verdict.word}"
-    if how["kind"] == "contrast":
-        return _by_contrast(claim, evidence)
-    for name, reading in evidence.controls.items():
-        if reading.interval is None:
-            return "not assessed", f"{name}: {reading.detail}"
-    controls = _control_verdicts(claim, evidence)
-    if unmeasured := [name for name in how["controls"] if name not in controls]:
-        return "not assessed", f"{', '.join(unmeasured)}: not everything that the rule reads was measured"
-    return attribute_by_control(controls, _differences(claim, evidence))
-
-
-def _by_contrast(claim: dict, evidence: Evidence) -> tuple[str, str]:
-    left = evidence.differences.get(WITHOUT_POSITION)
-    answer, why = attribute_by_contrast(
-        _differences(claim, evidence), _control_verdicts(claim, evidence), left and left.shown[1:]
-    )
-    unknown = [f"{name}: {r.detail}" for name, r in evidence.differences.items() if r.interval is None]
-    return (answer, "; ".join(unknown)) if unknown and answer == "not assessed" else (answer, why)
-
-
-def _differences(claim: dict, evidence: Evidence) -> dict[str, tuple[float, float]]:
-    """Control -> interval of the paired difference to it, nan where it is unknown."""
-    unknown = Reading("")
-    named = {name: f"{METHOD} - {name}" for name in claim["attribution"]["controls"]}
-    return {name: evidence.differences.get(key, unknown).shown[1:] for name, key in named.items()}
-
-
-def _control_verdicts(claim: dict, evidence: Evidence) -> dict[str, Verdict]:
-    """What the claim's own rule says of each control for which everything that it reads was measured."""
-    rule, names = claim["rule"], claim["attribution"]["controls"]
-    if rule["kind"] == "conditions":
-        measures = evidence.control_measures
-        return {name: judge_conditions(rule, measures[name]) for name in names if name in measures}
-    readings = {name: evidence.controls[name] for name in names}
-    return {name: _verdict(rule, reading) for name, reading in readings.items() if reading.interval is not None}
 
 
 def _shown(reading: Reading) -> dict:

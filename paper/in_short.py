@@ -36,7 +36,7 @@ def _measured(text: str, claims: Mapping[str, dict]) -> bool:
 def _filled(claims: Mapping[str, dict], ids: str, how: str, name: str | None) -> str:
     found = [claims[id] for id in ids.split()]
     if how == "verdict":
-        due = {"yes": ", due to the method: yes", "no": ", due to the method: no"}
+        due = {"yes": ", due to the method: yes"}
         return "(" + "; ".join(f"{c['id']}: {c['verdict']}{due.get(c['attributable'], '')}" for c in found) + ".)"
     if how == "layers":
         return _by_layer(found[0], f"{name}, layer ")

@@ -2,6 +2,7 @@
 
 `registered` holds the date and the digest of every claim's quote, value, quantity, readings, design, test and rule. A
 later change of any of them needs an entry in `amendments` with a date, the claims, the reason and the digest after it.
+A claim whose rule was amended keeps the old one under `before`, and is judged by both.
 The digest of the claims as they stand:
 
     python -c 'from paper import registry; print(registry.digest(registry.read()["claims"]))'
@@ -20,7 +21,7 @@ from typing import Any
 
 from lens import files
 from lens.errors import ConfigError
-from paper.verdicts import OPERATORS
+from paper.verdicts import OPERATORS, OTHERWISE
 
 REGISTRY = Path(__file__).parent / "claims.yaml"
 KINDS = {"numeric", "direction", "ordinal", "existence", "tautology", "definitional", "untestable"}
@@ -34,6 +35,11 @@ LOCKED = (
     "id", "quote", "paper_value", "quantity", "unit", "readings", "design", "test", "family", "rule", "attribution",
     "prediction",
 )  # fmt: skip
+OPTIONAL = {
+    "layers",  # `each`: the rule is asked of every layer by itself, and the layers' verdicts make the claim's
+    "needs",  # conditions, each with the outcome `otherwise`: what has to hold for the rule to say anything
+    "before",  # what a dated amendment replaced: `until`, `why`, and the fields as they were, judged beside the new
+}
 FIELDS = {*LOCKED, "title", "where", "kind", "evidence"}
 
 
@@ -82,7 +88,8 @@ def read(path: Path = REGISTRY) -> dict:
 
 def digest(claims: list[dict]) -> str:
     """sha256 of what is locked of every claim, as canonical JSON in the order of ids."""
-    locked = [{field: claim[field] for field in LOCKED} for claim in sorted(claims, key=lambda claim: claim["id"])]
+    ordered = sorted(claims, key=lambda claim: claim["id"])
+    locked = [{field: claim[field] for field in (*LOCKED, *sorted(OPTIONAL)) if field in claim} for claim in ordered]
     text = json.dumps(locked, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
@@ -119,18 +126,46 @@ def check(document: dict, name: str = REGISTRY.name) -> None:
 
 
 def _check_claim(claim: dict, where: str) -> None:
-    if wrong := sorted(FIELDS ^ set(claim)):
+    if wrong := sorted(FIELDS ^ (set(claim) - OPTIONAL)):
         raise ConfigError(f"{where}: missing or unknown fields {wrong}")
     if claim["kind"] not in KINDS:
         raise ConfigError(f"{where}: kind {claim['kind']!r} is none of {sorted(KINDS)}")
-    rule = claim["rule"]
+    _check_rule(claim["rule"], where)
+    if claim.get("layers", "each") != "each":
+        raise ConfigError(f"{where}: layers: {claim['layers']!r} is not `each`; leave it out where layers are averaged")
+    for need in claim.get("needs", ()):
+        _check_condition({k: v for k, v in need.items() if k != "otherwise"}, where)
+        if need.get("otherwise") not in OTHERWISE:
+            raise ConfigError(f"{where}: need {need} has no `otherwise`, one of {', '.join(OTHERWISE)}")
+    if (before := claim.get("before")) is not None:
+        if not {"until", "why"} <= set(before) or not set(before) - {"until", "why"} <= {
+            *LOCKED,
+            *OPTIONAL,
+            "evidence",
+        }:
+            raise ConfigError(f"{where}: before: expected `until`, `why` and the fields as they were, found {before!r}")
+        _date(before["until"], f"{where}, before")
+        _check_rule(as_before(claim)["rule"], f"{where}, before")
+
+
+def as_before(claim: dict) -> dict:
+    """An amended claim as it was until then: layers averaged and nothing needed, unless `before` says otherwise."""
+    replaced = {k: v for k, v in claim["before"].items() if k not in ("until", "why")}
+    kept = {k: v for k, v in claim.items() if k not in OPTIONAL}
+    return {**kept, **replaced, "evidence": claim["evidence"] | replaced.get("evidence", {})}
+
+
+def _check_rule(rule: dict, where: str) -> None:
     if rule.get("kind") not in RULES or not RULES[rule["kind"]] <= set(rule):
         raise ConfigError(f"{where}: rule {rule} is none of {RULES}")
     if rule["kind"] == "conditions":
         for condition in (*rule["reproduced"], *rule["partly"]):
-            if set(condition) - set(OPERATORS) != {"measure"} or len(condition) != 2:
-                expected = f"a `measure` and one of {', '.join(OPERATORS)}"
-                raise ConfigError(f"{where}: condition {condition} is not {expected}")
+            _check_condition(condition, where)
+
+
+def _check_condition(condition: dict, where: str) -> None:
+    if set(condition) - set(OPERATORS) != {"measure"} or len(condition) != 2:
+        raise ConfigError(f"{where}: condition {condition} is not a `measure` and one of {', '.join(OPERATORS)}")
 
 
 def _date(value: object, where: str) -> datetime.date:

@@ -11,12 +11,17 @@ Four kinds of rule, all registered in `claims.yaml`:
 - `conditions` {reproduced: [...], partly: [...]}: several measures, each against a threshold. A condition holds when
   the whole interval is on its side of the threshold, fails when it is on the other, and is open otherwise. A band
   (`in`) holds when the estimate lies in it, as for the rule `band`, and fails when the whole interval lies outside.
+
+A rule says something only where what it needs is there: `inert` is the outcome where what was to be changed was not
+(weights that hardly vary), `no sensitivity` where the instrument cannot tell what differs for certain (a trained
+dictionary from a random one). What the controls show as well is `present without the method`. A claim that is judged at
+each layer has the verdict of its layers, or `depends on the layer`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 REPRODUCED = "reproduced"
@@ -27,12 +32,19 @@ INCONCLUSIVE = "inconclusive"
 IMPLEMENTED = "implemented"
 BY_CONSTRUCTION = "holds by construction"
 UNDERSPECIFIED = "underspecified"
+WITHOUT_THE_METHOD = "present without the method"
+BY_LAYER = "depends on the layer"
+INERT = "inert"
+NO_SENSITIVITY = "no sensitivity"
 NOT_IN_STUDY = "not measured in this study"
 NOT_TESTABLE = "not testable here"
 WORDS = (
-    REPRODUCED, PARTLY, NOT_REPRODUCED, CONTRADICTED, INCONCLUSIVE, IMPLEMENTED,
-    BY_CONSTRUCTION, UNDERSPECIFIED, NOT_IN_STUDY, NOT_TESTABLE,
+    REPRODUCED, PARTLY, WITHOUT_THE_METHOD, BY_LAYER, NOT_REPRODUCED, CONTRADICTED, INERT, NO_SENSITIVITY, INCONCLUSIVE,
+    IMPLEMENTED, BY_CONSTRUCTION, UNDERSPECIFIED, NOT_IN_STUDY, NOT_TESTABLE,
 )  # fmt: skip
+FOUND = (REPRODUCED, PARTLY)
+OTHERWISE = (INERT, NO_SENSITIVITY)
+"""outcomes of a claim whose needs are not met"""
 
 ALPHA = 0.05
 OPERATORS = ("above", "below", "at_least", "equals", "in")
@@ -153,6 +165,39 @@ def judge_conditions(rule: dict, measures: Mapping[str, Measure]) -> Verdict:
             return Verdict(word, "; ".join(said))
         excluded |= word == REPRODUCED and any(holds is False for _, holds in results)
     return Verdict(NOT_REPRODUCED if excluded else INCONCLUSIVE, "; ".join(said))
+
+
+def unmet(needs: Sequence[dict], measures: Mapping[str, Measure]) -> Verdict | None:
+    """The outcome where something that a rule needs is not shown to be there; None: the rule can be asked.
+
+    An interval that reaches both sides shows it as little as one on the wrong side (assay sensitivity, ICH E10 section
+    1.5, has to be shown); without an interval the outcome is inconclusive.
+
+    Args:
+        needs: conditions as of `judge_conditions`, each with the outcome `otherwise`.
+
+    Raises:
+        KeyError: a measure of the needs is not there.
+    """
+    for need in needs:
+        m = measures[need["measure"]]
+        holds = _holds(need, m)
+        if not holds:
+            return Verdict(INCONCLUSIVE if math.isnan(m.low) else need["otherwise"], _said(need, m, holds))
+    return None
+
+
+def over_layers(verdicts: Mapping[str, Verdict]) -> Verdict:
+    """The verdict of a claim from those of its layers: theirs if it is the same, `partly` where some layers reproduce
+    the claim and the others do in part, `inconclusive` where some layers say one thing and the others cannot tell, and
+    else `depends on the layer`."""
+    words = {verdict.word for verdict in verdicts.values()}
+    why = "; ".join(f"layer {layer}: {word} ({said})" for layer, (word, said) in verdicts.items())
+    if len(words) == 1:
+        return Verdict(words.pop(), why)
+    if words == set(FOUND):
+        return Verdict(PARTLY, why)
+    return Verdict(INCONCLUSIVE if INCONCLUSIVE in words and len(words) == 2 else BY_LAYER, why)
 
 
 def _holds(condition: dict, m: Measure) -> bool | None:

@@ -27,6 +27,7 @@ from lens.errors import suggest
 
 NAMES = ("tiny-shakespeare", "shakespeare-held-out", "pandas-docs")
 LEAST_HELD_OUT = 16  # windows that a profile takes where a text has fewer than were asked for
+_FOLD = re.compile(r"plays-fold-(\d+)-of-(\d+)(-held-out)?")
 _LONG_LINE = 25  # characters; shorter lines ("My lord!", a speaker's name) recur in unrelated texts
 _PLAIN: dict[str, Any] = {"add_special_tokens": False, "split_special_tokens": True, "verbose": False}
 
@@ -71,11 +72,13 @@ def load(name: str) -> Corpus:
 
     Args:
         name: `tiny-shakespeare`, `shakespeare-held-out`, `pandas-docs`, the path of a UTF-8 text file, or a
-            data set of the hub as `name` or `name:configuration` (its `train` split, one document per row).
+            data set of the hub as `name` or `name:configuration` (its `train` split, one document per row); of
+            Shakespeare's 38 plays also `plays-fold-I-of-N`, those that fold I trains on, and
+            `plays-fold-I-of-N-held-out`, the others (see `lens.activations.plays.fold`).
 
     Raises:
         ValueError: a file is not UTF-8 (the message gives the byte offset), a data set has no `text` column,
-            or every document is empty.
+            every document is empty, or there is no such fold.
         FileNotFoundError: neither a file nor a data set that can be reached.
     """
     path = Path(name if os.path.exists(name) else os.path.expanduser(name))
@@ -83,6 +86,9 @@ def load(name: str) -> Corpus:
         corpus = datasets.Dataset.from_list(plays.tiny_shakespeare())
     elif name == "shakespeare-held-out":
         corpus = datasets.Dataset.from_list(plays.held_out())
+    elif found := _FOLD.fullmatch(name):
+        train, held_out = plays.fold(int(found[1]), int(found[2]))
+        corpus = datasets.Dataset.from_list([plays.document(play) for play in (held_out if found[3] else train)])
     elif name == "pandas-docs":
         corpus = _pandas_docs()
     elif path.is_file():
@@ -91,6 +97,11 @@ def load(name: str) -> Corpus:
         corpus = _hub(str(path) if path.is_dir() else name)
     check_not_empty(corpus, name)
     return corpus
+
+
+def holds_plays(name: str) -> bool:
+    """Whether a corpus consists of Shakespeare's plays, which come with labels (`speeches`)."""
+    return name in ("tiny-shakespeare", "shakespeare-held-out") or _FOLD.fullmatch(name) is not None
 
 
 def check_not_empty(corpus: Corpus, name: str) -> None:

@@ -26,6 +26,7 @@ TINY_SHAKESPEARE = (
     "the-taming-of-the-shrew",
     "the-tempest",
 )
+HELD_OUT = 11  # plays that a fold leaves out of training, of 38
 _LAST_LINE = "Whiles thou art waking.\n"  # tiny Shakespeare stops here, in the middle of The Tempest
 
 _HEADING = re.compile(r"#+ (ACT|SCENE|PROLOGUE)\b ?(\w*)", re.IGNORECASE)
@@ -56,6 +57,27 @@ def tiny_shakespeare() -> list[dict[str, str]]:
 def held_out() -> list[dict[str, str]]:
     """The plays that tiny Shakespeare leaves out, sorted by name."""
     return [document(play) for play in names() if play not in TINY_SHAKESPEARE]
+
+
+def fold(i: int, n: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The plays of fold `i` of `n`: 27 to train on and 11 held out, each sorted by name.
+
+    Plays are ordered by genre and dealt out in turn, so that folds hold plays of several genres; fold i holds out 11
+    from its place on. Of four folds or more every play is held out at least once, and neighbouring folds share some.
+
+    Raises:
+        ValueError: there is no such fold, or so few folds that some play would never be held out.
+    """
+    plays, least = names(), -(-len(names()) // HELD_OUT)
+    if n < least:
+        raise ValueError(f"{n} folds hold out {HELD_OUT} plays each, fewer than all {len(plays)}: take {least} or more")
+    if not 0 <= i < n:
+        raise ValueError(f"there is no fold {i} of {n}: folds are numbered from 0 to {n - 1}")
+    by_genre = sorted(plays, key=lambda play: (_file(play).parent.name, play))
+    dealt = [play for first in range(HELD_OUT) for play in by_genre[first::HELD_OUT]]
+    start = i * len(dealt) // n
+    held = {dealt[(start + k) % len(dealt)] for k in range(HELD_OUT)}
+    return tuple(play for play in plays if play not in held), tuple(sorted(held))
 
 
 @functools.cache

@@ -8,7 +8,7 @@ from dataclasses import astuple
 import numpy as np
 import pandas as pd
 
-from lens.activations import language_model
+from lens.activations import corpus, language_model
 from lens.activations.clocks import clocks
 from lens.activations.labels import play_labels
 from lens.activations.language_model import LanguageModel
@@ -20,8 +20,6 @@ from lens.profiling.probes import decoding_tables, probing_tables, splice_tables
 from lens.profiling.tables import INPUT, Dictionaries, Tables, join
 from lens.study.layer_data import Kind, load_dictionaries
 from lens.study.params import Study
-
-PLAYS = ("shakespeare-held-out", "tiny-shakespeare")  # corpora that come with labels
 
 
 def measure(study: Study, data: LayerData, kind: Kind = "dictionaries") -> dict[str, pd.DataFrame]:
@@ -71,7 +69,7 @@ def _tasks(study: Study, data: LayerData, model: LanguageModel) -> tuple[Task, .
         TooFewExamples: not even that task is possible.
     """
     test, documentation = data.test, data.contrast.document.numpy()
-    if study.corpus.test not in PLAYS:  # no labels: one task
+    if not corpus.holds_plays(study.corpus.test):  # no labels: one task
         n = len(test.tokens)
         nothing = np.zeros(n, int)
         return tasks_from_labels(test.document.numpy(), nothing, np.full(n, None), nothing, nothing, documentation)

@@ -7,8 +7,8 @@ import dataclasses
 import numpy as np
 from scipy.stats import binomtest, t
 
-from paper.evidence.compare import beside_controls, largest, relative_change
-from paper.evidence.measured import BASELINE, METHOD, Measured, Missing
+from paper.evidence.compare import beside_controls, largest, relative_change, weight_variation
+from paper.evidence.measured import BASELINE, METHOD, NULL, Measured, Missing
 from paper.evidence.readings import Evidence, Measures, Reading, attempt, exact, measure, over_seeds
 from paper.verdicts import ALPHA, Measure
 
@@ -20,7 +20,7 @@ STATIC = {
     "frozen initial masks": "frozen_masks",
     "all-ones masks": ALL_ONES,
 }
-UNLEARNED = (ALL_ONES, BASELINE)  # without learned masks, and with nothing taken away
+UNLEARNED = (ALL_ONES, BASELINE, NULL)  # without learned masks, with nothing taken away, without position to learn
 
 
 def annealing(data: Measured) -> Evidence:
@@ -88,8 +88,9 @@ def _changes(data: Measured, named: dict[str, str], metric: str) -> tuple[Readin
 def static_masks(data: Measured) -> Evidence:
     """C12: explained variance lost with masks that are not learned; the windows of the paper's companion code decide.
 
-    Windows take features away. Where they lose as much against masks of ones, or against no masks, the loss is not for
-    want of learning: these are the controls, and what the rule reads of them is the loss against them.
+    Windows take features away. Where they lose as much against masks of ones, against no masks, or against masks that
+    had no position to learn, the loss is not for want of learning where to open: these are the controls, and what the
+    rule reads of them is the loss against them.
     """
     data = data.ablated()
     if not data.has(WINDOWS, "fvu"):
@@ -130,6 +131,7 @@ def uniform_weights(data: Measured) -> Evidence:
     return Evidence(
         (_change(data, "mean error", uniform, "mse"), *_changes(data, {"weighted loss": uniform}, "late_loss")),
         context=(*_changes(data, on_error, "mse"), *_changes(data, {"L0": uniform}, "l0")),
+        measures={"weight_variation": weight_variation(data)},
     )
 
 

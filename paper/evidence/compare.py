@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from paper.evidence.measured import BASELINE, METHOD, NULL, Measured, Missing
-from paper.evidence.readings import Evidence, Measures, Reading, attempt, over_seeds
+from paper.evidence.readings import Evidence, Measures, Reading, attempt, measure, over_seeds
 from paper.verdicts import Measure
 
 CONTROLS = (BASELINE, NULL)
@@ -117,6 +117,18 @@ def of_metrics(
     return tuple(
         attempt(n, lambda n=n, m=m: mean_over_layers(data, n, variant, m, scale, detail)) for n, m in metrics.items()
     )
+
+
+def weight_variation(data: Measured, variant: str = METHOD, positions: int | None = None) -> Measure:
+    """Standard deviation of the position weights over their mean, from the effective number of weighted positions:
+    n_eff = n / (1 + v^2), Kish (1965). Weights that hardly vary cannot have done anything.
+
+    Args:
+        positions: how many are weighted; None: the text positions.
+    """
+    n = len(data.text) if positions is None else positions
+    effective = data.value(variant, "weight_effective_positions")
+    return measure(over_seeds("", np.sqrt(np.maximum(n / effective - 1, 0)).mean(axis=0), "plain"))
 
 
 def relative_change(name: str, values_LS: np.ndarray, base_LS: np.ndarray) -> Reading:

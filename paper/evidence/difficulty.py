@@ -9,9 +9,11 @@ from scipy.stats import hypergeom, rankdata
 
 from lens.measure import stats
 from lens.measure.stats import Component, Interval, correlation, draws_component, fisher_z, interval, seed_component
-from paper.evidence.compare import for_controls, of_metrics
+from paper.evidence.compare import for_controls, of_metrics, weight_variation
+from paper.evidence.compare import largest as largest_of
 from paper.evidence.measured import BASELINE, INPUT, METHOD, NULL, Measured, Missing
 from paper.evidence.readings import Evidence, Measures, Reading, attempt, measure, measure_p, over_seeds
+from paper.verdicts import Measure
 
 DRAWS = 2_000  # bootstrap samples of positions
 BOOTSTRAP_SEED = 0  # fixed: the same tables always give the same intervals
@@ -32,27 +34,23 @@ def other_error(data: Measured) -> Evidence:
     """C09b: position weights against the held-out error of plain dictionaries trained with other seeds."""
     if len(data.seeds) < 2:
         raise Missing("one training seed: there is no other seed's error")
-    weights, error, beyond = _weights(data), _error(data, BASELINE), f"{METHOD} - {NULL}"
+    weights, error = _weights(data), _error(data, BASELINE)
 
-    def difference() -> Reading:
-        curves = (weights(data.text), _weights(data, NULL)(data.text), error(data.text))
+    def difference(control: str) -> Reading:
+        curves = (weights(data.text), _weights(data, control)(data.text), error(data.text))
         found, detail = _resampled(curves, lambda a, b, e: _z(a, e) - _z(b, e), _other_seeds)
-        return Reading(beyond, found, n_seeds=len(data.seeds), detail=f"difference of Fisher z; {detail}")
-
-    def input_deviation() -> Reading:
-        deviation = data.curve(INPUT, "sq_deviation", data.text)
-        return _reading(of_input, np.broadcast_to(deviation, error(data.text).shape), error(data.text), _same_seed)
+        name = f"{METHOD} - {control}"
+        return Reading(name, found, n_seeds=len(data.seeds), detail=f"difference of Fisher z; {detail}")
 
     def shared(name: str, x: Curve, y: Curve, at: range) -> Reading:
         return attempt(name, lambda: _reading(name, x(at), y(at), _other_seeds))
 
-    control, of_input = f"Pearson, {NULL}", "Pearson of the input's squared deviation and the same error"
+    controls = {INPUT: "Pearson of the input's squared deviation and the same error", NULL: f"Pearson, {NULL}"}
     return Evidence(
         _readings(data, weights, error, _other_seeds),
-        controls={NULL: shared(control, _weights(data, NULL), error, data.text)},
-        differences={beyond: attempt(beyond, difference)},
+        controls={v: shared(name, _weights(data, v), error, data.text) for v, name in controls.items()},
+        differences={n: attempt(n, lambda v=v: difference(v)) for v in controls for n in [f"{METHOD} - {v}"]},
         context=(
-            attempt(of_input, input_deviation),
             shared("Pearson of the method's error and the same error", _error(data, METHOD), error, data.text),
             shared("Pearson, late positions", weights, error, data.late),
             shared("Pearson of the weights of two seeds, late positions", weights, weights, data.late),
@@ -65,7 +63,13 @@ def _error(data: Measured, variant: str) -> Curve:
 
 
 def _weights(data: Measured, variant: str = METHOD) -> Curve:
+    """The position weights of a variant; of the activations, what weighs positions without any training: how far they
+    deviate from their mean."""
+
     def at(positions: range) -> np.ndarray:
+        if variant == INPUT:
+            deviation = data.curve(INPUT, "sq_deviation", positions)
+            return np.broadcast_to(deviation, (len(data.layers), len(data.seeds), len(positions)))
         weights = data.curve(variant, "position_weight", positions)
         if (np.ptp(weights, axis=-1) == 0).any():
             raise Missing(f"the position weights of variant {variant!r} do not vary")
@@ -156,6 +160,9 @@ def over_emphasis(data: Measured) -> Evidence:
         weights = where.curve(variant, "position_weight", positions)
         return over_seeds(name, weights.max(axis=-1).mean(axis=0), "plain")
 
+    def variation() -> Measure:
+        return largest_of([weight_variation(data), weight_variation(ablated, bos, data.length)])
+
     without = largest("BOS left out", data, METHOD, data.text)
     with_bos = largest("BOS trained on", ablated, bos, range(data.length))
     control = f"{without.name}, {NULL}"
@@ -166,7 +173,11 @@ def over_emphasis(data: Measured) -> Evidence:
             *of_metrics(data, {f"effective number of positions, {without.name}": effective}),
             *of_metrics(ablated, {f"effective number of positions, {with_bos.name}": effective}, variant=bos),
         ),
-        measures={"largest_weight_with_bos": measure(with_bos), "largest_weight_without_bos": measure(without)},
+        measures={
+            "largest_weight_with_bos": measure(with_bos),
+            "largest_weight_without_bos": measure(without),
+            "weight_variation": variation(),
+        },
     )
 
 
@@ -182,21 +193,23 @@ def challenging_positions(data: Measured) -> Evidence:
     if len(data.text) < 2 * TOP:
         raise Missing(f"windows of {data.length} hold fewer than {2 * TOP} text positions")
 
-    def difference() -> Reading:
-        found = interval(*_jackknife(_pairs(data, METHOD) - _pairs(data, NULL), _other_seeds))
-        return Reading(beyond, found, n_seeds=len(data.seeds), detail="interval over seeds")
+    def difference(control: str) -> Reading:
+        found = interval(*_jackknife(_pairs(data, METHOD) - _pairs(data, control), _other_seeds))
+        return Reading(f"{METHOD} - {control}", found, n_seeds=len(data.seeds), detail="interval over seeds")
 
     def measures(variant: str) -> Measures:
         found = _overlap(data, name, variant)
         return {"overlap": measure(found), "overlap_p": measure_p(found)}
 
-    name, beyond = f"overlap of {TOP}", f"{METHOD} - {NULL}"
+    name, controls = f"overlap of {TOP}", {INPUT: "the input's squared deviation", NULL: NULL}
     return Evidence(
         (_overlap(data, name, METHOD),),
-        controls={NULL: attempt(NULL, lambda: _overlap(data, f"{name}, {NULL}", NULL))},
-        differences={beyond: attempt(beyond, difference)},
+        controls={
+            v: attempt(n, lambda v=v, n=n: _overlap(data, n, v)) for v, c in controls.items() for n in [f"{name}, {c}"]
+        },
+        differences={n: attempt(n, lambda v=v: difference(v)) for v in controls for n in [f"{METHOD} - {v}"]},
         measures=measures(METHOD),
-        control_measures=for_controls([NULL], measures),
+        control_measures=for_controls(controls, measures),
         null=TOP * TOP / len(data.text),
     )
 

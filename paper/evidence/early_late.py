@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lens.measure.stats import block_weights, crossed_bootstrap, draws_component, interval, log_ratio, seed_component
+from paper.evidence.compare import weight_variation
 from paper.evidence.measured import INPUT, METHOD, Measured, Missing
 from paper.evidence.readings import Evidence, Reading, attempt
 
@@ -206,4 +207,5 @@ def weights_and_early_advantage(data: Measured) -> Evidence:
             attempt(f"raw error, {v}", lambda v=v: _reduction(f"raw error, {v}", _contrast(ablated, v)))
             for v in (METHOD, "uniform_weights")
         ),
+        measures={"weight_variation": weight_variation(ablated)},
     )

@@ -46,6 +46,7 @@ class Measured:
 
     Attributes:
         reads: what was read so far, from here and from every view of the same study (`at`, `ablated`, ...).
+        arrays: what was read of these tables and is asked for again and again.
     """
 
     layers: tuple[str, ...]
@@ -54,6 +55,7 @@ class Measured:
     tables: dict[str, pd.DataFrame]
     study: Study
     reads: list[Read] = field(default_factory=list, compare=False)
+    arrays: dict[tuple, np.ndarray] = field(default_factory=dict, compare=False, init=False)
 
     @classmethod
     def load(cls, study: Study) -> Measured:
@@ -100,12 +102,14 @@ class Measured:
             raise Missing("the study has no ablations")
         return self._elsewhere(self.study.ablations.layers, self.study.ablation_seeds)
 
-    def at(self, layer: str) -> Measured:
-        """The same study at one layer."""
-        return dataclasses.replace(self, layers=(layer,))
+    def at(self, *layers: str) -> Measured:
+        """The same study at some of its layers."""
+        return self._elsewhere(layers, self.seeds)
 
     def _elsewhere(self, layers: Iterable, seeds: tuple[int, ...]) -> Measured:
-        return dataclasses.replace(self, layers=tuple(map(str, layers)), seeds=seeds)
+        view = dataclasses.replace(self, layers=tuple(map(str, layers)), seeds=seeds)
+        object.__setattr__(view, "arrays", self.arrays)  # the tables are the same, so what was read of them is too
+        return view
 
     def table(self, name: str) -> pd.DataFrame:
         """A table of the study, at its layers.
@@ -187,6 +191,12 @@ class Measured:
     def _array(self, name: str, variant: str, metric: str, axes: dict[str, list], column: str = "value") -> np.ndarray:
         """`column` of a variant and metric of a table as an array `[L, S, *axes]`, complete or not at all."""
         self.reads.append(Read(name, variant, metric, self.layers))
+        asked = (name, variant, metric, self.layers, self.seeds, repr(axes), column)
+        if asked not in self.arrays:
+            self.arrays[asked] = self._read(name, variant, metric, axes, column)
+        return self.arrays[asked].copy()
+
+    def _read(self, name: str, variant: str, metric: str, axes: dict[str, list], column: str) -> np.ndarray:
         table = self.tables[name]
         if name == "summary":
             table = table[table["positions"] == "text"]

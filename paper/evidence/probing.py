@@ -6,7 +6,7 @@ import numpy as np
 
 from paper.evidence.compare import beside_controls, relative_change
 from paper.evidence.measured import BASELINE, INPUT_SEED, METHOD, NULL, Measured, Missing, complete
-from paper.evidence.readings import Evidence, Reading, attempt, exact, measure, over_seeds
+from paper.evidence.readings import Evidence, Measures, Reading, attempt, exact, measure, over_seeds
 
 KS = (1, 2, 5, 10, 20, 50)  # the paper's list
 LANGUAGE_MODEL, ZERO, RANDOM = "language_model", "zero_dictionary", "random_dictionary"
@@ -27,8 +27,18 @@ def baseline(data: Measured) -> Evidence:
     return Evidence(
         (farthest, trained, *by_k),
         context=(attempt("random dictionary", lambda: _fixed(data, "random dictionary", RANDOM)),),
-        measures={"zero_dictionary_accuracy": measure(farthest), "trained_dictionary_accuracy": measure(trained)},
+        measures={
+            "zero_dictionary_accuracy": measure(farthest),
+            "trained_dictionary_accuracy": measure(trained),
+            **_gain_of_training(data),
+        },
     )
+
+
+def _gain_of_training(data: Measured) -> Measures:
+    """How much better a trained dictionary probes than a random one: what these probes can see at all."""
+    gain = _accuracies(data, BASELINE).mean(axis=(0, 2, 3)) - _accuracies(data, RANDOM).mean()
+    return {"gain_of_training": measure(over_seeds("", gain, "plain"))}
 
 
 def language_model(data: Measured) -> Evidence:
@@ -60,6 +70,7 @@ def method_against_standard(data: Measured) -> Evidence:
         *(attempt(f"top-{k}", lambda k=k: over_seeds(f"top-{k}", values_S(METHOD, k), "plain")) for k in KS),
         controls=(NULL,),
         context=tuple(change(metric, base) for base in NAMES for metric in METRICS),
+        measures=lambda v: _gain_of_training(data),
     )
 
 

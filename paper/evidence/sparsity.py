@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from lens.measure.reconstruction import buckets
@@ -20,22 +22,34 @@ def sparsity(data: Measured) -> Evidence:
 
 
 def sparsity_range(data: Measured) -> Evidence:
-    """C04: how far the share of zeros moves over positions and over the second half of training."""
+    """C04 until it was amended: how far the share of zeros moves over positions and in the second half of training."""
+    return _range(data, lambda variant: 1.0, "larger of the two ranges", "larger range, {}")
+
+
+def range_of_active(data: Measured) -> Evidence:
+    """C04: how far the share of active features moves over positions and in the second half of training, as a part of
+    itself: where few features are active, a share of zeros can move by little whatever happens to them."""
+    first, control = "larger of the two ranges, of the active share", "larger range of the active share, {}"
+    return _range(data, lambda variant: 1 - data.value(variant, "zero_fraction"), first, control)
+
+
+def _range(data: Measured, unit: Callable[[str], np.ndarray | float], first: str, control: str) -> Evidence:
+    """The larger of two ranges of the share of zeros, in a `unit` of each variant `[L, S]`."""
 
     def ranges(variant: str) -> tuple[np.ndarray, np.ndarray]:
         over_positions = np.ptp(data.curve(variant, "zero_fraction", data.text), axis=-1)
-        return over_positions, np.ptp(data.late_history(variant, "zero_fraction"), axis=-1)
+        over_training = np.ptp(data.late_history(variant, "zero_fraction"), axis=-1)
+        return over_positions / unit(variant), over_training / unit(variant)
 
     positions, training = ranges(METHOD)
-    first, *layers = by_layer(data, "larger of the two ranges", np.maximum(positions, training), "fraction")
+    _, *layers = by_layer(data, first, np.maximum(positions, training), "plain")
     return beside_controls(
-        first.name,
+        first,
         lambda v: np.maximum(*ranges(v)).mean(axis=0),
-        over_seeds("range over positions", positions.mean(axis=0), "fraction"),
-        over_seeds("range over training", training.mean(axis=0), "fraction"),
+        over_seeds("range over positions", positions.mean(axis=0), "plain"),
+        over_seeds("range over training", training.mean(axis=0), "plain"),
         *layers,
-        scale="fraction",
-        control="larger range, {}",
+        control=control,
     )
 
 

@@ -68,6 +68,27 @@ def test_held_out_plays_are_the_other_29():
     check_no_leak(train, test)
 
 
+def test_folds_hold_out_every_play_and_share_none_with_their_training_text():
+    folds = [plays.fold(i, 5) for i in range(5)]
+    assert {(len(train), len(held_out)) for train, held_out in folds} == {(27, 11)}
+    assert {play for _, held_out in folds for play in held_out} == set(plays.names())
+    assert all(set(train).isdisjoint(held_out) for train, held_out in folds)
+    assert {play for _, held_out in (plays.fold(i, 4) for i in range(4)) for play in held_out} == set(plays.names())
+    assert load("plays-fold-2-of-5-held-out")["document"] == list(folds[2][1])
+    genres = [set(load(f"plays-fold-{i}-of-5-held-out")["genre"]) for i in range(5)]
+    assert min(map(len, genres)) >= 4
+    assert corpus.holds_plays("plays-fold-2-of-5") and not corpus.holds_plays("pandas-docs")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("plays-fold-5-of-5", "no fold 5 of 5: folds are numbered from 0 to 4"), ("plays-fold-0-of-3", "take 4 or more")],
+)
+def test_folds_that_there_are_not_are_refused(name, message):
+    with pytest.raises(ValueError, match=message):
+        load(name)
+
+
 def test_a_misspelt_name_brings_the_close_one(monkeypatch):
     def refuse(*name, **options):
         raise ValueError("no such data set")

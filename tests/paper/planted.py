@@ -124,7 +124,11 @@ def plant(
                     weight = error if variant == "temporallens" else 1 + 0.01 * rng.standard_normal(T)
                     curve(key, "position_weight", weight / weight[1:].mean())
                 measures = {"zero_fraction": share, "hoyer": 0.5, "gini": 0.4, "treves_rolls": 0.3} | sparsity
-                measures |= {"max_decoder_norm_error": 2e-7, "weight_sum_error": 1e-5}
+                measures |= {
+                    "weight_effective_positions": 100.0,
+                    "max_decoder_norm_error": 2e-7,
+                    "weight_sum_error": 1e-5,
+                }
                 measures |= {"tau_first": 5.0, "tau_last": 0.1, "tau_loglinearity_error": 1e-7} | invariants
                 rows["summary"] += [(*key, "text", metric, value, 1, "") for metric, value in measures.items()]
     return planted(rows, layers, seeds)
@@ -146,6 +150,12 @@ def judged(data: Measured, claim_id: str, **how) -> dict:
     """The entry of one claim."""
     registry = [claim for claim in REGISTRY if claim["id"] == claim_id]
     return claims.judge_all(registry, data, on_paper_model=how.pop("on_paper_model", False))[0]
+
+
+def by_itself(entry: dict) -> str:
+    """The verdict of a claim before what is not significant became inconclusive."""
+    _, _, word = entry["reason"].partition("; by itself ")
+    return word.partition(":")[0] or entry["verdict"]
 
 
 def reading(entry: dict, name: str, kind: str = "readings") -> dict:

@@ -13,7 +13,7 @@ from lens import checkout, cli
 from lens.errors import ConfigError
 from lens.study import table_files, tables
 from lens.study.params import Ablations, Study
-from paper import claims
+from paper import claims, operating
 from paper.evidence import difficulty, early_late
 from paper.evidence.measured import Measured
 from paper.registry import REGISTRY as REGISTRY_FILE
@@ -26,6 +26,7 @@ def fewer_draws(monkeypatch):
     """Bootstraps of a size that a test needs."""
     monkeypatch.setattr(early_late, "DRAWS", 1000)
     monkeypatch.setattr(difficulty, "DRAWS", 200)
+    monkeypatch.setattr(operating, "DRAWS", 20)
 
 
 # What is missing

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.paper.planted import SEEDS, judged, made, reading, without
+from tests.paper.planted import SEEDS, by_itself, judged, made, reading, without
 
 METHOD, STANDARD, SHUFFLED = "temporallens", "standard", "shuffled_positions"
 ALL = (METHOD, STANDARD, SHUFFLED)
@@ -17,10 +17,11 @@ PLANTED = {  # claim -> metric -> (method, controls): present in the method alon
             "positional_share_1": (0.6, 0.01), "positional_share_1_null": (0.01, 0.01)},
     "C20": {"fvu_rise_shuffled": (0.1, 0.001), "fvu_rise_mean": (0.05, 0.001), "fvu_rise_hard": (0.2, 0.2),
             "fvu_rise_gauge_hard": (0.2, 0.2), "seed_mask_correlation": (0.7, 0.01),
+            "own_windows_mask_correlation": (0.7, 0.01),
             "mask_profile_correlation": (0.5, 0.0)},
-    "C34": {"token_share_other": (0.30, 0.50), "token_share_positional": (0.29, 0.25)},
+    "C34": {"token_share_other": (0.30, 0.50), "token_share_positional": (0.29, 0.15)},
 }  # fmt: skip
-FIRST = {"C10": 0.8, "C17": 4, "C18": 0.4, "C19": 0.39, "C20": 0.1, "C34": 0.01}
+FIRST = {"C10": 0.8, "C17": 4, "C18": 0.4, "C19": 0.39, "C20": 0.1, "C34": 1 / 30}
 
 
 def planted(claim: str, seeds=SEEDS, **method):
@@ -37,7 +38,7 @@ def test_what_the_method_alone_shows_is_reproduced_and_attributed(claim):
     entry = judged(planted(claim), claim)
     assert (entry["verdict"], entry["attributable"]) == ("reproduced", "yes"), entry["reason"]
     first = entry["readings"][0]
-    assert first["estimate"] == pytest.approx(FIRST[claim], rel=1e-4)
+    assert first["estimate"] == pytest.approx(FIRST[claim], rel=0.01)
     assert first["low"] < first["estimate"] < first["high"] and first["n_seeds"] == 5
 
 
@@ -45,7 +46,8 @@ def test_what_the_method_alone_shows_is_reproduced_and_attributed(claim):
 def test_what_the_controls_show_too_is_not_attributed(claim):
     values = {(v, metric): own for metric, (own, _) in PLANTED[claim].items() for v in ALL}
     entry = judged(made(values), claim)
-    assert (entry["verdict"], entry["attributable"]) == ("reproduced", "no")
+    assert (entry["verdict"], entry["attributable"]) == ("present without the method", "no")
+    assert "shows it too" in entry["attributable_reason"]
 
 
 @pytest.mark.parametrize("claim", PLANTED)
@@ -67,14 +69,14 @@ def test_what_is_not_there_is_not_reproduced(claim):
         ("C18", {"cluster_seed_ari": 0.2}, "partly"),
         ("C18", {"cluster_consistency": 0.45}, "partly"),
         ("C19", {"positional_share_8": 0.02}, "partly"),  # before position 8 only
-        ("C20", {"seed_mask_correlation": 0.2}, "partly"),
-        ("C20", {"fvu_rise_shuffled": 0.001}, "partly"),
+        ("C20", {"own_windows_mask_correlation": 0.2}, "partly"),
+        ("C20", {"fvu_rise_shuffled": 0.001}, "not reproduced"),
         ("C34", {"token_share_positional": 0.20}, "partly"),
         ("C34", {"token_share_positional": 0.05}, "not reproduced"),
     ],
 )
 def test_halves_of_a_claim(claim, method, word):
-    assert judged(planted(claim, **method), claim)["verdict"] == word
+    assert by_itself(judged(planted(claim, **method), claim)) == word
 
 
 @pytest.mark.parametrize("claim", PLANTED)
@@ -106,12 +108,15 @@ def test_a_control_that_misses_the_rule_but_does_not_differ_is_not_assessed():
     values |= {(v, metric): control for metric, (_, control) in PLANTED["C17"].items() for v in ALL[1:]}
     entry = judged(made(values | {(STANDARD, "clusters_favoured"): 4}), "C17")
     assert (entry["verdict"], entry["attributable"]) == ("reproduced", "not assessed")
-    assert entry["attributable_reason"] == "standard: misses the rule, but the paired difference does not exclude 0"
+    assert "standard: misses the rule, but the paired difference does not exclude 0" in entry["attributable_reason"]
 
 
-OF_PAIRS = {"C10": ("seed_mask_correlation", "correlation of matched masks between seeds"),
-            "C18": ("cluster_seed_ari", "adjusted Rand index between seeds"),
-            "C20": ("seed_mask_correlation", "correlation of matched masks between seeds")}  # fmt: skip
+MASKS = "correlation of matched masks between seeds"
+OF_PAIRS = {
+    "C10": ("seed_mask_correlation", MASKS),
+    "C18": ("cluster_seed_ari", "adjusted Rand index between seeds"),
+    "C20": ("own_windows_mask_correlation", f"{MASKS}, own windows"),
+}
 
 
 @pytest.mark.parametrize("claim", OF_PAIRS)
@@ -119,18 +124,19 @@ def test_seeds_that_share_too_few_features_leave_one_condition_open(claim):
     metric, name = OF_PAIRS[claim]
     entry = judged(without(planted(claim), metric=metric), claim)
     assert entry["verdict"] == "partly" and f"{PAIR_MEASURES[claim]}: unknown" in entry["reason"]
-    assert reading(entry, name)["detail"].startswith("too few shared features to compare: no ")
+    kind = "context" if claim == "C20" else "readings"
+    assert reading(entry, name, kind)["detail"].startswith("too few shared features to compare: no ")
     failing = {"C10": {"sharp_share": 0.3}, "C18": {"cluster_consistency": 0.3}, "C20": {"fvu_rise_shuffled": 0.001}}
     other = judged(without(planted(claim, **failing[claim]), metric=metric), claim)
     assert other["verdict"] == "not reproduced"
     two = judged(without(planted(claim, seeds=(0, 1)), metric=metric), claim)
-    assert reading(two, name)["detail"].startswith("fewer than 3 seeds to compare")
+    assert reading(two, name, kind)["detail"].startswith("fewer than 3 seeds to compare")
 
 
 PAIR_MEASURES = {
     "C10": "correlation of masks between seeds",
     "C18": "adjusted Rand index between seeds",
-    "C20": "correlation of masks between seeds",
+    "C20": "own windows mask correlation",
 }
 
 
@@ -162,11 +168,17 @@ def test_moved_masks_are_read_at_each_layer_as_well():
     ] * 2
 
 
-def test_either_of_the_two_is_unknown_while_one_of_them_is_open():
-    entry = judged(planted("C20", fvu_rise_shuffled=0.001, seed_mask_correlation=0.5), "C20")
-    assert entry["measures"]["either_of_the_two"]["estimate"] is None and "unknown" in entry["reason"]
-    entry = judged(planted("C20", fvu_rise_shuffled=0.001, seed_mask_correlation=0.4), "C20")
-    assert entry["measures"]["either_of_the_two"]["estimate"] == 0 and entry["verdict"] == "not reproduced"
+def test_masks_that_agree_by_shared_windows_alone_passed_the_old_rule_and_fail_the_new_one():
+    entry = judged(planted("C20", fvu_rise_shuffled=0.001), "C20")
+    assert (entry["verdict"], entry["before"]["verdict"]) == ("not reproduced", "partly")
+
+
+def test_layers_that_differ_are_not_averaged():
+    values = {(v, m): own if v == METHOD else control for m, (own, control) in PLANTED["C20"].items() for v in ALL}
+    values[METHOD, "fvu_rise_shuffled"] = [[0.1], [0.001]]
+    entry = judged(made(values), "C20")
+    assert [row["verdict"] for row in entry["layers"]] == ["reproduced", "not reproduced"]
+    assert (entry["verdict"], entry["before"]["verdict"]) == ("depends on the layer", "reproduced")
 
 
 def test_positional_features_of_the_embedding_layer_stand_beside_those_of_blocks():
@@ -186,13 +198,13 @@ def test_too_few_features_of_either_kind_is_said():
 
 
 def test_non_inferiority_is_tested_against_its_margin():
-    worse = judged(planted("C34", token_share_positional=0.24), "C34")  # a loss of 0.06, above the margin of 0.05
+    worse = judged(planted("C34", token_share_positional=0.23), "C34")  # a loss of 0.23, above the margin of 0.2
     better = judged(planted("C34"), "C34")
     assert better["p"] < 0.001 < 0.5 < worse["p"]
 
 
-def test_agreement_without_shared_data_stands_beside_that_of_masks_and_decides_nothing():
-    shared = {(v, metric): own for metric, (own, _) in PLANTED["C20"].items() for v in ALL}
+def test_agreement_without_shared_data_decides_and_that_of_masks_with_shared_data_stands_beside_it():
+    shared = {(v, metric): own for metric, (own, _) in PLANTED["C20"].items() if "own" not in metric for v in ALL}
     name = "correlation of matched masks between seeds"
     before = judged(made(shared), "C20")
     own = {
@@ -205,5 +217,4 @@ def test_agreement_without_shared_data_stands_beside_that_of_masks_and_decides_n
     for end, value in found.items():
         assert reading(before, f"{name}, {end}", "context")["estimate"] is None
         assert reading(entry, f"{name}, {end}", "context")["estimate"] == pytest.approx(value, abs=1e-3)
-    for key in ("verdict", "attributable", "measures", "reason"):
-        assert entry[key] == before[key]
+    assert entry["verdict"] == "partly" and entry["before"]["verdict"] == before["before"]["verdict"] == "reproduced"

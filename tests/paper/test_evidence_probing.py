@@ -44,7 +44,7 @@ def probes(method=0.7, standard=0.7, shuffled=0.7, zero=0.5, seeds=SEEDS, ks=KS)
 
 def test_a_zero_dictionary_is_at_chance_and_a_trained_one_is_not():
     entry = judged(probes(), "C14")
-    assert entry["verdict"] == "partly"
+    assert (entry["verdict"], entry["before"]["verdict"]) == ("not reproduced", "partly")
     assert reading(entry, "zero dictionary")["estimate"] == 0.5
     assert reading(entry, "trained dictionary")["estimate"] == pytest.approx(0.7)  # k = 0, all features, is left out
     assert reading(entry, "trained dictionary, top-50")["estimate"] == pytest.approx(0.725)
@@ -56,7 +56,16 @@ def test_one_accuracy_off_chance_is_enough_to_deny_it():
     rows = data.tables["probing"]
     rows.loc[(rows["variant"] == "zero_dictionary") & (rows["k"] == 5) & (rows["task"] == "act"), "value"] = 0.45
     entry = judged(data, "C14")
-    assert (entry["verdict"], entry["readings"][0]["estimate"]) == ("not reproduced", 0.45)
+    assert (entry["before"]["verdict"], entry["readings"][0]["estimate"]) == ("not reproduced", 0.45)
+
+
+@pytest.mark.parametrize("claim", ["C14", "C16"])
+def test_probes_that_do_not_see_training_have_no_sensitivity(claim):
+    data = probes()
+    rows = data.tables["probing"]
+    rows.loc[rows["variant"] == "random_dictionary", "value"] += 0.1  # as accurate as a trained one
+    assert judged(data, claim)["verdict"] == "no sensitivity"
+    assert judged(probes(), claim)["measures"]["gain_of_training"]["estimate"] == pytest.approx(0.1, abs=0.02)
 
 
 def test_the_papers_language_model_cannot_be_probed_here():

@@ -85,7 +85,7 @@ def test_spans_of_a_control_that_differ_from_its_nulls_are_not_the_methods_own()
     rows = data.tables["summary"]
     rows.loc[(rows["variant"] == "standard") & (rows["metric"] == "span_fwhm"), "value"] -= 14
     entry = judged(data, "C05")
-    assert (entry["verdict"], entry["attributable"]) == ("reproduced", "no")
+    assert (entry["verdict"], entry["attributable"]) == ("present without the method", "no")
     assert entry["attributable_reason"].startswith("standard shows it too")
 
 
