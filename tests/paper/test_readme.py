@@ -75,7 +75,7 @@ def test_the_answer_is_told_with_its_control():
     assert sentences({"claims": [told, claim("C13", "not testable here")]}) == [
         "**Early positions**: the advantage, one minus the ratio of their error to that of late ones, is 8.5 % "
         "[8.3, 8.7]; the paper says 15 %. In the standard dictionary it is −2.0 %, trained on shuffled positions n/a. "
-        "(C01: partly, due to the method: no.)"
+        "(C01: partly.)"
     ]
 
 
@@ -89,9 +89,7 @@ def test_masks_are_answered_with_their_agreement_once_it_is_known():
         return sentences({"claims": [moved, claim("C12", "partly", 0.09)]})[0]
 
     assert "correlate" not in answer()
-    assert "correlate at 0.63 between seeds, there at 0.53 (C20: reproduced, due to the method: no.)" in answer(
-        *known[:2]
-    )
+    assert "correlate at 0.63 between seeds, there at 0.53 (C20: reproduced.)" in answer(*known[:2])
     assert "(at 0.60 and 0.00 between seeds that share no training windows)" in answer(*known)
     layers = [reading(f"mask shuffled, layer {layer}", value) for layer, value in ((3, 0.014), (8, 0.066))]
     assert "variance by 3.0 % [2.0, 4.0], in a dictionary" in answer()

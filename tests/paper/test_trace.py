@@ -44,7 +44,7 @@ def test_every_claim_leads_to_its_rows_and_to_functions_that_write_them(study, c
 def test_the_chain_of_a_claim_names_table_row_function_notebook_and_figure(study):
     said = trace.trace(study, "C20")
     for part in (
-        "verdict   reproduced; due to the method: no, in study full",
+        "verdict   depends on the layer; due to the method: depends on the layer, in study full",
         "mask shuffled: 0.0305 [0.0265, 0.0346]",
         "summary: fvu_rise_shuffled of temporallens, shuffled_positions, layers 3, 8, 13; written by lens/profiling/",
         "results/full/notebooks/04_analysis_layer_8.ipynb",
