@@ -92,7 +92,11 @@ def test_the_paper_of_another_study_is_that_of_full_with_an_appendix(full, tmp_p
 @pytest.mark.parametrize(
     ("claim", "change", "said"),
     [
-        ("C20", {"verdict": "partly"}, 'C20: the text expects the verdict "depends on the layer", found "partly" in study full'),
+        (
+            "C20",
+            {"verdict": "partly"},
+            'C20: the text expects the verdict "depends on the layer", found "partly" in study full',
+        ),
         (
             "C08",
             {"verdict": "reproduced"},
