@@ -3,8 +3,11 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,17 +30,29 @@ class Project:
 
     def run(self, *command: str, rc: int = 0) -> str:
         """Output of a command in this copy, standard error included, with this interpreter first in the path."""
+        process = self._start(command)
+        output, _ = process.communicate()
+        assert process.returncode == rc, output
+        return output
+
+    def _start(self, command: Sequence[str]) -> subprocess.Popen[str]:
         environment = {
             **elsewhere(),
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
             "DVC_SITE_CACHE_DIR": str(self.root.parent / "dvc"),
             "OMP_NUM_THREADS": "1",  # the models are tiny
         }
-        done = subprocess.run(
-            command, cwd=self.root, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
-        assert done.returncode == rc, done.stdout
-        return done.stdout
+        output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        return subprocess.Popen(command, cwd=self.root, env=environment, text=True, process_group=0, **output)
+
+    def kill(self, command: Sequence[str], once: str) -> None:
+        """Start a command, and kill it and its whole group of processes once a file of that pattern is there."""
+        process = self._start(command)
+        while not next(self.root.glob(once), None):
+            assert process.poll() is None, process.communicate()[0]
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
 
     def repro(self, *arguments: str) -> list[str]:
         """Names of the stages that `dvc repro` ran, or would run with --dry; of the smoke study if none is named."""
