@@ -91,7 +91,7 @@ def together(d: int, rounds: int, seconds: float) -> Iterator[tuple[str, str, li
 
 
 def several_processes(d: int, rounds: int, seconds: float) -> Iterator[tuple[str, str, list[float], str]]:
-    steps = max(5, round(seconds * 40 * (640 / d) ** 2))
+    steps = max(20, round(seconds * 40))
     pairs = [(_trained(1, d, steps), _trained(2, d, steps)) for _ in range(rounds)]
     ratios = [one / two for one, two in pairs]
     yield "two processes over one, a thread each", f"four runs, ReLU, mask, d_sae = d, {steps} steps", ratios, "≥ 1.8"
