@@ -11,7 +11,7 @@ import torch
 from scipy.stats import binomtest
 
 from benchmarks.machine import describe
-from benchmarks.planted_case import BY_TERM, FLAT, TUNED
+from benchmarks.planted_case import BY_TERM, FLAT, SHIFT, TUNED
 from lens.measure.verdicts import MATERIAL, VERDICTS
 
 MATERIAL_DEPTH, LEAST = 0.5, 0.5  # of features that should be found; recovered share without which none is calibrated
@@ -55,14 +55,31 @@ def report(rows: pd.DataFrame, tests: list[str], command: str) -> str:
     seconds = int(rows.groupby("case")["cpu_seconds"].first().sum())
     parts = ["# What tests of position say of features whose truth is known", ""]
     parts += [
-        f"`{command}`, {seconds / 60:.0f} CPU minutes ({machine}) and the passes of the language model.",
+        f"`{command}`, {seconds / 60:.0f} CPU minutes ({machine}), without the passes of the language model.",
         "",
         REGISTERED.read_text(encoding="utf-8").strip(),
     ]
+    parts += ["", "## What came of it", "", *_summary(rows)]
     for world, part in rows.groupby("world", sort=False):
         parts += ["", f"## {_title(str(world))}", "", *_world(part, tests)]
     parts += ["", LEGEND]
     return "\n".join(parts) + "\n"
+
+
+def _summary(rows: pd.DataFrame) -> Iterable[str]:
+    """The registered rule, the first one and the usual test, over all worlds that calibrate; and what is lacking."""
+    recovered = rows.groupby("world")["recovered"].mean()
+    seen = rows[rows["recovered"] & rows["world"].isin(recovered[recovered >= LEAST].index)]
+    flat, tuned = (seen[seen["group"] == group] for group in ("ignores position", "tuned, depth >= .5"))
+    for name, test in (
+        ("Called specialised", "rule"),
+        ("By the first rule", "first rule"),
+        ("By the usual test", SHIFT),
+    ):
+        yield f"{name}: {_share(flat[test])} that ignore position, {_share(tuned[test])} tuned ones of depth >= .5."
+        yield ""
+    if lacking := [_title(world) for world in ("real", "paper") if world not in set(rows["world"])]:
+        yield f"Not measured yet: {'; '.join(lacking)}. What was predicted of these is open."
 
 
 def _title(world: str) -> str:
