@@ -141,7 +141,7 @@ def test_windows_that_processes_extract_together_are_those_of_one_to_the_byte(on
     assert same(one / "store", two / "store")
 
 
-@pytest.mark.parametrize("name", recipes().keys() - RUNS)
+@pytest.mark.parametrize("name", sorted(recipes().keys() - RUNS))
 def test_a_dictionary_that_processes_train_together_is_that_of_one(name, one, two):
     """The same features are kept at every step, so that weights differ by the rounding of sums alone."""
     a, b = (Dictionary.load(folder / "out" / f"{name}-seed0") for folder in (one, two))
