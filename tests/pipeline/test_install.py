@@ -64,7 +64,7 @@ def test_an_installed_library_fits_loads_and_profiles_without_the_extras(install
     ("word", "code", "messages"),
     [
         ("--help", 0, ["profile any dictionary by position on a text"]),
-        ("claims", 1, ["`claims` is no command of the installed library (it has profile)", "`python -m lens claims`"]),
+        ("claims", 1, ["`claims` is no command of the installed library (it has profile, audit)", "`python -m lens"]),
         ("profle", 1, ["did you mean 'profile'?"]),
     ],
 )
