@@ -36,6 +36,8 @@ def everything() -> Measured:
     main = tuple(map(int, THREE))
     base = plant(layers=THREE, seeds=SEEDS, n_blocks=3)
     values = {(v, m): 0.5 + 0.01 * i for i, v in enumerate((*MAIN, *ABLATED)) for m in OF_RUNS}
+    for variant in MAIN:
+        del values[variant, "weight_effective_positions"]  # `plant` has them
     features = {(v, m): 0.4 + 0.01 * i for i, v in enumerate((*MAIN, "untrained")) for m in OF_FEATURES}
     l0 = [row for variant in MAIN for row in _curve(variant)]
     more = planted(
