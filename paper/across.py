@@ -63,10 +63,15 @@ def rows(study: Study) -> pd.DataFrame:
     facts = (study.name, study.model, ", ".join(map(str, study.main)), study.training.steps, len(study.seeds))
     lines = []
     for quantity, (claim, name) in READINGS.items():
-        judged = claims.get(claim, {"readings": [], "controls": []})
-        found = next((r for r in judged["readings"] + judged["controls"] if r["name"] == name), {})
+        judged = claims.get(claim, {})
+        found = next((r for r in _readings(judged) + _readings(judged.get("before")) if r["name"] == name), {})
         lines.append((*facts, quantity, *(found.get(key) for key in ("estimate", "low", "high"))))
     return pd.DataFrame(lines, columns=list(COLUMNS)).astype({"estimate": float, "low": float, "high": float})
+
+
+def _readings(judged: dict | None) -> list[dict]:
+    """Those of a claim, or of its rule before an amendment, and of its controls."""
+    return [r for kind in ("readings", "controls") for r in (judged or {}).get(kind, ())]
 
 
 def read() -> pd.DataFrame:
@@ -79,7 +84,7 @@ def markdown(table: pd.DataFrame) -> str:
     head = (
         "study", "model, layers", "steps × seeds", "features that depend on position, from position 8",
         "the same in the standard dictionary", "FVU when masks are moved", "weights and difficulty, r",
-        "early advantage", "widths, shallow to deep",
+        "early advantage", "widths of whole profiles, shallow to deep",
     )  # fmt: skip
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for name, own in table.groupby("study", sort=False):

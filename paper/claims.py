@@ -148,13 +148,15 @@ def _not_in_study(missing: Missing) -> dict:
 
 
 def _before(claim: dict, data: Measured, measure: Measure) -> dict:
-    """What the rule said that an amendment replaced, on the same tables."""
+    """What the rule said that an amendment replaced, on the same tables; with numbers if another function measured."""
     old = as_before(claim)
     said = {"until": str(claim["before"]["until"]), "why": claim["before"]["why"], "rule": old["rule"]}
     try:
         found = _judged(old, measure(old, data.layers))
     except Missing as missing:
         found = _not_in_study(missing) | {"attributable": "not applicable"}
+    if "evidence" in claim["before"]:
+        said |= {key: found.get(key, []) for key in ("readings", "controls")}
     return said | {key: found[key] for key in ("verdict", "reason", "attributable")}
 
 

@@ -3,8 +3,9 @@
 `answer.md` holds a sentence per line, with what is filled in in braces: `{C01 %}` is the reading that decides C01 in
 per cent, with its interval; `{C20 .2 name}` the reading, control or context of that name to two decimals, `{C05 .}` to
 one or three figures; `{C20 layers name}` that reading at each layer in per cent; `{C05 C06 verdict}` the computed
-verdicts. A part in double brackets is left out where a number in it was not measured, a sentence where one of its
-claims was not.
+verdicts, `{C05 C06 before}` those of the rules before an amendment. A part in double brackets is left out where a
+number in it was not measured, a sentence where one of its claims was not; one about rules before an amendment stands
+only where they alone could be judged.
 """
 
 from __future__ import annotations
@@ -15,18 +16,24 @@ from pathlib import Path
 
 FIGURES = "notebooks/05_figures.ipynb"  # the figures of a study that are in git
 ANSWER = Path(__file__).with_name("answer.md")
-_FIELD = re.compile(r"\{((?:C\d\d[ab]? )+)(%|\.2|\.|layers|verdict)(?: ([^}]+))?\}")
+_FIELD = re.compile(r"\{((?:C\d\d[ab]? )+)(%|\.2|\.|layers|verdict|before)(?: ([^}]+))?\}")
 
 
 def sentences(document: dict) -> list[str]:
     """The lines of `answer.md` with the numbers of a `claims.json`, in Markdown; those whose claims were measured."""
-    claims = {claim["id"]: claim for claim in document["claims"] if claim["readings"]}
+    claims = {claim["id"]: claim for claim in document["claims"]}
     said = []
     for line in ANSWER.read_text(encoding="utf-8").splitlines():
-        if all(name in claims for found in _FIELD.finditer(line) for name in found[1].split()):
+        if all(_judged(claims.get(name, {}), found[2]) for found in _FIELD.finditer(line) for name in found[1].split()):
             kept = re.sub(r"\[\[(.*?)\]\]", lambda part: part[1] if _measured(part[1], claims) else "", line)
             said.append(_FIELD.sub(lambda found: _filled(claims, *found.groups()), kept))
     return said
+
+
+def _judged(claim: dict, how: str) -> bool:
+    """Whether a claim was, or, as it was before an amendment, it alone was."""
+    now, before = claim.get("readings"), (claim.get("before") or {}).get("readings")
+    return bool(before and not now if how == "before" else now)
 
 
 def _measured(text: str, claims: Mapping[str, dict]) -> bool:
@@ -35,9 +42,10 @@ def _measured(text: str, claims: Mapping[str, dict]) -> bool:
 
 def _filled(claims: Mapping[str, dict], ids: str, how: str, name: str | None) -> str:
     found = [claims[id] for id in ids.split()]
-    if how == "verdict":
-        due = {"yes": ", due to the method: yes"}
-        return "(" + "; ".join(f"{c['id']}: {c['verdict']}{due.get(c['attributable'], '')}" for c in found) + ".)"
+    if how in ("verdict", "before"):
+        due = {"yes": ", due to the method: yes"} | ({"no": ", due to the method: no"} if how == "before" else {})
+        said = [(c["id"], c if how == "verdict" else c["before"]) for c in found]
+        return "(" + "; ".join(f"{id}: {c['verdict']}{due.get(c['attributable'], '')}" for id, c in said) + ".)"
     if how == "layers":
         return _by_layer(found[0], f"{name}, layer ")
     r = _reading(found[0], name)

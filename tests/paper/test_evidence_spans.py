@@ -1,4 +1,4 @@
-"""C05 to C08: spans that are planted, that equal their nulls, and that cannot be judged."""
+"""C05 to C08 as they were registered: spans that are planted, that equal their nulls, and that cannot be judged."""
 
 import dataclasses
 
@@ -6,11 +6,19 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tests.paper.planted import MAIN, judged, made, reading, without
+from paper import claims
+from paper.registry import as_before
+from tests.paper.planted import MAIN, REGISTRY, made, reading, without
 
 METHOD, THREE, SIX = "temporallens", ("3", "8", "13"), ("1", "3", "5", "8", "10", "13")
 SPANS = np.array([[16], [40], [64]])
 MASK = {"span_mask_run": 6, "span_effective_positions": 90, "span_dwell": 3}
+
+
+def judged(data, name):
+    """The entry of a claim as it was before its amendment."""
+    (claim,) = (as_before(claim) | {"id": "as it was"} for claim in REGISTRY if claim["id"] == name)
+    return claims.judge_all([claim], data, on_paper_model=False)[0]
 
 
 def spans(method=SPANS, *, null=30.0, controls=30.0, untrained=29.0, seeds=(0, 1, 2, 3, 4), **how):

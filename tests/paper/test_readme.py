@@ -79,6 +79,17 @@ def test_the_answer_is_told_with_its_control():
     ]
 
 
+def test_amended_rules_that_await_tables_leave_the_verdicts_before_until_they_are_judged():
+    before = {"verdict": "reproduced", "attributable": "no", "readings": [reading("full width", 75.0)]}
+    ids = ("C05", "C06", "C07", "C08")
+    waiting = [claim(name, "not measured in this study", before=before) for name in ids]
+    (said,) = sentences({"claims": waiting})
+    assert said.startswith("**Spans** are not judged") and "C08: reproduced, due to the method: no.)" in said
+    (said,) = sentences({"claims": [claim(name, "partly", 16.0, before=before) for name in ids]})
+    assert "16, 16, 16 positions wide" in said and "(C05: partly; C06: partly; C07: partly.)" in said
+    assert not sentences({"claims": [c | {"before": before | {"readings": []}} for c in waiting]})
+
+
 def test_masks_are_answered_with_their_agreement_once_it_is_known():
     name = "correlation of matched masks between seeds"
     known = {"": 0.633, ", shuffled_positions": 0.531, ", own windows": 0.6, ", own windows, shuffled_positions": -4e-3}
@@ -186,6 +197,16 @@ def test_pages_show_their_blocks_and_nothing_else_changes(project):
     path = project / "results" / "minilm" / "claims.json"
     path.write_text(path.read_text().replace("Title of C01", "Another title"))
     assert "docs/results/claims.md, claims" in readme.stale()
+
+
+def test_what_a_rule_before_an_amendment_read_is_still_told(project):
+    path = project / "results" / "minilm" / "claims.json"
+    document = json.loads(path.read_text())
+    (amended,) = (claim for claim in document["claims"] if claim["id"] == "C05")
+    amended |= {"before": {"readings": amended["readings"], "controls": []}, "readings": []}
+    path.write_text(json.dumps(document))
+    table = across.collect().set_index(["study", "quantity"])
+    assert table.loc[("minilm", "span_shallow"), "estimate"] == 0.25
 
 
 def test_a_claim_that_a_study_lacks_has_no_estimate(project):
