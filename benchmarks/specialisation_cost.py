@@ -3,7 +3,7 @@
     python -m benchmarks.specialisation_cost [--features 16384] [--windows 256] [--readings 4]
 
 Inputs are Gaussian, with a mean that moves with the position, so that nearly all features that fire often enough have
-to be tested. Writes `results/benchmarks/specialisation_cost.json`. About four minutes on two cores.
+to be tested. Writes `results/benchmarks/specialisation_cost.json`.
 """
 
 from __future__ import annotations

@@ -151,5 +151,11 @@ def test_the_command_prints_a_verdict_and_answers_for_ci(capsys, tmp_path):
     assert "did you mean 'nnsight'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("wrong", [{"length": 0}, {"length": 31}, {"windows": 3}])
+def test_sizes_that_cannot_be_audited_are_refused(model, wrong):
+    with pytest.raises(lens.ConfigError, match=next(iter(wrong))):
+        audit(model[ROPE], **{**SMALL, **wrong})
+
+
 def test_it_is_a_public_name():
     assert lens.audit is audit
