@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutput
 
 from lens.activations.layers import Layer
+from lens.bf16 import products
 
 
 def depth(layer: Layer) -> int:
@@ -52,7 +53,7 @@ def answered(model: transformers.PreTrainedModel, answer: BaseModelOutput, hidde
     answer = copy.copy(answer)
     answer["last_hidden_state"] = hidden[None].to(states(answer))
     ids = torch.zeros(1, len(hidden), dtype=torch.long, device=hidden.device)
-    with _forwards([model.get_decoder()], lambda forward: lambda *args, **kwargs: answer):
+    with _forwards([model.get_decoder()], lambda forward: lambda *args, **kwargs: answer), products(hidden.device):
         return model(input_ids=ids, use_cache=False).logits[0]
 
 

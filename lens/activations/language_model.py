@@ -20,6 +20,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from lens.activations import forward, gguf_packages, packages, random_models
 from lens.activations.layers import EMBEDDING, Layer
 from lens.activations.modes import evaluating
+from lens.bf16 import products
 from lens.errors import suggest
 
 _COMPARED = 8  # tokens on which the logits that we make are compared with the model's own
@@ -209,7 +210,7 @@ class LanguageModel:
         other = torch.cat([ids[:, :half], ids[:, :half]], 1)
         answer = self._run_trunk(ids)
         made = forward.answered(self.model, answer, forward.states(answer)[0])
-        with evaluating(self.model):
+        with evaluating(self.model), products(self.device):
             own, elsewhere = (self.model(input_ids=x, use_cache=False).logits[0] for x in (ids, other))
         tolerance = max(1e-4, 2 * torch.finfo(own.dtype).eps) * own.abs().max()  # kernels may round differently
         advice = (
@@ -242,7 +243,7 @@ class LanguageModel:
         return forward.states(self._run_trunk(ids, **options))
 
     def _run_trunk(self, ids: Tensor, **options: Tensor) -> BaseModelOutput:
-        with evaluating(self.model):
+        with evaluating(self.model), products(self.device):
             return self.model.get_decoder()(input_ids=ids, use_cache=False, **options)
 
     def _check_finite(self, hidden: Tensor, layer: Layer) -> None:

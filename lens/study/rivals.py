@@ -1,8 +1,8 @@
 """Dictionaries of all kinds at one L0, on one layer: each is trained until it has it, and measured on held-out text.
 
 A row is a variant and a seed. Where an architecture doesn't say its L0, the field that decides it is searched for;
-every try is a whole training, and counts in `tries`. Finished rows are kept in the pool: a call that was stopped goes
-on with the next one.
+every try is a whole training, and counts in `tries`. A row is kept in `rows/` beside the tables as soon as it is
+finished: a call that was stopped goes on with the next one, on another machine too.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ def rivals_table(study: Study, data: LayerData, target: float) -> pd.DataFrame:
 
     Columns: variant, seed, fvu, fvu_without_outliers, silent_features, l0 (features that a token costs: a code that
     tokens share counts once for all of them), knob and its value, tries, visits (vectors trained on, in all tries),
-    parameters (learned), and predicted (share of the squared norm that is predicted from earlier vectors).
+    parameters (learned), predicted (share of the squared norm that is predicted from earlier vectors), and processor
+    (instructions or GPU that it was made with: rows of one table may come from several machines).
 
     Raises:
         StoreError: the activations are missing or altered.
@@ -71,14 +72,27 @@ def next_value(tried: list[tuple[float, float]], target: float, slope: float) ->
 
 
 def _row(study: Study, data: LayerData, variant: str, seed: int, target: float) -> dict:
-    recipe, of_data = study.train_recipe(variant), [s.manifest["sha256"] for s in (data.train, data.test)]
+    """A row as it was kept, if all that decides it but the processor is the same; else made and kept."""
+    recipe = study.train_recipe(variant)
+    of_data = [_without_digests(store.manifest) for store in (data.train, data.test)]
     identity = [recipe.identity(), variant, seed, target, of_data, study.model, str(data.layer), study.windows.seed]
     key = hashlib.sha256(json.dumps([identity, version("train"), version("analyse")], sort_keys=True).encode())
-    kept = study.pool / f"rival-{key.hexdigest()[:16]}.json"
-    if not kept.is_file():
-        found = _searched(study, data, variant, seed, recipe, target)
-        files.write(kept, json.dumps(found).encode())
-    return files.read_json(kept, f"delete {kept} and run again")
+    path = study.results / "rows" / f"layer_{data.layer}" / f"{variant}-seed{seed}.json"
+    kept = files.read_json(path, f"delete {path} and run again") if path.is_file() else {}
+    if kept.get("made_from") != key.hexdigest():
+        kept = {"made_from": key.hexdigest(), "row": _searched(study, data, variant, seed, recipe, target)}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.write(path, (json.dumps(files.with_digest(kept), indent=1) + "\n").encode())
+    return kept["row"]
+
+
+def _without_digests(manifest: dict) -> dict:
+    """What decides the activations, without their bytes, which differ by the processor's rounding."""
+    return {key: value for key, value in manifest.items() if key != "sha256"}
+
+
+def _processor() -> str:
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else torch.backends.cpu.get_cpu_capability()
 
 
 def _searched(study: Study, data: LayerData, variant: str, seed: int, recipe: Recipe, target: float) -> dict:
@@ -99,7 +113,7 @@ def _searched(study: Study, data: LayerData, variant: str, seed: int, recipe: Re
             break
     value = min(found, key=lambda v: abs(found[v]["l0"] - target))
     visits = len(found) * recipe.steps * recipe.batch_windows * (data.train.tokens.shape[1] - 1)
-    about = {"variant": variant, "seed": seed, **found[value]}
+    about = {"variant": variant, "seed": seed, **found[value], "processor": _processor()}
     return about | {"knob": knob, "value": value if knob else None, "tries": len(found), "visits": visits}
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from lens.bf16 import products
 from lens.dictionaries.codes import Codes
 from lens.dictionaries.dictionary import Dictionary
 from lens.dictionaries.positions.mask import Mask
@@ -86,7 +87,8 @@ class Run:
         x = x[:, self.first_position :] if shuffled is None or recipe.positions == "true" else shuffled
         x, w = self.shards.windows(x), self._weights_in_use()
         coefficient = self.dictionary.architecture.coefficient * warmup(step, recipe.steps, recipe.sparsity_warmup)
-        found, auxiliary = self._gradients(x, w, coefficient, log)
+        with products(x.device):
+            found, auxiliary = self._gradients(x, w, coefficient, log)
         loss = found.total(w, coefficient, recipe.weight_l1) + auxiliary
         self.curves[0, step] = loss / w.numel()
         norm = self.curves[1, step] = self._gradient_norm()

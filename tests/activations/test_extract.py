@@ -18,6 +18,7 @@ from lens.activations import language_model
 from lens.activations.corpus import Windows
 from lens.activations.extract import BATCH_WINDOWS, extract
 from lens.activations.store import StoreError, open_layer
+from lens.bf16 import products
 from tests.small_disk import small_disk
 
 T = 12
@@ -49,7 +50,7 @@ def files(folder):
 def test_store_holds_the_residual_stream_of_every_layer(model, both, tmp_path):
     manifests = extract(model, both, [0, 2, "embedding"], tmp_path / "a", tmp_path / "pool", window_rule=RULE)
     tokens = torch.from_numpy(both["test"].tokens.astype("int64"))
-    with torch.inference_mode():
+    with torch.inference_mode(), products(model.device):
         hidden = model.model(tokens[:BATCH_WINDOWS], output_hidden_states=True).hidden_states
     for layer, index in ((0, 1), (2, 3), ("embedding", 0)):
         store = open_layer(tmp_path / "a", layer, "test")

@@ -7,6 +7,7 @@ import torch
 from transformers import PreTrainedModel
 
 from lens.activations import language_model
+from lens.bf16 import products
 from lens.measure.logit_lens import logit_lens
 
 SMALL = {"vocab_size": 257, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "bos_token_id": 256}
@@ -57,7 +58,7 @@ def build(tmp_path, family, config, dtype=torch.float32):
 def test_the_logits_are_the_models_own(tmp_path, family):
     """Granite's came out 8 times too large, Cohere's 16: a scale that only their `forward` knows was left out."""
     model = build(tmp_path, family, FAMILIES[family])
-    with torch.inference_mode():
+    with torch.inference_mode(), products(model.device):
         own = model.model(input_ids=TOKENS).logits
     assert torch.equal(model.logits(model.spliced(TOKENS, 1, None)), own)
     same, changed = model.spliced_each(TOKENS, 1, [torch.clone, torch.zeros_like])

@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from lens.activations import language_model
+from lens.bf16 import products
 from lens.measure.fidelity import ce_recovered, constant, keep_bos, only, splice, splice_matrix
 
 
@@ -31,7 +32,7 @@ def test_splicing_the_identity_changes_nothing_at_all(model, tokens, layer):
 
 def test_clean_cross_entropy_is_the_model_s_own(model, tokens):
     result = splice(model, tokens, 1, {})
-    with torch.inference_mode():
+    with torch.inference_mode(), products(model.device):
         logits = model.model(tokens).logits[:, :-1].float()
     expected = torch.nn.functional.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten(), reduction="none")
     np.testing.assert_allclose(result.ce_clean, expected.view(4, 9).numpy(), rtol=1e-4, atol=1e-4)

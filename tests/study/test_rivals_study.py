@@ -1,12 +1,14 @@
 """Dictionaries of all kinds at one L0: the search, and a small study of them that is stopped and goes on."""
 
 import dataclasses
+import json
 
 import pytest
 import torch
 
 from lens import checkout
 from lens.activations.store import LayerStore
+from lens.errors import ConfigError
 from lens.profiling.layer_data import LayerData
 from lens.study import rivals
 from lens.study.params import Study
@@ -17,7 +19,7 @@ T, D = 9, 16
 def store(n: int, seed: int) -> LayerStore:
     x = torch.randn(n, T, D, generator=torch.Generator().manual_seed(seed)).bfloat16()
     start = torch.arange(n) * 4  # windows of 8 text tokens that overlap by half
-    manifest = {"sha256": {"train.safetensors": f"planted {seed}"}}
+    manifest = {"windows": n, "sha256": {"train.safetensors": f"planted {seed}"}}
     tokens, document = torch.zeros(n, T, dtype=torch.int32), torch.zeros(n, dtype=torch.long)
     return LayerStore(x, tokens, document, start, ("text",), manifest)
 
@@ -70,6 +72,28 @@ def test_a_small_study_is_measured_and_goes_on_where_it_was_stopped(study, monke
     assert (found["predicted"] > 0).tolist() == [False, False, True, False, False]
     assert found["tries"].max() <= 2 and (found.loc[["tfa", "crosscoder_2"], "tries"] == 1).all()
     assert (found["visits"] == found["tries"] * 8 * 8 * 8).all()
+
+
+def test_a_finished_row_is_used_on_another_machine_and_made_again_for_other_data(study, monkeypatch):
+    one = dataclasses.replace(study, variants=("batch_topk",))
+    made = rivals.rivals_table(one, DATA, 3.0)
+    elsewhere = LayerData(8, lambda split: store(*{"train": (24, 5), "test": (16, 6)}[split]))  # rounded otherwise
+    with monkeypatch.context() as patched:
+        patched.setattr(rivals, "_searched", lambda *_: pytest.fail("made again"))
+        assert rivals.rivals_table(one, elsewhere, 3.0).equals(made)
+    fewer = LayerData(8, lambda split: store(*{"train": (20, 0), "test": (16, 1)}[split]))
+    assert not rivals.rivals_table(one, fewer, 3.0).equals(made)
+
+
+def test_an_altered_row_is_named(study):
+    one = dataclasses.replace(study, variants=("batch_topk",))
+    rivals.rivals_table(one, DATA, 3.0)
+    path = one.results / "rows" / "layer_8" / "batch_topk-seed0.json"
+    value = json.loads(path.read_text())
+    value["row"]["fvu"] /= 2
+    path.write_text(json.dumps(value))
+    with pytest.raises(ConfigError, match=rf"{path} .*altered.*delete .* and run again"):
+        rivals.rivals_table(one, DATA, 3.0)
 
 
 @pytest.mark.parametrize(("slope", "power"), [(-1, -1.7), (-1, -0.4), (1, 0.8)])

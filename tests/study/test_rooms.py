@@ -9,7 +9,7 @@ from ruamel.yaml import YAML
 from lens import checkout
 
 ROOMS = "activations dictionaries training measure figures profiling auditing explorer study".split()  # upwards
-LEAVES = {"errors", "checkout", "fields", "files", "locks", "processes", "progress", "versions"}  # for all rooms
+LEAVES = set("bf16 errors checkout fields files locks processes progress versions".split())  # for all rooms
 BELOW = {*LEAVES, "_names", "cli", "__init__", "__main__"}
 FILES = sorted((checkout.root() / "lens").rglob("*.py"))
 NOT_VARIANTS = {"temporallens"}  # the name of the package and of its format, too
