@@ -15,7 +15,7 @@ from lens.activations import corpus
 from lens.activations.language_model import LanguageModel
 from lens.dictionaries.dictionary import Dictionary, Info
 from lens.measure.fidelity import LOGIT_ROWS
-from lens.profiling.position_profile import BATCH_WINDOWS, profile
+from lens.profiling.profile import BATCH_WINDOWS, profile
 
 LAYER, WINDOWS, FIDELITY, TEXT = 8, 256, 16, "tiny-shakespeare"  # the defaults of `lens.profile`
 SPLICED = 5  # untouched; the dictionary with BOS kept and without; zero and mean ablation

@@ -10,6 +10,7 @@ extract          its residual stream, stored
 fit              train a dictionary: Dictionary
 load             open one, of any library; from_pretrained: ours, from the hub
 profile          what it does at each position: PositionProfile (tables, figures)
+Activations      vectors of any sequence, to profile on without a language model
 audit            does a pipeline number positions as you think?
 Dictionary       encode activations to Codes, decode them; Info says what it is
 export_saelens   for SAELens; push_to_hub, SAEBenchAdapter
@@ -26,7 +27,8 @@ __getattr__, __dir__ = _lazy(
     {
         "fit": "lens.training.fit",
         "load": "lens.dictionaries.load",
-        "profile": "lens.profiling.position_profile",
+        "profile": "lens.profiling.profile",
+        "Activations": "lens.profiling.recorded",
         "audit": "lens.auditing.audit",
         "PositionProfile": "lens.profiling.position_profile",
         "Dictionary": "lens.dictionaries.dictionary",

@@ -103,7 +103,8 @@ def _of_checkout() -> list[str]:
 
 
 def _profile(arguments: argparse.Namespace) -> None:
-    from lens.profiling.position_profile import ProfileError, profile
+    from lens.profiling.position_profile import ProfileError
+    from lens.profiling.profile import profile
 
     if os.path.isfile(arguments.out):
         raise ProfileError(f"--out {arguments.out} is a file: name a folder")

@@ -25,7 +25,7 @@ class Measures(NamedTuple):
 def measure_dictionaries(
     dictionaries: Dictionaries,
     data: LayerData,
-    model: LanguageModel,
+    model: LanguageModel | None,
     *,
     spliced: list[int],
     labellings: Mapping[str, Labelling] | None = None,
@@ -37,6 +37,7 @@ def measure_dictionaries(
     """Measure dictionaries of one layer on its held-out windows.
 
     Args:
+        model: None where there are activations alone, into which nothing can be spliced.
         spliced: held-out windows on which reconstructions are spliced into the language model; empty: none.
         labellings: partitions of the held-out tokens that firing may depend on (see `lens.profiling.features`).
         by_document: keep the profiles of features apart by document, as clustering needs; else in `SETS` sets.
@@ -50,7 +51,7 @@ def measure_dictionaries(
             dictionaries, test.activations, test.document, test.documents, data.scale, baseline=baseline
         )
     ]
-    if spliced:
+    if spliced and model is not None:
         mean = data.statistics.mean
         parts.append(fidelity_tables(model, test.tokens[spliced], data.layer, dictionaries, mean))
     features: dict[Key, Measured] = {}

@@ -13,7 +13,8 @@ from lens.cli import main
 from lens.dictionaries.dictionary import Dictionary, Info
 from lens.dictionaries.positions.mask import SATURATED
 from lens.figures.plot import FigureError
-from lens.profiling.position_profile import PositionProfile, ProfileError, profile
+from lens.profiling.position_profile import PositionProfile, ProfileError
+from lens.profiling.profile import profile
 from tests.making import info
 
 T, LAYER = 32, 1
@@ -228,7 +229,7 @@ def test_too_short_a_text_is_found_before_the_model_runs(model, monkeypatch):
         monkeypatch.context() as patch,
         pytest.raises(ValueError, match="16 take about 496 .* are 495: pass windows=15"),
     ):
-        patch.setattr("lens.profiling.position_profile._residual_stream", lambda *a: pytest.fail("the model ran"))
+        patch.setattr("lens.profiling.profile._residual_stream", lambda *a: pytest.fail("the model ran"))
         profile(identity(model), model, text, **{**OPTIONS, "windows": 256})
     assert profile(identity(model), model, text, **{**OPTIONS, "windows": 15}).about.windows == 15
 

@@ -9,7 +9,7 @@ import torch
 from lens.activations import language_model
 from lens.errors import ConfigError, DictionaryError
 from lens.locks import holding
-from lens.profiling.position_profile import profile
+from lens.profiling.profile import profile
 from lens.training.fit import fit
 
 MODEL = "random:gemma-3-tiny"

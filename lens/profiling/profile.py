@@ -1,0 +1,344 @@
+"""`lens.profile`: a dictionary by position, on a text and a language model, or on activations that you have."""
+
+from __future__ import annotations
+
+import copy
+import os
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from lens.activations import language_model
+from lens.activations.corpus import LEAST_HELD_OUT, Windows, draw_windows
+from lens.activations.documents import Corpus
+from lens.activations.language_model import LanguageModel
+from lens.activations.layers import Layer, as_layer
+from lens.activations.offset_windows import TILES, draw_offset_windows
+from lens.activations.split import Text, as_dataset
+from lens.activations.store import LayerStore
+from lens.dictionaries.compatible import check_fits
+from lens.dictionaries.dictionary import Dictionary
+from lens.dictionaries.load import load
+from lens.dictionaries.wrapped import Encodes, Wrapped
+from lens.errors import whole
+from lens.measure.offsets import MIN_SEGMENTS
+from lens.measure.position_information import NULL_DRAWS
+from lens.measure.profiles import PERMUTATIONS, Profile, position_labelling
+from lens.measure.verdicts import VERDICTS
+from lens.profiling.features import FIRST, Measured, per_feature
+from lens.profiling.late_spans import late_measures
+from lens.profiling.layer import measure_dictionaries
+from lens.profiling.layer_data import LayerData
+from lens.profiling.position_profile import About, PositionProfile, ProfileError
+from lens.profiling.recorded import Activations
+from lens.profiling.specialisation import specialisation
+from lens.progress import track
+
+BATCH_WINDOWS = 16  # per forward pass
+SHORTEST = 8  # tokens of a window of which a profile can be taken
+WINDOWS, SPLICED = 256, 16  # where nothing is asked for
+OFF = 2  # factor between L0 and what the dictionary states, from which on something is wrong
+KEY = ("dictionary", 0)  # variant and seed in the tables, which are shaped like those of a study
+
+
+class _Source(NamedTuple):
+    """What activations are made of."""
+
+    model: LanguageModel
+    text: Corpus
+
+    @property
+    def width(self) -> int:
+        return self.model.d_model
+
+
+class _Subject(NamedTuple):
+    """What a dictionary is measured on."""
+
+    data: LayerData
+    source: _Source | None
+    """None: activations are all there is"""
+    name: str
+    digest: str
+    """of the text, or of the activations"""
+    bos_id: int | None
+    has_tokens: bool
+
+
+def profile(
+    sae: Dictionary | Encodes | Path | str,
+    model: LanguageModel | str | os.PathLike | Activations | np.ndarray | Tensor,
+    text: Text | None = None,
+    *,
+    layer: Layer | None = None,
+    windows: int | None = None,
+    length: int | None = None,
+    fidelity: int | None = None,
+    permutations: int = PERMUTATIONS,
+    offsets: int = 0,
+    seed: int = 0,
+    trust: bool = False,
+) -> PositionProfile:
+    """Profile a dictionary by position. Costs the language model's forward passes and little more.
+
+    Args:
+        sae: a dictionary, or where to find one (`lens.load`: a folder or a hub id, of any format it knows), or a module
+            of any library with `encode` and `decode` (`lens.dictionaries.wrapped`). It is copied and left as it is.
+        model: a language model, or its name (`lens.activations.language_model.load`); or activations [n, T, d] that you
+            have, of anything, in the place of a model and a text, with labels as `lens.Activations`.
+        text: a corpus by name, the path of a UTF-8 text file, a list of documents, or a data set with `text` and
+            `document`. It should be text that the dictionary was not trained on.
+        layer: the block after which the dictionary reads; by default the one that it says it was trained on.
+        windows: how many, without overlap, spread over all documents, by default 256; of a short text all that it has,
+            with a warning, if they are `lens.activations.corpus.LEAST_HELD_OUT` (16) or more. A feature needs 100
+            firings for a test of position and 300 for a width: with 256 windows of 128 tokens, a density of 0.3 % and
+            1 %. All windows of activations are read.
+        length: T, tokens of a window, at least 8; by default 128, or the dictionary's T if that is less. Position 0
+            holds BOS, or text where the tokenizer has no BOS or the dictionary says that it was trained without
+            (`Info.bos`), and is not counted among the `text` positions. Of activations, their own.
+        fidelity: windows on which the reconstruction is spliced into the model, for Delta CE and KL, by default 16; 0:
+            none. Needs a model.
+        permutations: of the null of the position test, at least 40.
+        offsets: M, 2 or more: read as much text as `windows` hold M times, in windows that start at different places,
+            and say of each feature whether it is specialised, inherits its profile, or follows the text (columns
+            verdict and others of `features`, see `lens.profiling.specialisation`); 0: don't. Needs a model.
+        seed: draws windows and permutations, at least 0.
+        trust: as in `lens.load`: let code of somebody's own run that a folder names.
+
+    Raises:
+        ProfileError: no layer is known, a context longer than the dictionary's positions, or something that needs a
+            model is asked of activations.
+        ConfigError: a number that is out of range, or activations and labels that do not fit each other.
+        ValueError: the dictionary does not fit the model's width or the hook, or the text is too short; both sides
+            are named. See `lens.load` and `lens.activations.corpus` for what else can be wrong with either.
+    """
+    asked = {"windows": windows, "length": length, "fidelity": fidelity, "offsets": offsets}
+    windows = whole("windows", WINDOWS if windows is None else windows, 1)
+    spliced, seed = whole("fidelity", SPLICED if fidelity is None else fidelity, 0), whole("seed", seed, 0)
+    permutations, offsets = whole("permutations", permutations, 2 * NULL_DRAWS), whole("offsets", offsets, 0)
+    opened = load(sae, trust=trust) if isinstance(sae, str | Path) else copy.deepcopy(sae)
+    name = str(sae) if isinstance(sae, str | Path) else ""
+    source = _source(model, text, asked)
+    sae = (opened if isinstance(opened, Dictionary) else Wrapped(opened, source.width)).eval()
+    name = name or sae.info.name or type(sae).__name__
+    if isinstance(source, Activations):
+        subject, spliced = _of_activations(sae, source, layer), 0
+    else:
+        if spliced and not source.model.causal:
+            raise ProfileError(f"{source.model.name} is an encoder and predicts no next token: pass fidelity=0")
+        subject = _of_text(sae, source, layer, windows, length, seed)
+    data = subject.data
+    windows, length = data.test.tokens.shape
+    if (x := data.test.activations[:, 1:]).eq(x[0, 0]).all():
+        where = f"at layer {data.layer}" if data.layer != "" else "given"
+        raise ProfileError(f"the activations {where} are the same at every token: profile on text that varies")
+    spliced = min(spliced, windows)
+    tables, measured = measure_dictionaries(
+        {KEY: sae.float().cpu()}, data, subject.source and subject.source.model,
+        labellings={FIRST: position_labelling(windows, length)}, spliced=list(range(spliced)), by_document=False,
+        permutations=permutations, seed=seed,
+    )  # fmt: skip
+    found = measured[KEY]
+    features = _features(found, subject.has_tokens)
+    if offsets and subject.source is not None:
+        told = _verdicts(sae, subject.source, data, found, offsets, subject.bos_id, permutations, seed)
+        features = features.merge(told, on="feature")
+    about = About(
+        name, subject.name, str(data.layer), subject.digest, windows, length, spliced, permutations, seed,
+        subject.bos_id is not None, subject.source is None,
+    )  # fmt: skip
+    rates = pd.DataFrame(
+        found.profile.firings_TK / found.profile.windows, index=pd.RangeIndex(1, length, name="position")
+    )
+    summary = pd.concat(
+        [_own_rows(tables["summary"]), _positional_rows(found), _verdict_rows(features)], ignore_index=True
+    )
+    _warn_of_other_inputs(sae, summary, data.scale)
+    return PositionProfile(about, summary, _own_rows(tables["positions"]), features, rates, _null_band(found.profile))
+
+
+def _source(
+    model: LanguageModel | str | os.PathLike | Activations | np.ndarray | Tensor,
+    text: Text | None,
+    asked: dict[str, int | None],
+) -> Activations | _Source:
+    """Raise ProfileError for a model without a text, and for what activations alone can't answer."""
+    if not isinstance(model, Activations | np.ndarray | Tensor):
+        if text is None:
+            raise ProfileError("a model without a text: pass the text to profile on, or activations [n, T, d] alone")
+        corpus = as_dataset(text)
+        return _Source(language_model.load(model) if isinstance(model, str | os.PathLike) else model, corpus)
+    if text is not None:
+        raise ProfileError("activations and a text: pass activations alone, with labels as lens.Activations")
+    if wanted := [name for name, value in asked.items() if value]:
+        raise ProfileError(
+            f"{' and '.join(wanted)} asked of activations: cutting, splicing and reading a text anew need a language "
+            "model and a text; leave it out"
+        )
+    return model if isinstance(model, Activations) else Activations(model)
+
+
+def _of_activations(sae: Dictionary, given: Activations, layer: Layer | None) -> _Subject:
+    n, length, width = given.values.shape
+    if width != sae.info.d_in:
+        raise ProfileError(f"the dictionary reads width {sae.info.d_in}, the {given.name} have width {width}")
+    if n < LEAST_HELD_OUT:
+        raise ProfileError(f"{n} windows of activations: a profile needs {LEAST_HELD_OUT} or more")
+    _check_length(sae, length)
+    data = given.layer_data("" if layer is None else str(layer))
+    return _Subject(data, None, given.name, given.digest(), None, given.tokens is not None)
+
+
+def _of_text(
+    sae: Dictionary, source: _Source, layer: Layer | None, windows: int, length: int | None, seed: int
+) -> _Subject:
+    model = source.model
+    layer = as_layer(_layer_of(sae) if layer is None else layer)
+    check_fits(sae, model, layer)
+    _warn_of_another_model(sae.info.model, model.name)
+    length = _length_of(sae) if length is None else whole("length", length, SHORTEST)
+    _check_length(sae, length)
+    bos_id = model.bos_id if sae.info.bos else None
+    cut = _windows(source.text, model, windows, length, bos_id, seed)
+    return _Subject(_layer_data(cut, model, layer), source, model.name, cut.digest, bos_id, True)
+
+
+def _verdicts(
+    sae: Dictionary, source: _Source, data: LayerData, found: Measured, offsets: int, bos_id: int | None,
+    permutations: int, seed: int,
+) -> pd.DataFrame:  # fmt: skip
+    model, text = source
+    n, length = data.test.tokens.shape
+    drawn = draw_offset_windows(
+        text,
+        model.tokenizer,
+        max(MIN_SEGMENTS, n // (2 * TILES)),
+        length,
+        readings=offsets,
+        bos_id=bos_id,
+        seed=seed,
+    )
+    read = (
+        _read(model, torch.from_numpy(tokens).flatten(0, 1), data.layer).unflatten(0, tokens.shape[:2])
+        for tokens in track(drawn.tokens, f"text read at {offsets} offsets", "stretches")
+    )
+    return specialisation(sae, data.test, drawn, read, found.positional_K, permutations=permutations, seed=seed)
+
+
+def _layer_data(cut: Windows, model: LanguageModel, layer: Layer) -> LayerData:
+    """Windows of text with their activations, which also set the scale of errors: those of training are not known."""
+    tokens, document, start = (torch.as_tensor(a) for a in (cut.tokens, cut.document, cut.start))
+    store = LayerStore(_residual_stream(model, tokens, layer), tokens, document, start, cut.documents, {})
+    return LayerData(layer, lambda split: store)
+
+
+def _warn_of_another_model(trained_on: str, name: str) -> None:
+    """A model goes by several names, so that one name which is not the other is no proof."""
+    if trained_on and trained_on.split("/")[-1].lower() != name.split("/")[-1].lower():
+        warnings.warn(
+            f"the dictionary says that it was trained on {trained_on}, and is profiled on {name}", stacklevel=4
+        )
+
+
+def _warn_of_other_inputs(sae: Dictionary, summary: pd.DataFrame, scale: float) -> None:
+    """What a dictionary gives of activations in another scale than those that it was trained on, or of other ones."""
+    value = summary[summary["positions"] == "text"].set_index("metric")["value"]
+    said = []
+    if not value["fvu"] <= 1:
+        said.append(f"FVU is {value['fvu']:.3g}, where the mean of the activations alone gives 1")
+    stated, l0 = sae.stated_l0, value["l0"]
+    if stated and not stated / OFF <= l0 <= stated * OFF:
+        said.append(f"L0 is {l0:.3g}, where the dictionary states {stated}")
+    if said:
+        warnings.warn(
+            f"{'; '.join(said)}. Was it trained on activations in another scale (here their norm is about "
+            f"{value['sq_norm'] ** 0.5 / scale:.3g}), of another model or layer? A factor that inputs were multiplied "
+            "by in training is norm_scaling_factor= of lens.load",
+            stacklevel=3,
+        )
+
+
+def _layer_of(sae: Dictionary) -> Layer:
+    if not sae.info.layer:
+        if hook := sae.info.hook:
+            raise ProfileError(f"the dictionary reads {hook}, which is not the residual stream after a block")
+        raise ProfileError("the dictionary does not say which layer it reads: pass layer= (--layer on a command line)")
+    return sae.info.layer
+
+
+def _length_of(sae: Dictionary) -> int:
+    return min(128, sae.info.n_positions or 128)
+
+
+def _check_length(sae: Dictionary, length: int) -> None:
+    trained = sae.info.n_positions
+    if trained is not None and length > trained:
+        raise ProfileError(
+            f"windows of {length} tokens asked for, this dictionary has positions 0..{trained - 1}: "
+            f"pass length={trained} or less"
+        )
+    if length < SHORTEST:
+        raise ProfileError(f"the dictionary has {length} positions, a profile needs {SHORTEST}")
+
+
+def _windows(text: Corpus, model: LanguageModel, n: int, length: int, bos_id: int | None, seed: int) -> Windows:
+    options = {"starts": "disjoint", "bos": bos_id is not None, "bos_id": bos_id, "seed": seed}
+    options |= {"least": LEAST_HELD_OUT, "name": "text to profile on"}
+    return draw_windows(text, model.tokenizer, n, length, **options)
+
+
+def _residual_stream(model: LanguageModel, tokens: Tensor, layer: Layer) -> Tensor:
+    """Activations [n, T, d] in the model's precision, on the CPU."""
+    batches = track(tokens.split(BATCH_WINDOWS), "language model", "batches")
+    return torch.cat([_read(model, batch, layer) for batch in batches])
+
+
+def _read(model: LanguageModel, tokens: Tensor, layer: Layer) -> Tensor:
+    return model.residual_stream(tokens, [layer])[layer].cpu()
+
+
+def _own_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the dictionary and of the activations, without the columns that tell dictionaries apart."""
+    return table.drop(columns=["variant", "seed"])
+
+
+def _features(found: Measured, has_tokens: bool) -> pd.DataFrame:
+    features = per_feature(found)
+    features["information"] = features["information"].where(found.position[FIRST].eligible_K)
+    unmeasured = {"mask_run": found.mask_TK is None, "token_share": not has_tokens}
+    return features.drop(columns=[name for name, absent in unmeasured.items() if absent])
+
+
+def _positional_rows(found: Measured) -> pd.DataFrame:
+    position = found.position[FIRST]
+    eligible, K = int(position.eligible_K.sum()), len(position.eligible_K)
+    rows = [
+        ("text", "eligible_features", float(eligible), K, "features"),
+        ("text", "positional_share", position.share_significant, eligible, "fraction of eligible features"),
+        ("text", "positional_share_null", position.null_share, eligible, "fraction of eligible features"),
+    ]
+    late, tested = late_measures(found.late, found.spans.density_K), int(found.late.get("depth", pd.Series()).count())
+    rows += [("text", name, value, tested, unit) for name, (value, unit) in late.items()]
+    return pd.DataFrame(rows, columns=["positions", "metric", "value", "n", "unit"]).dropna(subset="value")
+
+
+def _verdict_rows(features: pd.DataFrame) -> pd.DataFrame:
+    counts = features["verdict"].value_counts() if "verdict" in features else {}
+    rows = [
+        ("text", f"verdict: {verdict}", float(counts[verdict]), len(features), "features")
+        for verdict in VERDICTS
+        if verdict in counts
+    ]
+    return pd.DataFrame(rows, columns=["positions", "metric", "value", "n", "unit"])
+
+
+def _null_band(found: Profile) -> pd.DataFrame:
+    """A circular shift makes all positions alike, so the band of a feature is one for all of them."""
+    rates = found.permuted_firings_RTK.reshape(-1, found.permuted_firings_RTK.shape[-1]) / found.windows
+    low, high = np.quantile(rates, [0.025, 0.975], axis=0)
+    return pd.DataFrame({"low": low, "high": high}, index=pd.RangeIndex(len(low), name="feature"))
