@@ -32,7 +32,7 @@ class Ours:
         )
         self.sae = Dictionary.initialise(config, torch.zeros(model.d_model), seed=0)
         with torch.no_grad():
-            self.sae.weights()["b_enc"] -= 1.0
+            self.sae.weights()["b_enc"].sub_(1.0)
 
     def run(self, steps: int) -> float:
         start = time.perf_counter()
