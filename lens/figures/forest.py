@@ -16,6 +16,7 @@ from lens.figures.plot import FigureError, Plot
 from lens.measure import stats
 
 COLUMNS = ["layer", "variant", "quantity", "estimate", "low", "high", "seeds"]
+MEANS = ("mean", "position_mean")  # whose errors are the input's deviations, which have a row
 DRAWS = 2000  # bootstrap samples of the documents
 CHANGES = {"fvu": "FVU", "l0": "L0", "kl": "KL to the model's output"}  # of `summary`: positive, so ratios make sense
 EFFECTS = {"fvu": "FVU", "l0": "L0", "gradient_norm_cv": "gradient variation"}
@@ -34,15 +35,16 @@ def early_late_forest(
     Raises:
         FigureError: a table without `sq_error`, or with fewer than two buckets of text positions.
     """
-    found = early_late(blocks[~blocks["variant"].isin(set(looks.ablations) - set(ablations))])
+    found = early_late(blocks[~blocks["variant"].isin({*looks.ablations, *MEANS} - set(ablations))])
     early, late, documents = (found.attrs[name] for name in ("early", "late", "documents"))
     panels = {"error": "squared error", "fvu": "fraction of variance unexplained"}
+    alone = " (of principal components documents alone)" if found["variant"].str.startswith("pca").any() else ""
     figure = _draw(found, looks, panels, f"1 − early/late, % (positive: lower at {early})", paper_value)
     caption = (
         f"How much lower the squared error (left) and the FVU (right) are at positions {early} than at {late}. Bars "
-        f"are 95 % intervals over seeds and {documents} documents; small dots are the seeds. The cross is the same "
-        "difference of the input's squared deviation from its mean: where a dictionary would stand that explained the "
-        "same share of the variance everywhere."
+        f"are 95 % intervals over seeds and {documents} documents{alone}; small dots are the seeds. The cross is the "
+        "same difference of the input's squared deviation from its mean: where a dictionary would stand that explained "
+        "the same share of the variance everywhere."
     )
     words = f"Forest plot: relative difference between positions {early} and {late}, with 95 % intervals."
     return Plot(figure, "Early against late positions", caption, _alt(found, looks, panels, words))
@@ -122,8 +124,9 @@ def early_late(blocks: pd.DataFrame) -> pd.DataFrame:
     out = []
     for (layer, variant), rows in error.groupby(["layer", "variant"], sort=True):
         total, base = _sums(rows, "value"), _sums(spread[spread["layer"] == layer], "value")
-        out.append((layer, variant, "error", *_difference(total, _sums(rows, "n"))))
-        out.append((layer, variant, "fvu", *_difference(total, np.broadcast_to(base, total.shape))))
+        trained = bool(rows["seed"].min() >= 0)
+        out.append((layer, variant, "error", *_difference(total, _sums(rows, "n"), seeds=trained)))
+        out.append((layer, variant, "fvu", *_difference(total, np.broadcast_to(base, total.shape), seeds=trained)))
     for layer, rows in spread.groupby("layer", sort=True):
         out.append((layer, "activations", "error", *_difference(_sums(rows, "value"), _sums(rows, "n"), seeds=False)))
     found = pd.DataFrame(out, columns=COLUMNS)

@@ -27,6 +27,10 @@ MEASURED = {
     "random_dictionary": Look("random dictionary", "#8c6d00", (0, (6, 1.4, 1, 1.4)), "D"),
     "zero_dictionary": Look("zero dictionary", FAINT, (0, (2, 2)), "X"),
     "untrained": Look("untrained", FAINT, (0, (3, 1.2, 1, 1.2, 1, 1.2)), "*"),
+    "mean": Look("mean", FAINT, (0, (1, 4)), "|"),
+    "position_mean": Look("mean of the position", FAINT, (0, (4, 4)), "_"),
+    "pca_64": Look("PCA of rank 64", "#009e73", (0, (7, 1.4)), "2"),
+    "pca_l0": Look("PCA of rank L0", "#b0609a", (0, (7, 3)), "1"),
     "activations": Look("the input itself", FAINT, "-", "x"),
 }
 """what tables hold beside the study's dictionaries"""

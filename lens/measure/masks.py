@@ -62,6 +62,19 @@ def _codes(sae: Dictionary, x: Tensor, values: Mapping[str, Tensor]) -> dict[str
     return {name: sae.encode_with(x, m[:T]) for name, m in values.items()}
 
 
+def drift(start_TK: np.ndarray, end_TK: np.ndarray) -> tuple[float, float]:
+    """How far mask logits moved in training over text positions, relative to the norm of their start: the part that is
+    common to all features (the mean of their changes at each position), and the part of their own.
+
+    The squares of both add up to that of the whole drift. What is common opens or closes a position for all features
+    alike, as a weight of that position would; only the rest tells features apart.
+    """
+    start, change = start_TK[TEXT].astype(np.float64), (end_TK - start_TK)[TEXT].astype(np.float64)
+    common = np.broadcast_to(change.mean(1, keepdims=True), change.shape)
+    size = np.linalg.norm(start)
+    return float(np.linalg.norm(common) / size), float(np.linalg.norm(change - common) / size)
+
+
 def mask_profile_correlation(mask_TK: np.ndarray, rate_TK: np.ndarray, eligible_K: np.ndarray) -> float:
     """Median over features of Pearson r between mask and firing rate over text positions; nan without features.
 

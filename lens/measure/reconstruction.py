@@ -6,7 +6,7 @@ in the units of inputs multiplied by `scale`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,7 +70,7 @@ def _chunks(activations: Tensor, scale: float) -> Iterator[tuple[slice, Tensor]]
         yield rows, activations[rows].float() * scale
 
 
-def _by_block(values: Tensor, block: Tensor, n_blocks: int) -> np.ndarray:
+def by_block(values: Tensor, block: Tensor, n_blocks: int) -> np.ndarray:
     """Sum [m, T] values over the windows of each block: [n_blocks, T], in float64."""
     out = torch.zeros(n_blocks, values.shape[1], dtype=torch.float64)
     return out.index_add_(0, block.long(), values.double()).numpy()
@@ -97,11 +97,11 @@ def input_moments(activations: Tensor, block: Tensor, n_blocks: int, scale: floa
     sq_norm, sq_dev, sq_dev_pos, sq_dev_ordinary = (np.zeros(shape) for _ in range(4))
     for rows, x in _chunks(activations, scale):
         deviation = (x - mu).square().sum(-1)
-        sq_norm += _by_block(squared[rows], block[rows], n_blocks)
-        sq_dev += _by_block(deviation, block[rows], n_blocks)
-        sq_dev_ordinary += _by_block(deviation * ordinary[rows], block[rows], n_blocks)
-        sq_dev_pos += _by_block((x - mu_t).square().sum(-1), block[rows], n_blocks)
-    count, count_ordinary = (_by_block(what, block, n_blocks) for what in (torch.ones(n, T), ordinary))
+        sq_norm += by_block(squared[rows], block[rows], n_blocks)
+        sq_dev += by_block(deviation, block[rows], n_blocks)
+        sq_dev_ordinary += by_block(deviation * ordinary[rows], block[rows], n_blocks)
+        sq_dev_pos += by_block((x - mu_t).square().sum(-1), block[rows], n_blocks)
+    count, count_ordinary = (by_block(what, block, n_blocks) for what in (torch.ones(n, T), ordinary))
     return InputMoments(count, sq_norm, sq_dev, sq_dev_pos, shift, ordinary, count_ordinary, sq_dev_ordinary)
 
 
@@ -129,19 +129,34 @@ def reconstruct(
         size = codes.dense().abs_()  # in place: the codes themselves are not needed any more
         x = x.mul_(scale)
         error = (x - x_hat).square().sum(-1)
-        sq_error += _by_block(error, block[rows], n_blocks)
-        sq_error_ordinary += _by_block(error * ordinary[rows], block[rows], n_blocks)
+        sq_error += by_block(error, block[rows], n_blocks)
+        sq_error_ordinary += by_block(error * ordinary[rows], block[rows], n_blocks)
         by_window.append(torch.stack([error[:, 1 : T // 4 + 1].mean(1), error[:, T // 4 + 1 :].mean(1)], dim=1))
         active += on.sum((0, 2))
         l1 += size.sum(2, dtype=torch.float64).sum(0)
         firings += on[:, 1:].sum((0, 1))
         for name, values in token_measures(x[:, 1:], x_hat[:, 1:], size[:, 1:]).items():
             per_token[name] = per_token.get(name, 0.0) + values.sum(dtype=torch.float64).item()
-    count = _by_block(torch.ones(activations.shape[:2]), block, n_blocks)
+    count = by_block(torch.ones(activations.shape[:2]), block, n_blocks)
     return Reconstruction(
         count, sq_error, sq_error_ordinary, active.numpy(), l1.numpy(), firings.numpy(), per_token,
         torch.cat(by_window).numpy(),
     )  # fmt: skip
+
+
+@torch.no_grad()
+def squared_errors(
+    rebuild: Callable[[Tensor], Tensor], activations: Tensor, block: Tensor, n_blocks: int, scale: float
+) -> np.ndarray:
+    """[n_blocks, T] sum of ||x - rebuild(x)||^2 over the windows of each block of activations [n, T, d].
+
+    Args:
+        rebuild: windows [m, T, d] to as many of their size, in the units of the activations.
+    """
+    total = np.zeros((n_blocks, activations.shape[1]))
+    for rows, x in _chunks(activations, 1.0):
+        total += by_block((rebuild(x) - x).mul_(scale).square().sum(-1), block[rows], n_blocks)
+    return total
 
 
 def token_measures(x: Tensor, x_hat: Tensor, f: Tensor) -> dict[str, Tensor]:

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from lens.dictionaries.dictionary import Dictionary
+from lens.dictionaries.positions.mask import Mask
 from lens.measure import clusters, matching, spans
-from lens.measure.masks import fvu_rise, mask_of, mask_profile_correlation
+from lens.measure.masks import drift, fvu_rise, mask_of, mask_profile_correlation
 from lens.measure.position_information import PositionInformation, positional
 from lens.measure.profiles import CLOCK_NAMES, PERMUTATIONS, Labelling, Profile, clock_bins, position_labelling, profile
 from lens.profiling.controls import untrained
@@ -272,6 +273,10 @@ def _mask_measures(m: Measured, activations: Tensor, seed: int) -> dict[str, tup
         return {}
     effects = fvu_rise(m.sae, activations[::MASK_STRIDE], torch.Generator().manual_seed(seed))
     values = {f"fvu_rise_{kind}": (rise, "relative") for kind, rise in effects.items()}
+    if isinstance(m.sae.position_term, Mask):
+        start, end = (one.position_term.pos_logits.detach().float().numpy() for one in (untrained(m.sae), m.sae))
+        common, own = drift(start, end)
+        values |= {"mask_drift_common": (common, "norm of the start"), "mask_drift_own": (own, "norm of the start")}
     if m.mask_TK is None:
         return values
     rate = m.profile.firings_BTK.sum(0) / m.profile.windows

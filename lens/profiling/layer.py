@@ -52,8 +52,12 @@ def measure_dictionaries(
         )
     ]
     if spliced and model is not None:
-        mean = data.statistics.mean
-        parts.append(fidelity_tables(model, test.tokens[spliced], data.layer, dictionaries, mean))
+        parts.append(
+            fidelity_tables(
+                model, test.tokens[spliced], data.layer, dictionaries, data.statistics.mean,
+                test.document[spliced], test.documents,
+            )
+        )  # fmt: skip
     features: dict[Key, Measured] = {}
     if labellings:
         block, n_blocks = test.document, len(test.documents)

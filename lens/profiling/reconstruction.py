@@ -14,12 +14,11 @@ from torch import Tensor
 from lens.activations.language_model import LanguageModel
 from lens.activations.layers import Layer
 from lens.measure.fidelity import ce_recovered, constant, dictionary, keep_bos, splice
-from lens.measure.reconstruction import InputMoments, buckets, fvu, input_moments, position_share, reconstruct
-from lens.profiling.tables import INPUT, POSITIONS, SUMMARY, Dictionaries, Key, Tables
+from lens.measure.reconstruction import InputMoments, buckets, by_block, fvu, input_moments, position_share, reconstruct
+from lens.profiling.tables import BLOCKS, INPUT, POSITIONS, SUMMARY, Dictionaries, Key, Tables
 from lens.progress import track
 
 TESTS = ["variant", "seed", "comparison", "value", "t", "p", "n"]
-BLOCKS = ["variant", "seed", "block", "bucket", "metric", "value", "n", "unit"]
 SQUARED = "squared norm, inputs scaled to mean squared norm 1"
 TEXT, ALL = slice(1, None), slice(None)
 ORDINARY = "_without_outliers"  # ends the names of metrics that leave out text tokens of massive activation
@@ -46,8 +45,8 @@ def reconstruction_tables(
         ("sq_deviation", moments.sq_deviation),
         ("sq_deviation_position", moments.sq_deviation_position),
     ):
-        rows += _block_rows(INPUT, name, values, moments.count, blocks)
-    rows += _block_rows(INPUT, f"sq_deviation{ORDINARY}", moments.sq_deviation_ordinary, moments.count_ordinary, blocks)
+        rows += block_rows(INPUT, name, values, moments.count, blocks)
+    rows += block_rows(INPUT, f"sq_deviation{ORDINARY}", moments.sq_deviation_ordinary, moments.count_ordinary, blocks)
     ordinary_t, ordinary_deviation = moments.count_ordinary.sum(0), moments.sq_deviation_ordinary[:, TEXT].sum()
     for key, sae in track(dictionaries.items(), "reconstruct", "dictionaries"):
         r = reconstruct(sae, activations, block, len(blocks), scale, moments.ordinary)
@@ -86,9 +85,11 @@ def reconstruction_tables(
         summary += [
             (*key, "text", "silent_features", float((density == 0).sum()), d_sae, "features"),
             (*key, "text", "dense_features", float((density > DENSE).sum()), d_sae, "features"),
+            (*key, "text", "alive_share", float((density > 0).mean()), d_sae, "fraction of features"),
+            (*key, "text", "dense_share", float((density > DENSE).mean()), d_sae, "fraction of features"),
         ]
-        rows += _block_rows(key, "sq_error", r.sq_error, r.count, blocks)
-        rows += _block_rows(key, f"sq_error{ORDINARY}", r.sq_error_ordinary, moments.count_ordinary, blocks)
+        rows += block_rows(key, "sq_error", r.sq_error, r.count, blocks)
+        rows += block_rows(key, f"sq_error{ORDINARY}", r.sq_error_ordinary, moments.count_ordinary, blocks)
         by_window[key] = r.by_window
     return {
         "positions": pd.DataFrame(positions, columns=POSITIONS),
@@ -116,13 +117,19 @@ def _window_tests(by_window: dict[Key, np.ndarray], T: int, baseline: str | None
 
 
 def fidelity_tables(
-    model: LanguageModel, tokens: Tensor, layer: Layer, dictionaries: Dictionaries, mean: Tensor
-) -> Tables:
+    model: LanguageModel, tokens: Tensor, layer: Layer, dictionaries: Dictionaries, mean: Tensor, block: Tensor,
+    blocks: Iterable[str],
+) -> Tables:  # fmt: skip
     """Cost to the language model of each dictionary spliced in at text positions (BOS kept clean), on windows [n, T].
 
     Zero and mean ablation (`mean` [d], of the raw activations) give the two scales of CE recovered. The first seed of
-    each variant is spliced a second time with BOS replaced as well (`positions` = all).
+    each variant is spliced a second time with BOS replaced as well (`positions` = all). The table `blocks` has the sum
+    of Delta CE over each text block, by the position that predicts, so that an interval over blocks can be drawn.
+
+    Args:
+        block: [n] index of each window's text block in `blocks`.
     """
+    blocks = list(blocks)
     first_seed = min(seed for _, seed in dictionaries)
     replace = {f"{v}|{s}|text": keep_bos(dictionary(sae)) for (v, s), sae in dictionaries.items()}
     replace |= {f"{v}|{s}|all": dictionary(sae) for (v, s), sae in dictionaries.items() if s == first_seed}
@@ -135,6 +142,9 @@ def fidelity_tables(
     ablated = {name: result.ce[name][:, 1:].mean() for name in ablations}
 
     positions = _curve_rows(INPUT, {"ce_clean": (result.ce_clean.mean(0), "nats")}, np.full(tokens.shape[1] - 1, n))
+    predictions = torch.ones(tokens.shape)
+    predictions[:, -1] = 0  # nothing follows the last token
+    rows, count = [], by_block(predictions, block, len(blocks))
     summary = [(*INPUT, "text", "ce_clean", clean, result.ce_clean[:, 1:].size, "nats")]
     summary += [
         (*INPUT, "text", f"delta_ce_{k}_ablation", v - clean, result.ce_clean[:, 1:].size, "nats")
@@ -148,6 +158,8 @@ def fidelity_tables(
             positions += _curve_rows(
                 key, {"delta_ce": (delta.mean(0), "nats"), "kl": (kl.mean(0), "nats")}, np.full(delta.shape[1], n)
             )
+            sums = np.pad(by_block(torch.from_numpy(delta), block, len(blocks)), ((0, 0), (0, 1)))
+            rows += block_rows(key, "delta_ce", sums, count, blocks, "nats")
         spliced = result.ce[name][:, 1:].mean()
         summary += [
             (*key, label, metric, value, delta[:, 1:].size, unit)
@@ -159,7 +171,11 @@ def fidelity_tables(
                 ("ce_recovered_mean", ce_recovered(clean, spliced, ablated["mean"]), "fraction"),
             )
         ]
-    return {"positions": pd.DataFrame(positions, columns=POSITIONS), "summary": pd.DataFrame(summary, columns=SUMMARY)}
+    return {
+        "positions": pd.DataFrame(positions, columns=POSITIONS),
+        "summary": pd.DataFrame(summary, columns=SUMMARY),
+        "blocks": pd.DataFrame(rows, columns=BLOCKS),
+    }
 
 
 def _ratio(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -177,9 +193,12 @@ def _curve_rows(key, curves: dict, n) -> list[tuple]:
     ]
 
 
-def _block_rows(key, metric: str, values: np.ndarray, count: np.ndarray, blocks: list[str]) -> list[tuple]:
+def block_rows(
+    key: Key, metric: str, values: np.ndarray, count: np.ndarray, blocks: list[str], unit: str = SQUARED
+) -> list[tuple]:
+    """Rows of `blocks`: sums of values [n_blocks, T] over each block and bucket of positions, and of their number."""
     return [
-        (*key, block, bucket, metric, values[b, where].sum(), count[b, where].sum(), f"sum of {SQUARED}")
+        (*key, block, bucket, metric, values[b, where].sum(), count[b, where].sum(), f"sum of {unit}")
         for b, block in enumerate(blocks)
         for bucket, where in buckets(values.shape[1]).items()
         if count[b, where].sum()

@@ -14,6 +14,7 @@ Tables = dict[str, pd.DataFrame]  # by name: positions, summary, blocks, ...
 INPUT = ("activations", -1)  # the pseudo-variant and seed of rows about the activations themselves
 
 POSITIONS = ["variant", "seed", "position", "metric", "value", "n", "unit"]
+BLOCKS = ["variant", "seed", "block", "bucket", "metric", "value", "n", "unit"]
 SUMMARY = ["variant", "seed", "positions", "metric", "value", "n", "unit"]
 
 

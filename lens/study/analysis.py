@@ -17,6 +17,7 @@ from lens.profiling.features import feature_tables, labellings, measure_untraine
 from lens.profiling.layer import measure_dictionaries
 from lens.profiling.layer_data import LayerData
 from lens.profiling.probes import decoding_tables, probing_tables, splice_tables
+from lens.profiling.references import reference_tables
 from lens.profiling.tables import INPUT, Dictionaries, Tables, join
 from lens.study.layer_data import Kind, load_dictionaries
 from lens.study.params import Study
@@ -46,7 +47,7 @@ def _main_parts(
     tables, measured = measure_dictionaries(
         dictionaries, data, model, spliced=spliced, labellings=labels, baseline=study.roles.baseline
     )
-    parts = [tables]
+    parts = [tables, reference_tables(data, tables, study.roles.baseline)]
     if spliced:
         first = min((key for key in dictionaries if key[0] == method), default=min(dictionaries))
         parts.append(splice_tables(model, test.tokens[spliced], data.layer, first, dictionaries[first]))

@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from lens.training.recipe import Recipe
 
 TAKEN = {"benchmarks", "pool"}  # among results and artifacts: no names of studies
+OTHERS = {
+    "activations", "untrained", "language_model", "zero_dictionary", "random_dictionary", "mean", "position_mean",
+    "pca_64", "pca_l0",
+}  # fmt: skip
+"""What stands in the column `variant` of tables besides the trained ones: the input itself (seed -1), means and
+principal components of it, and controls."""
 
 
 @dataclass(frozen=True)
@@ -310,6 +316,11 @@ def _check(study: Study, where: str) -> None:
         if missing := [x for x in part if x not in whole]:
             raise ConfigError(f"{where}: {name} {missing} are not among {list(whole)}")
     for variant in (*study.variants, *study.ablations.variants):
+        if variant in OTHERS:
+            raise ConfigError(
+                f"{where}: {variant!r} is what tables call something else than a trained variant; give this one a name "
+                f"that is none of {', '.join(sorted(OTHERS))}"
+            )
         if variant not in study.recipes:
             raise ConfigError(
                 f"{where}: no recipe for the variant {variant!r}{suggest(variant, study.recipes)}: write it under "

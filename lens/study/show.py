@@ -38,17 +38,31 @@ def small_png(data: bytes) -> bytes:
     return small.getvalue()
 
 
-def seed_means(table: pd.DataFrame, metrics: list[str], *, positions: str = "text") -> pd.DataFrame:
-    """One row per layer and variant, one column per metric of the `summary` table: mean over seeds (min to max).
+def seed_means(table: pd.DataFrame, metrics: list[str], *, positions: str = "text", digits: int = 4) -> pd.DataFrame:
+    """One row per layer and variant, one column per metric of the `summary` table: mean over seeds (min to max), with
+    so many significant digits.
 
     Layers stand from the embedding upwards. Empty where none of the metrics was measured.
     """
     rows = table[(table["positions"] == positions) & table["metric"].isin(metrics)]
     grouped = rows.groupby(["layer", "variant", "metric"], sort=True)["value"]
-    text = grouped.agg(lambda v: f"{v.mean():.4g}" + (f" ({v.min():.4g} to {v.max():.4g})" if len(v) > 1 else ""))
+    shown = f".{digits}g"
+    text = grouped.agg(lambda v: f"{v.mean():{shown}}" + (f" ({v.min():{shown}} to {v.max():{shown}})" * (len(v) > 1)))
     wide, order = text.unstack("metric"), layers_in_order(rows["layer"])
     wide = wide.loc[sorted(wide.index, key=lambda row: (order.index(row[0]), row[1]))]
     return wide[[m for m in metrics if m in wide.columns]].fillna("")
+
+
+def intervals(table: pd.DataFrame) -> pd.DataFrame:
+    """One row per layer and variant, one column per quantity: estimate [low, high]; `table` has a row for each."""
+    text = [
+        f"{row.estimate:.4g}" + ("" if pd.isna(row.low) else f" [{row.low:.4g}, {row.high:.4g}]")
+        for row in table.itertuples()
+    ]
+    wide = table.assign(text=text).pivot(index=["layer", "variant"], columns="quantity", values="text")
+    order = layers_in_order(table["layer"])
+    wide = wide.loc[sorted(wide.index, key=lambda row: (order.index(row[0]), row[1]))]
+    return wide[list(dict.fromkeys(table["quantity"]))].fillna("")
 
 
 def show_table(table: pd.DataFrame, links: tuple[str, ...] = ()) -> None:

@@ -9,24 +9,22 @@ import pandas as pd
 from lens.activations.layers import EMBEDDING, Layer
 from lens.errors import ConfigError
 from lens.study import table_files
-from lens.study.params import Study
+from lens.study.params import OTHERS, Study
 
 LABELS = ["study", "model", "layer"]
 KEYS = [
     "variant", "seed", "task", "k", "source", "first", "comparison", "replaced", "block", "bucket", "step", "position",
     "positions", "feature", "metric",
 ]  # fmt: skip
-OTHERS = {"activations", "untrained", "language_model", "zero_dictionary", "random_dictionary"}
-"""What stands in the column `variant` besides the trained ones: the input itself (seed -1) and controls."""
 DETAILED = {"history", "masks", "position_weights", "profiles"}
 """Large tables, of which the file holds what a figure or a claim reads: at the layers that claims are judged on and at
 the embedding, of `history` the metrics of `COURSES`, of `position_weights` the method."""
 COURSES = ("loss", "tau", "l0", "mask_drift", "zero_fraction")
 WHOLE = {"positions", "summary", "blocks", "history"}
 """Tables that hold something of every dictionary."""
-EXACT = {"training": {"positions", "position_weights"}, "ablations": {"positions"}}
-"""Tables by kind whose numbers keep all their digits, all others six: claims about the weights take small differences
-of these, of which six digits leave too few."""
+EXACT = {"training": {"positions", "position_weights", "summary"}, "ablations": {"positions"}}
+"""Tables by kind whose numbers keep all their digits, all others six: claims about the weights, and who compares errors
+in training, take small differences of these, of which six digits leave too few."""
 
 
 class NoTable(ConfigError):

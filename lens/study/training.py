@@ -49,7 +49,7 @@ def training_tables(trained: Trained, curves: bool = True) -> dict[str, pd.DataF
     """The tables `history`, `positions` and `summary` of a training run and, with `curves`, also `position_weights` and
     `masks`, which are large."""
     late = trained.late_weights.assign(metric="position_weight", n=1, unit="weight, mean 1")
-    summary = trained.summary.assign(positions="text", n=1, unit="")
+    summary = pd.concat([trained.summary, late_errors(trained.history)]).assign(positions="text", n=1, unit="")
     tables = {
         "history": trained.history,
         "positions": late[["variant", "seed", "position", "metric", "value", "n", "unit"]],
@@ -58,6 +58,21 @@ def training_tables(trained: Trained, curves: bool = True) -> dict[str, pd.DataF
     if curves:
         tables |= {"position_weights": trained.position_weights, "masks": masks_table(trained)}
     return tables
+
+
+def late_errors(history: pd.DataFrame) -> pd.DataFrame:
+    """`late_mse` of each run: its mean squared error over the logged steps in the last tenth of its steps, per token of
+    its own batches, inputs scaled as in training. Runs of one seed see the same windows, so errors are paired.
+
+    Args:
+        history: variant, seed, step, metric, value; the last step is logged.
+
+    Returns:
+        variant, seed, metric, value.
+    """
+    steps = history.groupby(["variant", "seed"])["step"].transform("max") + 1
+    late = history[(history["metric"] == "mse") & (history["step"] >= steps * 9 // 10)]
+    return late.groupby(["variant", "seed"], as_index=False)["value"].mean().assign(metric="late_mse")
 
 
 def masks_table(trained: Trained) -> pd.DataFrame:

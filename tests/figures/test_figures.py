@@ -92,7 +92,7 @@ def test_positions_without_bos_have_no_position_zero_and_with_bos_a_log_axis():
 def test_variants_are_told_apart_without_colour():
     looks = Looks("m", "b", "n", variants=("m", "b", "n", "one", "batch_topk"), ablations=("two",))
     marks = [looks[v] for v in (*looks.side_by_side, *looks.ablations, *MEASURED)]
-    assert len({look.marker for look in marks}) == len({look.label for look in marks}) == 11
+    assert len({look.marker for look in marks}) == len({look.label for look in marks}) == 15
     assert looks["batch_topk"].label == "batch topk"
     paper = looks_of(Study.load("smoke"))
     marks = [paper[v] for v in ("temporallens", "standard", "shuffled_positions", *paper.marks)]

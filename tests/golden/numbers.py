@@ -29,6 +29,12 @@ INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")  # decide how bf16
 GROUPS = ("variant", "metric")
 STAGES = {"training": "train", "ablations": "ablate", "measures": "analyse", "calibration": "calibrate"}
 LEFT_OUT = {"study", "model", "layer", "seconds", "unit"}
+NEWER = (
+    "/late_mse/", "/alive_share/", "/dense_share/", "/mask_drift_common/", "/mask_drift_own/", "/mean/",
+    "/position_mean/", "/pca_64/", "/pca_l0/", "/delta_ce/",
+)  # fmt: skip
+"""Rows that stand beside the numbers of golden files made before there were such: `analyse` 1 has none of them, and
+all of its numbers are those of `analyse` 2. To be emptied when the files are renewed."""
 NOT_OF_A_STUDY = {"C21", "C22", "C30", "C32"}  # claims about timings of `make bench`, and about the project itself
 
 
@@ -60,9 +66,10 @@ def of_dictionaries(folder: Path) -> dict[str, str]:
 
 
 def differences(golden: dict, found: dict, relative: float, absolute: float) -> list[str]:
-    """Names of the numbers of one stage that differ from the golden ones, are missing, or are new."""
+    """Names of the numbers of one stage that differ from the golden ones, are missing, or are new and not `NEWER`."""
     wrong = [f"{name}: missing" for name in golden.keys() - found.keys()]
-    wrong += [f"{name}: not among the golden numbers" for name in found.keys() - golden.keys()]
+    new = [name for name in found.keys() - golden.keys() if not any(part in name for part in NEWER)]
+    wrong += [f"{name}: not among the golden numbers" for name in new]
     for name in golden.keys() & found.keys():
         (n, *old), (m, *new) = golden[name], found[name]
         close = all(math.isclose(a, b, rel_tol=relative, abs_tol=absolute) for a, b in zip(old, new, strict=True))

@@ -7,7 +7,7 @@ from scipy import stats
 
 from lens.dictionaries.dictionary import Dictionary
 from lens.dictionaries.positions.mask import KINDS, intervention
-from lens.measure.masks import fvu_rise, mask_profile_correlation
+from lens.measure.masks import drift, fvu_rise, mask_profile_correlation
 from lens.measure.reconstruction import CHUNK, reconstruct
 from tests.making import info
 
@@ -104,3 +104,11 @@ def test_without_eligible_features_there_is_no_correlation():
     assert np.isnan(mask_profile_correlation(np.ones((T, K)), np.ones((T, K)), np.ones(K, bool)))
     with pytest.raises(ValueError, match="do not fit"):
         mask_profile_correlation(np.ones((T, K)), np.ones((T, K + 1)), np.ones(K, bool))
+
+
+def test_drift_of_all_features_together_and_of_each_on_its_own():
+    start = np.array([[9.0, 9], [3, 0], [0, 4]])  # norm 5 without BOS
+    both = np.array([[0.0, 7], [3 + 1, 0 + 1], [0 - 2, 4 - 2]])  # the same for both features
+    assert drift(start, both) == pytest.approx((10**0.5 / 5, 0))
+    apart = start + [[0, 0], [1, -1], [2, -2]]
+    assert drift(start, apart) == pytest.approx((0, 10**0.5 / 5))

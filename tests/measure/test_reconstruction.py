@@ -3,7 +3,15 @@ import pytest
 import torch
 
 from lens.dictionaries.dictionary import Dictionary
-from lens.measure.reconstruction import buckets, fvu, input_moments, position_share, reconstruct, token_measures
+from lens.measure.reconstruction import (
+    buckets,
+    fvu,
+    input_moments,
+    position_share,
+    reconstruct,
+    squared_errors,
+    token_measures,
+)
 from tests.making import info
 
 
@@ -27,6 +35,12 @@ def test_errors_and_sparsity_by_hand():
     assert r.firings.tolist() == [2, 1]  # text positions only
     assert r.per_token["cosine"] == pytest.approx(1 / 5**0.5 + 1)
     assert r.per_token["l2_ratio"] == pytest.approx(1 / 5**0.5 + 1)
+
+
+def test_errors_of_any_reconstruction_by_hand():
+    x = torch.tensor([[[9.0, 9], [1, -2]], [[9, 9], [3, 4]]])
+    found = squared_errors(lambda x: x + 2, x, torch.tensor([0, 1]), 2, scale=0.5)
+    assert found.tolist() == [[2, 2], [2, 2]]  # (2 * .5)^2 in each of two dimensions
 
 
 def test_sums_add_over_shards():

@@ -5,8 +5,7 @@ import dataclasses
 import numpy as np
 import pandas as pd
 
-from lens.study.params import Ablations, Study
-from lens.study.tables import OTHERS
+from lens.study.params import OTHERS, Ablations, Study
 from paper import claims
 from paper.evidence.measured import Measured
 from paper.registry import load_registry

@@ -32,7 +32,9 @@ def tables(model):
     block = torch.arange(12) // 4
     return activations, join(
         reconstruction_tables(dictionaries, activations, block, ["A", "B", "C"], 0.5, baseline="standard"),
-        fidelity_tables(model, tokens[:3], 1, dictionaries, activations.float().mean((0, 1))),
+        fidelity_tables(
+            model, tokens[2:5], 1, dictionaries, activations.float().mean((0, 1)), block[2:5], ["A", "B", "C"]
+        ),
     )
 
 
@@ -90,6 +92,20 @@ def test_fidelity_says_how_many_windows_it_used(tables):
     summary = pick(frames["summary"], metric="delta_ce")
     assert set(summary.query("positions == 'text'")["seed"]) == {0, 1}
     assert set(summary.query("positions == 'all'")["seed"]) == {0}  # BOS replaced too: first seed only
+
+
+def test_added_loss_of_each_document_adds_up(tables):
+    """Windows 2, 3 and 4 are spliced: two of document A, one of B; the last position of a window predicts nothing."""
+    _, frames = tables
+    key = {"variant": "temporallens", "seed": 1, "metric": "delta_ce"}
+    rows = pick(frames["blocks"], **key)
+    assert rows.groupby("block")["n"].sum().to_dict() == {"A": 2 * (T - 1), "B": T - 1}
+    text = rows[rows["bucket"] != "0"]
+    mean = pick(frames["summary"], **key, positions="text")["value"].item()
+    assert text["value"].sum() / text["n"].sum() == pytest.approx(mean, rel=1e-3)  # a difference of means in fp32
+    early = text[text["bucket"] == "1-3"]
+    curve = pick(frames["positions"], **key).query("1 <= position <= 3")["value"]
+    assert early["value"].sum() / early["n"].sum() == pytest.approx(curve.mean(), rel=1e-5)
 
 
 def test_t_tests_over_windows_compare_what_they_say(tables):

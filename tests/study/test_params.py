@@ -102,6 +102,7 @@ def test_a_trial_wants_a_folder(tmp_path):
             "no recipe for the variant .temporalens. .did you mean",
         ),
         ("recipe_file: paper/recipes.yaml", "", "no recipe for the variant .standard.: write it .* there are none"),
+        ("[standard, temporallens]", "[standard, mean]", "'mean' is what tables call something else than a trained"),
         ("study: tried", "study: [", "tried.yaml cannot be read .*line 2.*: correct it"),
         ("layers: [1, embedding]", "layers: [1", "tried.yaml cannot be read .*line.*: correct it"),
         *(

@@ -57,9 +57,10 @@ def test_a_study_may_be_named():
 
 def test_weights_and_what_is_compared_with_them_keep_all_digits(study):
     study = dataclasses.replace(study, variants=("standard",), seeds=(0,), layers=(3,))
-    tables.save(study, "training", 3, {"positions": frame(), "summary": frame()})
-    assert tables.read(study, "positions")["value"].tolist() == [1 / 3, 2 / 3]
-    assert tables.read(study, "summary")["value"].tolist() == [0.333333, 0.666667]
+    tables.save(study, "training", 3, {"positions": frame(), "summary": frame(), "blocks": frame()})
+    for name in ("positions", "summary"):
+        assert tables.read(study, name)["value"].tolist() == [1 / 3, 2 / 3]
+    assert tables.read(study, "blocks")["value"].tolist() == [0.333333, 0.666667]
 
 
 def test_files_hold_of_large_tables_what_is_read_and_the_notebook_sees_all(study):
