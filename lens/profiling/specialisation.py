@@ -28,6 +28,7 @@ from lens.measure.position_information import MIN_FIRINGS, benjamini_hochberg
 from lens.measure.reliability import reliability
 from lens.measure.verdicts import HALF, INHERITS, verdicts
 from lens.profiling.layer_data import FEW_DOCUMENTS, independent_blocks, sets_of
+from lens.profiling.swap import swap_columns
 
 CHUNK = 16  # windows in fp32 at a time
 SOURCES = 3  # features that are named as the ones a profile is inherited from
@@ -46,6 +47,8 @@ class _Means(NamedTuple):
     """[R, T-1, K] mean code before a term acted on it, if one acts on the code"""
     windows: Tensor
     """[R] windows of each set"""
+    sets: Tensor
+    """[n] the set of each window"""
     sparse: csc_array
     """[N, K] codes of all text tokens"""
     block: Tensor
@@ -64,8 +67,8 @@ def specialisation(
 ) -> pd.DataFrame:
     """One row per feature: verdict, and the numbers that it rests on.
 
-    Costs an encoding of the windows of `drawn` and of the held-out windows. For dictionaries whose code is no linear
-    score of the input (`Dictionary.linear`), the source of tuning can't be told.
+    Costs an encoding of the windows of `drawn` and four of the held-out windows. For dictionaries whose code is no
+    linear score of the input (`Dictionary.linear`), the source of tuning can't be told.
 
     Args:
         test: held-out windows with their activations.
@@ -76,7 +79,8 @@ def specialisation(
     Returns:
         columns feature, verdict (one of `lens.measure.verdicts.VERDICTS`), offset_share, offset_low, offset_high,
         offset_p, offset_depth, moved_share, moved (found by the false discovery rate of 5 %), reliability (of the
-        profile of the code, see `lens.measure.reliability`), then for a linear
+        profile of the code, see `lens.measure.reliability`), swap, swap_wrong_means and swap_random of those that
+        moved (see `lens.profiling.swap`; like reliability they describe, and decide nothing), then for a linear
         dictionary own, others, error, term (shares of the score's tuning), own_low, others_high, term_code,
         conditional_gain, conditional_se, conditional_p, position_gain, alone (found by the false discovery rate among
         those that moved), and inherits_from (features, strongest first, of those that inherit).
@@ -99,6 +103,8 @@ def specialisation(
         "moved": moved,
         "reliability": reliability(means.code.numpy(), means.windows.numpy()),
     }
+    swap = swap_columns(sae, test.activations, means.sets, means.code, seed)
+    rows |= {name: np.where(moved, values, np.nan) for name, values in swap.items()}
     excluded = _excluded(effect, means, position_bins(means.code.shape[1] + 1, 1))
     if not sae.linear:
         verdict = verdicts(eligible, positional_K, moved, excluded)
@@ -171,7 +177,7 @@ def _pass(sae: Dictionary, test: LayerStore, linear: bool) -> _Means:
             changed.index_add_(0, where, sae.architecture.select(plain).dense() if on_code else with_term - plain)
     code, inputs, changed = (total / windows[:, None, None] for total in (code, inputs, changed))
     term, ungated = (None, changed) if acts_on == "code" else (changed, None)
-    return _Means(code, inputs, term, ungated, windows, csc_array(vstack(sparse, format="csc")), block)
+    return _Means(code, inputs, term, ungated, windows, sets, csc_array(vstack(sparse, format="csc")), block)
 
 
 def _source(sae: Dictionary, means: _Means, tested: np.ndarray, seed: int) -> tuple[Ledger, ConditionalGain]:
