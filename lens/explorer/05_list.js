@@ -40,7 +40,7 @@ const RANGES = [
   { key: "fwhm", label: "Span", factor: 1 },
 ];
 const BATCH = 120; // rows made at a time: more follow when the end of the list is near
-const NO_FILTERS = { ranges: {}, positional: "", cluster: "", seeds: "" };
+const NO_FILTERS = { ranges: {}, positional: "", verdict: "", cluster: "", seeds: "" };
 
 /** Whether a feature fires too rarely for its position information to be more than noise. */
 function isWeak(layer, key, k) {
@@ -80,6 +80,7 @@ function chosenFeatures(facts, layer, { query, filters, sort }) {
 function passes(layer, filters, k) {
   const v = (key) => value(layer, key, k);
   if (filters.positional !== "" && v("positional") !== Number(filters.positional)) return false;
+  if (filters.verdict !== "" && layer.verdicts?.of[k] !== filters.verdict) return false;
   if (filters.cluster !== "" && v("cluster") !== Number(filters.cluster)) return false;
   if (filters.seeds !== "" && v("shared_with_seeds") < Number(filters.seeds)) return false;
   return RANGES.every(({ key, factor }) => {
@@ -91,6 +92,10 @@ function passes(layer, filters, k) {
 
 function clusterNames(layer) {
   return [...new Set(layer.columns.cluster)].filter((c) => c >= 0).sort((a, b) => a - b);
+}
+
+function verdictNames(layer) {
+  return [...new Set(layer.verdicts.of)].sort();
 }
 
 /** The list, with its search and filters; `app` has the state, and is told of every change. */
@@ -309,6 +314,8 @@ function filterPanel(app, refresh) {
         ["1", "depends on position"],
         ["0", "does not"],
       ]),
+      layer.verdicts &&
+        select("verdict", "Verdict", [["", "any"], ...verdictNames(layer).map((name) => [name, name])]),
       layer.clusters &&
         select("cluster", "Cluster", [["", "any"], ...clusterNames(layer).map((c) => [c, String(c)]), [-1, "none"]]),
       others > 0 &&
@@ -324,6 +331,7 @@ function filterPanel(app, refresh) {
 function isFiltered({ filters }) {
   return (
     filters.positional !== "" ||
+    filters.verdict !== "" ||
     filters.cluster !== "" ||
     filters.seeds !== "" ||
     Object.values(filters.ranges).some(([low, high]) => low !== null || high !== null)

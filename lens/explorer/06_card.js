@@ -55,6 +55,7 @@ function numbers(app, k) {
   const rows = [
     ["Fires on", percent(v("density")), "of text tokens"],
     ["Position information U", number(v("information")), test],
+    layer.verdicts && ["Verdict on position", layer.verdicts.of[k], inheritedFrom(layer.verdicts.from[k])],
     [
       "Span (fwhm)",
       number(v("fwhm")),
@@ -73,7 +74,7 @@ function numbers(app, k) {
       others ? `${v("shared_with_seeds")} of ${others}` : "–",
       others ? "other seeds" : "trained with one seed",
     ],
-  ];
+  ].filter(Boolean);
   return h(
     "dl",
     { class: "numbers" },
@@ -81,6 +82,10 @@ function numbers(app, k) {
       h("div", null, h("dt", null, name), h("dd", null, h("strong", null, shown), h("span", null, more))),
     ),
   );
+}
+
+function inheritedFrom(features) {
+  return features ? `from features ${features.replaceAll(" ", ", ")}` : "the same text read at several offsets";
 }
 
 function lensSection(app, k) {

@@ -49,6 +49,13 @@ function glossary(facts, layer) {
         "beyond all of them it is the tail of a gamma distribution with their mean and variance. “Depends on " +
         "position” is decided at a false discovery rate of 5 %.",
     ],
+    layer.verdicts && [
+      "Verdict on position",
+      "The same text was read in windows that start at different places. “Specialised”: the feature changes with the " +
+        "position though the text is the same, and position tells when it fires once the drive of the others is known. " +
+        "“Inherits”: most of its profile comes from features that are tuned. The rest is content, a mask or other " +
+        "position term, or can't be told.",
+    ],
     [
       "Span (fwhm)",
       "Width of the smoothed profile at half height, for features that depend on position and fire at least 300 times.",

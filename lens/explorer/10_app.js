@@ -85,6 +85,7 @@ async function go(change, { history: remember = true } = {}) {
   const moved = state.study !== before.study || state.layer !== before.layer;
   if (moved && before.layer !== null) {
     state.filters.cluster = "";
+    state.filters.verdict = "";
     if (!("feature" in change)) state.feature = null;
   }
   app.layer = await openLayer(study, state.layer);

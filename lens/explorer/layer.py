@@ -50,7 +50,7 @@ class LayerSource:
     document: Tensor
     """[n] document of each window"""
     features: pd.DataFrame
-    """rows of the table `features` of the dictionary shown, by feature"""
+    """rows of the table `features` of the dictionary shown, by feature; with `verdict` where a profile gives one"""
     numbers: Mapping[str, float]
     """the layer's values in the table `summary`, by metric"""
     lens: LogitLens | None
@@ -106,11 +106,23 @@ def describe(source: LayerSource, passages: Sequence[int]) -> tuple[Part, Contex
         "features": len(source.features),
         "band_scale": band_scale,
         "columns": {name: plain(source.features[name]) for name in COLUMNS},
+        "verdicts": _verdicts(source.features),
         "numbers": {name: plain([source.numbers[name]])[0] for name in NUMBERS if name in source.numbers},
         "twins": _twins(source.dictionaries),
         "clusters": _clusters(source.features, firings_PK),
     }
     return Part(header, arrays), contexts
+
+
+def _verdicts(features: pd.DataFrame) -> dict | None:
+    """The verdict on each feature's tuning to position, and the features that it inherits from; None if none was given.
+
+    They are columns of profiles that read the same text at several offsets (`lens.profiling.specialisation`).
+    """
+    if "verdict" not in features:
+        return None
+    sources = features.get("inherits_from", pd.Series("", features.index)).fillna("")
+    return {"of": features["verdict"].tolist(), "from": sources.astype(str).tolist()}
 
 
 @torch.no_grad()

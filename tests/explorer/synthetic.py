@@ -87,8 +87,16 @@ def assembled(*sources: LayerSource, **facts) -> StudyData:
 
 
 @functools.cache
+def judged() -> LayerSource:
+    """Layer 2: as layer 1, with verdicts: even features are specialised, odd ones inherit from two others."""
+    odd = np.arange(D) % 2 == 1
+    verdicts = {"verdict": np.where(odd, "inherits", "specialised"), "inherits_from": np.where(odd, "0 2", "")}
+    return dataclasses.replace(source("1"), name="2", features=source("1").features.assign(**verdicts))
+
+
+@functools.cache
 def study() -> StudyData:
-    return assembled(source("embedding", planted=False), source("1"), dataclasses.replace(source("1"), name="2"))
+    return assembled(source("embedding", planted=False), source("1"), judged())
 
 
 @functools.cache

@@ -168,6 +168,18 @@ def test_sort_and_filter(opened):
     assert len(rows(page)) == synthetic.D
 
 
+def test_verdicts_are_shown_and_filtered_where_there_are_some(opened):
+    page = opened("#/tiny/2/features/1")
+    assert "Verdict on position\ninherits\nfrom features 0, 2" in page.locator(".numbers").inner_text()
+    page.get_by_text("Filters").click()
+    page.get_by_label("Verdict").select_option("specialised")
+    assert set(rows(page)) == set(range(0, synthetic.D, 2))
+    follow(page, "#/tiny/1/features/1")
+    page.locator("#layer-1:checked").wait_for(state="attached")
+    assert len(rows(page)) == synthetic.D  # a layer without verdicts keeps no filter of them
+    assert "Verdict" not in page.locator(".numbers").inner_text()
+
+
 def test_card_holds_what_it_promises(opened):
     page = opened("#/tiny/1/features/0")
     card = page.locator(".card")

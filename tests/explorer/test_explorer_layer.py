@@ -9,7 +9,7 @@ from lens.dictionaries.parts import names
 from lens.errors import ConfigError
 from lens.explorer.layer import LayerSource, describe
 from lens.profiling.features import feature_tables, labellings, measure_features
-from tests.explorer.synthetic import D, N, T, activations, dictionaries, source, tokens
+from tests.explorer.synthetic import D, N, T, activations, dictionaries, judged, source, tokens
 
 
 @pytest.fixture(scope="module")
@@ -23,6 +23,13 @@ def test_numbers_are_those_of_the_table(planted):
     for name, values in part.header["columns"].items():
         found = np.array([np.nan if v is None else v for v in values], float)
         assert np.allclose(found, table[name].astype(float), rtol=1e-5, equal_nan=True), name
+
+
+def test_verdicts_stand_beside_the_numbers_where_a_profile_gives_them(planted):
+    part, _ = planted
+    assert part.header["verdicts"] is None
+    found = describe(judged(), [0])[0].header["verdicts"]
+    assert found["of"][:3] == ["specialised", "inherits", "specialised"] and found["from"][:2] == ["", "0 2"]
 
 
 def test_firings_and_band(planted):
