@@ -4,28 +4,36 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from lens.figures import data, style
 from lens.figures.plot import FigureError, Plot
+from lens.measure.verdicts import VERDICTS
 
 POSITIONAL, OTHER, NULL = "#0072b2", "#9a9a9a", "#dcdcdc"
 
 
 def overview(features: pd.DataFrame) -> Plot:
-    """Position information and width of every feature against its density.
+    """Position information and width of every feature against its density, and how many have which verdict.
 
     Args:
-        features: a row per feature: density, positional, information, fwhm, fwhm_null.
+        features: a row per feature: density, positional, information, fwhm, fwhm_null, and verdict if it was asked for.
     """
     title = "Features by position"
     tested = features[features["information"].notna()]
     kinds = {"depends on position": tested[tested["positional"]], "does not": tested[~tested["positional"]]}
     wide = features[features["fwhm"].notna()]
+    counts = _verdict_counts(features)
     with style.house_style():
-        figure = style.new_figure(7.2)
-        left, right = figure.subplots(1, 2)
+        figure = style.new_figure(7.2 if counts.empty else 7.9 + 0.5 * len(counts))
+        if counts.empty:
+            left, right = figure.subplots(1, 2)
+        else:
+            upper, below = figure.subfigures(2, 1, height_ratios=[6.5, 1.4 + 0.5 * len(counts)])
+            left, right = upper.subplots(1, 2)
+            _bars(below.subplots(), counts)
         for (_, rows), color, marker in zip(kinds.items(), (POSITIONAL, OTHER), "o^", strict=True):
             marks = {"s": 7, "c": color, "marker": marker, "linewidths": 0, "alpha": 0.7}
             left.scatter(rows["density"], 100 * rows["information"], **marks)
@@ -51,6 +59,7 @@ def overview(features: pd.DataFrame) -> Plot:
         f"the test finds an effect (false discovery rate 5 %). {data.count(silent)} never fire. Right, widths of the "
         f"{data.count(len(wide))} positional features with enough firings, and of the same firings with each window "
         "shifted in a circle."
+        + ("" if counts.empty else " Below, verdicts on position, of all features: the same text was read at offsets.")
     )
     medians = ", ".join(
         f"{name}: {len(rows)} features, median {data.short(100 * rows['information'].median())} %"
@@ -59,8 +68,26 @@ def overview(features: pd.DataFrame) -> Plot:
     alt = (
         f"Two scatter plots against density. Entropy of firing explained by position; {medians}. Median width "
         f"{data.short(wide['fwhm'].median())} positions, of shifted firings {data.short(wide['fwhm_null'].median())}."
+        + "".join(f" {verdict}: {n}." for verdict, n in counts.items())
     )
     return Plot(figure, title, caption, alt)
+
+
+def _verdict_counts(features: pd.DataFrame) -> pd.Series:
+    """Number of features by verdict, in the order of `VERDICTS`; empty if none was asked for."""
+    found = features["verdict"].value_counts() if "verdict" in features else pd.Series(dtype=int)
+    return found.reindex([verdict for verdict in VERDICTS if verdict in found.index])
+
+
+def _bars(ax: Axes, counts: pd.Series) -> None:
+    ax.barh(counts.index, counts, color=POSITIONAL, height=0.6)
+    for y, n in enumerate(counts):
+        ax.annotate(data.count(n), (n, y), xytext=(3, 0), textcoords="offset points", va="center", fontsize=7.5)
+    ax.invert_yaxis()
+    ax.margins(x=0.12)
+    ax.set_xlabel("features")
+    ax.grid(axis="y", visible=False)
+    ax.tick_params(axis="y", length=0)
 
 
 def card(feature: int, features: pd.DataFrame, rates: pd.DataFrame, null: pd.DataFrame, where: str) -> Plot:

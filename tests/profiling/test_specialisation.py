@@ -148,8 +148,11 @@ def test_a_profile_says_it_of_any_dictionary(tmp_path):
     assert set(found.features["verdict"]) <= set(VERDICTS)
     counts = found.summary.set_index("metric")["value"].filter(like="verdict: ")
     assert counts.sum() == len(found.features)
+    shown = found.plot_features().alt
+    assert all(f"{name.removeprefix('verdict: ')}: {n:.0f}." in shown for name, n in counts.items())
     plain = lens.profile(sae, "random:gemma-3-tiny", text, **options)
     assert found.features[plain.features.columns].equals(plain.features)
+    assert "no evidence" not in plain.plot_features().alt
     with pytest.raises(ConfigError, match="offsets"):
         lens.profile(sae, "random:gemma-3-tiny", text, offsets=-1, **options)
     with pytest.raises(ValueError, match="readings"):
