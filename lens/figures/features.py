@@ -31,9 +31,9 @@ def overview(features: pd.DataFrame) -> Plot:
         if counts.empty:
             left, right = figure.subplots(1, 2)
         else:
-            upper, below = figure.subfigures(2, 1, height_ratios=[6.5, 1.4 + 0.5 * len(counts)])
-            left, right = upper.subplots(1, 2)
-            _bars(below.subplots(), counts)
+            rows = figure.add_gridspec(2, 1, height_ratios=[6.5, 1.4 + 0.5 * len(counts)])
+            left, right = figure.add_subfigure(rows[0]).subplots(1, 2)
+            _bars(figure.add_subfigure(rows[1]).subplots(), counts)
         for (_, rows), color, marker in zip(kinds.items(), (POSITIONAL, OTHER), "o^", strict=True):
             marks = {"s": 7, "c": color, "marker": marker, "linewidths": 0, "alpha": 0.7}
             left.scatter(rows["density"], 100 * rows["information"], **marks)

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from lens.dictionaries.dictionary import Dictionary
-from lens.dictionaries.positions.mask import Mask
 from lens.measure import clusters, matching, spans
 from lens.measure.masks import drift, fvu_rise, mask_of, mask_profile_correlation
 from lens.measure.position_information import PositionInformation, positional
@@ -27,6 +26,7 @@ FIRST, SETTLED = "1", "8"  # labellings of all text positions, and of those afte
 GIVEN_NEWLINE = "8_given_newline"
 UNTRAINED = "untrained"
 UNTRAINED_WINDOWS = 64  # half of an untrained dictionary's features fire on any token: few windows are plenty
+LOGITS = "pos_logits"  # of masks, among the weights
 MASK_STRIDE = 4  # every fourth window is enough for a ratio of errors
 FEATURES = [
     "variant", "seed", "feature", "density", "positional", "p", "information", "fwhm", "centre", "mask_run",
@@ -273,8 +273,8 @@ def _mask_measures(m: Measured, activations: Tensor, seed: int) -> dict[str, tup
         return {}
     effects = fvu_rise(m.sae, activations[::MASK_STRIDE], torch.Generator().manual_seed(seed))
     values = {f"fvu_rise_{kind}": (rise, "relative") for kind, rise in effects.items()}
-    if isinstance(m.sae.position_term, Mask):
-        start, end = (one.position_term.pos_logits.detach().float().numpy() for one in (untrained(m.sae), m.sae))
+    if LOGITS in m.sae.weights():
+        start, end = (one.weights()[LOGITS].detach().float().numpy() for one in (untrained(m.sae), m.sae))
         common, own = drift(start, end)
         values |= {"mask_drift_common": (common, "norm of the start"), "mask_drift_own": (own, "norm of the start")}
     if m.mask_TK is None:

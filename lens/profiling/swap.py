@@ -30,7 +30,7 @@ def swap_columns(
     """
     generator = torch.Generator().manual_seed(seed)
     P = activations.shape[1] - 1
-    mean = sum(x[:, 1:].float().sum(0) for x in activations.split(CHUNK)) / len(activations)
+    mean = torch.stack([x[:, 1:].float().sum(0) for x in activations.split(CHUNK)]).sum(0) / len(activations)
     target, order = (torch.arange(P) + P // 2) % P, torch.randperm(P, generator=generator)
     push = pushed(torch.zeros(P, 1), mean, target, generator)
     changes: dict[str, Callable[[Tensor], Tensor]] = {
