@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lens import checkout
-from lens.errors import suggest
+from lens.errors import ConfigError, suggest
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -75,6 +75,8 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     sub.add_argument("--windows", type=int, default=256, help="windows of text (default: 256)")
     sub.add_argument("--length", type=int, help="tokens of a window, BOS included (default: 128, or the dictionary's)")
     sub.add_argument("--fidelity", type=int, default=16, help="windows that it is spliced into (default: 16; 0: none)")
+    contexts = "keep the N strongest windows of each feature and stretch of positions, for `lens explore` (3, say)"
+    sub.add_argument("--contexts", type=int, default=0, metavar="N", help=contexts)
     offsets = "read the text at M offsets too, and judge each feature: specialised, inherits (4, say; default: don't)"
     sub.add_argument("--offsets", type=int, default=0, metavar="M", help=offsets)
     sub.add_argument("--seed", type=int, default=0, help="draws windows and permutations (default: 0)")
@@ -90,6 +92,11 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     sub.add_argument("--json", metavar="FILE", help="write the findings there, too; `-`: print them instead")
     sub.add_argument("--seed", type=int, default=0, help="draws windows (default: 0)")
     sub.add_argument("--trust", action="store_true", help="run the code of its maker's own that a dictionary names")
+    sub = command("explore", _explore, "write every feature of profiles, or of a study, to one HTML file", study=False)
+    sub.add_argument("profiles", nargs="*", metavar="PROFILE", help="folders of `lens profile --contexts 3`")
+    sub.add_argument("--out", help="the file (default, of a study: explorer.html among its results)")
+    sub.add_argument("--study", help="in a checkout, instead of profiles: a study or parameter file (params.yaml)")
+    sub.add_argument("--beside", nargs="+", default=[], metavar="STUDY", help="more studies in one file")
     for module in _of_checkout():
         importlib.import_module(module).register(command)
     return parser, commands.choices
@@ -117,11 +124,33 @@ def _profile(arguments: argparse.Namespace) -> None:
         length=arguments.length,
         fidelity=arguments.fidelity,
         offsets=arguments.offsets,
+        contexts=arguments.contexts,
         seed=arguments.seed,
         trust=arguments.trust,
     )
     print(found)
     print(f"tables and figures in {found.save(arguments.out)}")
+
+
+def _explore(arguments: argparse.Namespace) -> None:
+    if not arguments.profiles:
+        if not checkout.inside():
+            raise ConfigError("name the folders of profiles to explore, made with `lens profile --contexts 3`")
+        from lens.study import explorer
+        from lens.study.params import Study
+
+        if arguments.beside and not arguments.out:
+            raise ConfigError("several studies make a page of their own: name its file with --out")
+        studies = [Study.load(name) for name in (arguments.study or "params.yaml", *arguments.beside)]
+        print(os.path.relpath(explorer.build(studies, Path(arguments.out) if arguments.out else None)))
+        return
+    from lens.explorer import profiles
+
+    if arguments.study or arguments.beside:
+        raise ConfigError("profiles and a study: explore one or the other")
+    if not arguments.out:
+        raise ConfigError("name the file to write with --out")
+    print(profiles.build(arguments.profiles, arguments.out))
 
 
 def _audit(arguments: argparse.Namespace) -> int:

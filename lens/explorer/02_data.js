@@ -52,20 +52,22 @@ async function openLayer(study, name) {
   return study.opened.get(name);
 }
 
-/** A layer with its smoothed profiles, and room for the words that a search looks through. */
+/** A layer with room for the words that a search looks through, and `smoothed`: a feature's profile, smoothed when it
+ * is first asked for, since there may be many thousand. */
 function prepared(facts, layer) {
   const P = facts.T - 1;
   const weights = kernel(P, facts.bandwidth);
-  const smoothed = new Float32Array(layer.features * P);
-  for (let k = 0; k < layer.features; k++) {
-    const firings = at(layer.arrays.firings, k);
-    for (let t = 0; t < P; t++) {
-      let sum = 0;
-      for (let u = 0; u < P; u++) sum += weights[t * P + u] * firings[u];
-      smoothed[k * P + t] = sum;
-    }
-  }
-  return { ...layer, smoothed: { data: smoothed, shape: [layer.features, P] }, words: null };
+  const made = new Map();
+  const smooth = (firings) => {
+    const values = new Float32Array(P);
+    for (let t = 0; t < P; t++) for (let u = 0; u < P; u++) values[t] += weights[t * P + u] * firings[u];
+    return values;
+  };
+  const smoothed = (k) => {
+    if (!made.has(k)) made.set(k, smooth(at(layer.arrays.firings, k)));
+    return made.get(k);
+  };
+  return { ...layer, smoothed, words: null };
 }
 
 /** Gaussian weights over positions, each row with sum 1: what lens.measure.spans.smooth does. */
@@ -93,11 +95,24 @@ function searchable(facts, layer) {
     const peaks = contexts.map(({ window, peak }) => facts.words[at(facts.arrays.tokens, window, peak)]);
     const around = contexts.map(({ window, peak }) => textAround(facts, window, peak));
     return {
-      own: [...peaks, ...promoted].map(comparable).join("\n"),
+      own: [...peaks, ...promoted].map(comparable),
       rest: [...suppressed, ...around].map(comparable).join("\n"),
     };
   });
   return layer.words;
+}
+
+/** How well a feature answers a search: 3, it peaks on the very word or promotes it; 2, on one that holds it; 1, the
+ * word is nearby or suppressed; 0, not at all. */
+function relevance({ own, rest }, wanted) {
+  const word = bare(wanted);
+  if (word && own.some((token) => bare(token) === word)) return 3;
+  return own.some((token) => token.includes(wanted)) ? 2 : rest.includes(wanted) ? 1 : 0;
+}
+
+/** A token without the signs for the space and the line breaks around it. */
+function bare(token) {
+  return token.replace(/^[·↵]+|[·↵]+$/g, "");
 }
 
 /** The contexts of a feature, bucket by bucket, the strongest first. */

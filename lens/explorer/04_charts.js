@@ -58,7 +58,7 @@ function curves(facts, layer, k) {
   );
   return {
     raw: share(at(layer.arrays.firings, k)),
-    smooth: share(at(layer.smoothed, k)),
+    smooth: share(layer.smoothed(k)),
     low: band[0],
     high: band[1],
     mask: layer.arrays.mask ? Array.from(at(layer.arrays.mask, k), (v) => v / 255) : null,
@@ -182,7 +182,7 @@ function profileChart(facts, layer, k, axis, axisChoice) {
 
 /** The smoothed profile as a small line, for a row of the list. */
 function sparkline(layer, k) {
-  const values = at(layer.smoothed, k);
+  const values = layer.smoothed(k);
   const top = Math.max(...values) || 1;
   const stride = Math.max(1, Math.floor(values.length / 42));
   let path = "";

@@ -31,6 +31,8 @@ const COLUMNS = [
     key: "shared_with_seeds",
     label: "Seeds",
     long: "other seeds in which the feature recurs: both cosines at least 0.7",
+    others: "Twins",
+    longOthers: "other dictionaries on this page with a feature in nearly its direction: a cosine of at least 0.7",
     show: (v) => String(v),
   },
 ];
@@ -42,6 +44,13 @@ const RANGES = [
 const BATCH = 120; // rows made at a time: more follow when the end of the list is near
 const NO_FILTERS = { ranges: {}, positional: "", verdict: "", cluster: "", seeds: "" };
 
+/** The columns that the list has: of profiles, those that something was measured for. */
+function columnsOf(facts, layer) {
+  if (!facts.profile) return COLUMNS;
+  const there = ({ key }) => key !== "cluster" && (key !== "shared_with_seeds" || layer.twins.length);
+  return COLUMNS.filter(there).map((c) => (c.others ? { ...c, label: c.others, long: c.longOthers } : c));
+}
+
 /** Whether a feature fires too rarely for its position information to be more than noise. */
 function isWeak(layer, key, k) {
   return key === "information" && layer.columns.p[k] === null;
@@ -52,29 +61,34 @@ function value(layer, key, k) {
 }
 
 /**
- * Features that pass the search and the filters, in the order of the sort; what has no value comes last. Those that
- * peak on the words searched for, or promote them, come first: the words around a peak hold almost anything. `own` is
- * how many they are, null if no words are searched for.
+ * Features that pass the search and the filters, in the order of the sort; what has no value comes last, and after it
+ * what never fires. Those that peak on the words searched for, or promote them, come first: the words around a peak hold
+ * almost anything; before them, those with the very word. `own` is how many they are, null if no words are searched for,
+ * `firing` how many come before the silent ones.
  */
 function chosenFeatures(facts, layer, { query, filters, sort }) {
   const asked = Number(/^(?:feature)?\s*#?\s*(\d+)$/i.exec(query.trim())?.[1] ?? NaN);
   const wanted = comparable(query.trim());
   const words = wanted && !(asked < layer.features) ? searchable(facts, layer) : null;
-  const isOwn = (k) => words !== null && words[k].own.includes(wanted);
+  const scores = words && words.map((of) => relevance(of, wanted));
+  const rank = (k) => (scores && scores[k] > 1 ? scores[k] : 0);
+  const isSilent = (k) => value(layer, "density", k) === 0;
   const isFound = (k) => {
     if (!wanted) return true;
-    return words ? isOwn(k) || words[k].rest.includes(wanted) : k === asked;
+    return scores ? scores[k] > 0 : k === asked;
   };
   const found = [];
   for (let k = 0; k < layer.features; k++) if (isFound(k) && passes(layer, filters, k)) found.push(k);
   const sign = sort.down ? -1 : 1;
   found.sort((a, b) => {
-    if (isOwn(a) !== isOwn(b)) return isOwn(a) ? -1 : 1;
+    if (rank(a) !== rank(b)) return rank(b) - rank(a);
+    if (isSilent(a) !== isSilent(b)) return isSilent(a) ? 1 : -1;
     const [x, y] = [a, b].map((k) => (isWeak(layer, sort.key, k) ? null : value(layer, sort.key, k)));
     if (x === null || y === null) return (x === null) - (y === null) || a - b;
     return sign * (x - y) || a - b;
   });
-  return { found, own: words && found.filter(isOwn).length };
+  const silent = found.filter((k) => rank(k) === 0 && isSilent(k)).length;
+  return { found, own: scores && found.filter(rank).length, firing: found.length - silent };
 }
 
 function passes(layer, filters, k) {
@@ -110,10 +124,12 @@ function featureList(app) {
     : ["Peaking on it", "More, with it nearby"];
   let order = [];
   let own = null; // how many of the order are on what is searched for
+  let firing = 0; // how many of the order come before those that never fire
+  const columns = columnsOf(facts, layer);
   let made = 0; // how many of the order have a row
 
   function row(k) {
-    const cells = COLUMNS.map(({ key, show }) => {
+    const cells = columns.map(({ key, show }) => {
       if (key === "feature")
         return h("th", { scope: "row" }, h("a", { href: app.address({ feature: k }), "data-feature": k }, String(k)));
       if (key === "profile") return h("td", null, sparkline(layer, k));
@@ -128,14 +144,15 @@ function featureList(app) {
   function more() {
     for (const k of order.slice(made, made + BATCH)) {
       if (own && made === 0) body.append(heading(onIt, own));
-      if (made === own) body.append(heading(elsewhere, order.length - own));
+      if (made === own && own < firing) body.append(heading(elsewhere, firing - own));
+      if (made === firing) body.append(heading("Never fire on this text", order.length - firing));
       body.append(row(k));
       made++;
     }
   }
 
   function refresh() {
-    ({ found: order, own } = chosenFeatures(facts, layer, state));
+    ({ found: order, own, firing } = chosenFeatures(facts, layer, state));
     body.replaceChildren();
     made = 0;
     more();
@@ -156,7 +173,7 @@ function featureList(app) {
   }
 
   function heading(text, n) {
-    return h("tr", { class: "heading" }, h("td", { colspan: COLUMNS.length }, text, h("span", null, ` ${count(n)}`)));
+    return h("tr", { class: "heading" }, h("td", { colspan: columns.length }, text, h("span", null, ` ${count(n)}`)));
   }
 
   function find() {
@@ -171,7 +188,7 @@ function featureList(app) {
     search.focus();
   }
 
-  const heads = COLUMNS.filter(({ key }) => key !== "profile").map(({ key, label, long }) => {
+  const heads = columns.filter(({ key }) => key !== "profile").map(({ key, label, long }) => {
     const again = () => {
       state.sort = { key, down: state.sort.key === key ? !state.sort.down : key !== "feature" && key !== "cluster" };
       refresh();
@@ -182,7 +199,7 @@ function featureList(app) {
     };
   });
   const cells = heads.map(({ cell }) => cell);
-  cells.splice(1, 0, h("th", { scope: "col" }, COLUMNS[1].label));
+  cells.splice(1, 0, h("th", { scope: "col" }, columns[1].label));
 
   const search = h("input", {
     type: "search",
@@ -204,7 +221,7 @@ function featureList(app) {
   const element = h(
     "section",
     { class: "list", "aria-label": "Features" },
-    h("div", { class: "finder" }, search, status, unsearch, filterPanel(app, refresh)),
+    h("div", { class: "finder" }, search, status, unsearch, csvButton(app, () => order), filterPanel(app, refresh)),
     h(
       "div",
       { class: "rows" },
@@ -248,7 +265,7 @@ function featureList(app) {
 
 /** Filters by number and by kind, folded away until they are wanted. */
 function filterPanel(app, refresh) {
-  const { layer, state } = app;
+  const { facts, layer, state } = app;
   const changed = () => {
     summary.classList.toggle("active", isFiltered(state));
     refresh();
@@ -321,7 +338,7 @@ function filterPanel(app, refresh) {
       others > 0 &&
         select("seeds", "Recurs in", [
           ["", "any"],
-          ...layer.twins.map((_, i) => [i + 1, `at least ${i + 1} of ${others} seeds`]),
+          ...layer.twins.map((_, i) => [i + 1, `at least ${i + 1} of ${others} ${othersAre(facts)}`]),
         ]),
       h("button", { type: "button", onclick: clear }, "Clear"),
     ),

@@ -15,11 +15,13 @@ function featureCard(app) {
       h("button", { type: "button", class: "back", onclick: () => app.close() }, "← List"),
       h("h2", { id: "card-title", tabindex: "-1" }, `Feature ${k}`, h("span", null, ` ${layerName(layer.layer)}`)),
       h("a", { class: "read", href: app.address({ view: "text" }) }, "Read a text with it"),
+      jsonButtons(app, k),
     ),
     silent && h("p", { class: "note" }, "This feature never fires on the held-out text."),
     numbers(app, k),
     section("Where in the window it fires", profileChart(app.facts, layer, k, state.axis, axisChoice(app))),
     h("div", { class: "pair" }, lensSection(app, k), twinSection(app, k)),
+    h("div", { class: "pair" }, neighbourSection(app, k), histogramSection(app, k)),
     silent ? null : contextSection(app, k),
   );
 }
@@ -46,7 +48,7 @@ function axisChoice(app) {
 }
 
 function numbers(app, k) {
-  const { layer } = app;
+  const { facts, layer } = app;
   const v = (key) => value(layer, key, k);
   const p = v("p") === 0 ? "p\u00a0<\u00a01e−300" : `p\u00a0=\u00a0${number(v("p"), 2)}`;
   const found = v("positional") ? "depends on position" : "no effect found";
@@ -64,15 +66,15 @@ function numbers(app, k) {
     ["Centre", number(v("centre")), "mean position of its firings"],
     ["Dwell", number(v("dwell")), "tokens it stays on"],
     ["Commonest token", percent(v("token_share")), "of its firings"],
-    [
+    !facts.profile && [
       "Cluster",
       v("cluster") < 0 ? "–" : String(v("cluster")),
       layer.clusters ? "by position profile" : "this layer has none",
     ],
-    [
+    (others || !facts.profile) && [
       "Recurs in",
       others ? `${v("shared_with_seeds")} of ${others}` : "–",
-      others ? "other seeds" : "trained with one seed",
+      others ? `other ${othersAre(facts)}` : "trained with one seed",
     ],
   ].filter(Boolean);
   return h(
@@ -93,7 +95,7 @@ function lensSection(app, k) {
   if (!lens) {
     return section(
       "Logit lens",
-      h("p", { class: "note" }, `None: ${app.facts.model} is an encoder, it predicts no next token.`),
+      h("p", { class: "note" }, `None: ${noLens(app.facts)}.`),
     );
   }
   const list = (title, words, z) =>
@@ -126,50 +128,83 @@ function visible(word) {
   return word.replaceAll("\n", "↵").replace(/^ | $/g, "·");
 }
 
+/** Why there is no logit lens, in words. */
+function noLens(facts) {
+  if (facts.given) return "the activations were given without a language model";
+  return facts.causal ? "the dictionary does not say where its features point" : `${facts.model} is an encoder, it predicts no next token`;
+}
+
+/** What the other dictionaries are that features are matched with. */
+function othersAre(facts) {
+  return facts.profile ? "dictionaries" : "seeds";
+}
+
+const TWIN_COLUMNS = [
+  ["decoder", "Decoder cos"],
+  ["encoder", "Encoder cos"],
+  ["mask", "Mask r"],
+  ["profile", "Profile r"],
+];
+
 function twinSection(app, k) {
-  const { twins } = app.layer;
+  const { facts, layer } = app;
+  const { twins } = layer;
+  const title = `Twins in other ${othersAre(facts)}`;
   if (!twins.length) {
-    return section(
-      "Twins in other seeds",
-      h("p", { class: "note" }, "None: this layer's dictionary was trained with one seed."),
-    );
+    const none = facts.profile
+      ? "None: no other dictionary on this page reads the same place."
+      : "None: this layer's dictionary was trained with one seed.";
+    return section(title, h("p", { class: "note" }, none));
   }
-  const masked = twins.some((twin) => twin.mask);
-  const shown = (twin, key) => h("td", null, fixed(twin[key][k], 2));
+  const columns = TWIN_COLUMNS.filter(([key]) => twins.some((twin) => twin[key]));
+  const heads = [facts.profile ? "Dictionary" : "Seed", "Feature", ...columns.map(([, label]) => label), "Same?"];
+  const feature = (twin) => {
+    const name = String(twin.feature[k]);
+    if (!twin.study) return name;
+    return h("a", { href: app.address({ study: twin.study, layer: twin.layer, feature: twin.feature[k] }) }, name);
+  };
+  const row = (twin) =>
+    h(
+      "tr",
+      null,
+      h("th", { scope: "row" }, twin.name),
+      h("td", null, feature(twin)),
+      columns.map(([key]) => h("td", null, twin[key] ? fixed(twin[key][k], 2) : "–")),
+      h("td", null, twin.shared[k] ? "yes" : "no"),
+    );
   return section(
-    "Twins in other seeds",
+    title,
     h(
       "table",
       { class: "twins" },
-      h(
-        "thead",
-        null,
-        h(
-          "tr",
-          null,
-          ["Seed", "Feature", "Decoder cos", "Encoder cos", masked && "Mask r", "Same?"]
-            .filter(Boolean)
-            .map((text) => h("th", { scope: "col" }, text)),
-        ),
-      ),
-      h(
-        "tbody",
-        null,
-        twins.map((twin) =>
-          h(
-            "tr",
-            null,
-            h("th", { scope: "row" }, String(twin.seed)),
-            h("td", null, String(twin.feature[k])),
-            shown(twin, "decoder"),
-            shown(twin, "encoder"),
-            masked && shown(twin, "mask"),
-            h("td", null, twin.shared[k] ? "yes" : "no"),
-          ),
-        ),
-      ),
+      h("thead", null, h("tr", null, heads.map((text) => h("th", { scope: "col" }, text)))),
+      h("tbody", null, twins.map(row)),
     ),
-    h("p", { class: "note" }, "Matched one to one; the same feature if both cosines are at least 0.7."),
+    h(
+      "p",
+      { class: "note" },
+      facts.profile
+        ? "The feature in the most similar direction; the same if the cosine is at least 0.7."
+        : "Matched one to one; the same feature if both cosines are at least 0.7.",
+    ),
+  );
+}
+
+function neighbourSection(app, k) {
+  const { neighbour, neighbour_cosine } = app.layer.arrays;
+  if (!neighbour) return null;
+  const rows = Array.from(at(neighbour, k), (other, i) =>
+    h(
+      "li",
+      null,
+      h("a", { href: app.address({ feature: other }), "data-feature": other }, `feature ${other}`),
+      h("span", null, fixed(at(neighbour_cosine, k, i), 2)),
+    ),
+  );
+  return section(
+    "Neighbours in this dictionary",
+    h("ol", { class: "neighbours" }, rows),
+    h("p", { class: "note" }, "Cosines of what features write, the most similar first."),
   );
 }
 
@@ -200,7 +235,14 @@ function contextSection(app, k) {
         : h("p", { class: "note" }, "Never fires here."),
     );
   });
-  return section("Strongest contexts, by position", parts);
+  const strongest = [...contexts].sort((a, b) => b.strength - a.strength || a.bucket - b.bucket);
+  const anywhere = strongest.filter((c, i) => strongest.findIndex((d) => d.window === c.window) === i);
+  const most = Math.max(...facts.buckets.map((_, b) => contexts.filter((c) => c.bucket === b).length));
+  const top = h("ol", null, anywhere.slice(0, most).map((c) => contextItem(app, k, c)));
+  return [
+    section("Strongest contexts", h("section", { class: "bucket" }, top)),
+    section("Strongest contexts, by position", parts),
+  ];
 }
 
 function contextItem(app, k, { window, peak, values, strength }) {

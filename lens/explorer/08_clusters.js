@@ -71,7 +71,7 @@ function verdict(layer) {
 /** Standardised smoothed profiles of the clustered features, in the order of the leaves. */
 function standardised(layer) {
   return layer.clusters.leaves.map((leaf) => {
-    const values = at(layer.smoothed, layer.clusters.members[leaf]);
+    const values = layer.smoothed(layer.clusters.members[leaf]);
     const mean = values.reduce((a, b) => a + b, 0) / values.length;
     const sd = Math.sqrt(values.reduce((a, b) => a + (b - mean) ** 2, 0) / values.length);
     return Array.from(values, (v) => (v - mean) / sd);

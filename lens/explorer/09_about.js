@@ -6,8 +6,8 @@ function inShort(facts, layer) {
   const tested = `${count(n.positional_features ?? 0)} of ${count(n.eligible_features ?? 0)} features`;
   return [
     modelName(facts),
-    `${facts.variant.replaceAll("_", " ")} dictionary (${kind}), seed ${facts.seed}`,
-    `${count(facts.steps)} steps`,
+    `${facts.variant.replaceAll("_", " ")} dictionary (${kind})${facts.profile ? "" : `, seed ${facts.seed}`}`,
+    facts.steps && `${count(facts.steps)} steps`,
     n.l0 && `L0 ${number(n.l0)}`,
     n.eligible_features && `${tested} that can be tested depend on position, from position 1 on`,
   ]
@@ -63,13 +63,15 @@ function glossary(facts, layer) {
     ["Dwell", "Mean number of tokens in a row on which a firing feature stays on."],
     [
       "Logit lens",
-      facts.causal
+      layer.lens
         ? "The feature's decoder row through the model's final norm and unembedding, as if no layer came after it."
-        : `None: ${facts.model} is an encoder and predicts no next token.`,
+        : `None: ${noLens(facts)}.`,
     ],
     [
       "Twins",
-      "The feature matched with it in dictionaries of other seeds, one to one, by the mean cosine of decoder and encoder.",
+      facts.profile
+        ? "The feature of another dictionary of the same place that writes in the most similar direction."
+        : "The feature matched with it in dictionaries of other seeds, one to one, by the mean cosine of decoder and encoder.",
     ],
     [
       "Colour of a token",
@@ -80,12 +82,34 @@ function glossary(facts, layer) {
 }
 
 function aboutView({ facts, layer }) {
-  const seeds = `seed${facts.seeds.length > 1 ? "s" : ""} ${facts.seeds.join(", ")}`;
   const paragraph = (...sentences) => h("p", null, sentences.filter(Boolean).join(" "));
   return h(
     "section",
     { class: "about", "aria-labelledby": "about-title" },
     h("h2", { id: "about-title", tabindex: "-1" }, "About this page"),
+    facts.profile ? aboutProfile(facts, paragraph) : aboutStudy(facts, layer, paragraph),
+    paragraph(
+      `The file carries its own data: it loads nothing and sends nothing. Numbers on a card are those of the ${facts.profile ? "profile" : "study"}'s`,
+      "tables; curves, contexts and tokens were measured from the same dictionaries.",
+    ),
+    h("h3", null, "What is what"),
+    h(
+      "dl",
+      null,
+      glossary(facts, layer).map(([name, text]) => [h("dt", null, name), h("dd", null, text)]),
+    ),
+    facts.depth &&
+      h(
+        "p",
+        { class: "note" },
+        `Now showing ${layerName(layer.layer)}, at ${percent(facts.depth[layer.layer], 2)} of the model's depth.`,
+      ),
+  );
+}
+
+function aboutStudy(facts, layer, paragraph) {
+  const seeds = `seed${facts.seeds.length > 1 ? "s" : ""} ${facts.seeds.join(", ")}`;
+  return [
     paragraph(
       `Study “${facts.study}”: dictionaries of ${modelName(facts)}.`,
       facts.quantisation && `Its weights were read from ${facts.quantisation}.`,
@@ -97,20 +121,46 @@ function aboutView({ facts, layer }) {
       "text that was never trained on. Position 0 is the beginning-of-text token and is left out.",
       "A feature fires where its activation is not 0.",
     ),
+  ];
+}
+
+function aboutProfile(facts, paragraph) {
+  const zero = facts.bos ? "Position 0 is the beginning-of-text token and is left out." : "Position 0 is left out.";
+  return [
     paragraph(
-      "The file carries its own data: it loads nothing and sends nothing. Numbers on a card are those of the study's",
-      "tables; curves, contexts and tokens were measured from the same dictionaries.",
+      `Dictionary “${facts.variant}” on ${facts.given ? facts.model : `activations of ${facts.model}`}.`,
+      facts.quantisation && `The model's weights were read from ${facts.quantisation}.`,
+      `Everything is measured on ${count(facts.windows)} windows of ${facts.T} tokens. ${zero}`,
+      "A feature fires where its activation is not 0.",
     ),
-    h("h3", null, "What is what"),
+    facts.beside.length > 1 && comparison(facts),
+  ];
+}
+
+const COMPARED = [
+  ["fvu", "FVU", "share of the variance that is not reconstructed"],
+  ["l0", "L0", "features on at a token"],
+  ["delta_ce", "ΔCE", "nats by which the model predicts worse with the reconstruction in its place"],
+  ["silent_features", "Silent", "features that never fire on the text"],
+  ["eligible_features", "Tested", "features that fire often enough for the test of position"],
+  ["positional_features", "Positional", "features that depend on position"],
+];
+
+/** All dictionaries of the page, a row for each. */
+function comparison(facts) {
+  const head = COMPARED.map(([, label, title]) => h("th", { scope: "col", title }, label));
+  const row = (one) =>
     h(
-      "dl",
+      "tr",
       null,
-      glossary(facts, layer).map(([name, text]) => [h("dt", null, name), h("dd", null, text)]),
-    ),
-    h(
-      "p",
-      { class: "note" },
-      `Now showing ${layerName(layer.layer)}, at ${percent(facts.depth[layer.layer], 2)} of the model's depth.`,
-    ),
+      h("th", { scope: "row" }, h("a", { href: `#/${encodeURIComponent(one.name)}` }, one.name), h("span", null, ` ${one.place}`)),
+      COMPARED.map(([key]) => h("td", null, number(one[key] ?? null))),
+    );
+  return h(
+    "table",
+    { class: "twins compared" },
+    h("caption", null, "Dictionaries on this page"),
+    h("thead", null, h("tr", null, h("th", { scope: "col" }, "Dictionary"), head)),
+    h("tbody", null, facts.beside.map(row)),
   );
 }

@@ -2,6 +2,11 @@
 
 const VIEWS = { features: "Features", text: "Text", clusters: "Clusters", about: "About" };
 
+/** The views that there are: profiles are not clustered. */
+function viewsOf(facts) {
+  return Object.keys(VIEWS).filter((view) => view !== "clusters" || !facts.profile);
+}
+
 const studies = foundStudies();
 const state = {
   study: [...studies.keys()][0],
@@ -82,6 +87,7 @@ async function go(change, { history: remember = true } = {}) {
   if (state.study !== before.study) Object.assign(state, { passage: 0, token: 1 });
   app.facts = await openStudy(study);
   if (!study.layers.has(state.layer)) state.layer = middleLayer(study);
+  if (!viewsOf(app.facts).includes(state.view)) state.view = "features";
   const moved = state.study !== before.study || state.layer !== before.layer;
   if (moved && before.layer !== null) {
     state.filters.cluster = "";
@@ -181,14 +187,15 @@ function renderTop() {
       }),
       h("span", null, name),
     );
+  const kind = app.facts.profile ? "Dictionary " : "Study ";
   const option = (name) => h("option", { value: name, selected: name === state.study }, name);
   byId("choose").replaceChildren(
     studies.size === 1
-      ? h("span", { class: "study" }, "Study ", h("b", null, state.study))
+      ? h("span", { class: "study" }, kind, h("b", null, state.study))
       : h(
           "label",
           { class: "study" },
-          "Study ",
+          kind,
           h(
             "select",
             { id: "study", onchange: (event) => go({ study: event.target.value }) },
@@ -198,8 +205,8 @@ function renderTop() {
     h("fieldset", { class: "layers" }, h("legend", null, "Layer"), [...study.layers.keys()].map(layer)),
   );
   byId("views").replaceChildren(
-    ...Object.entries(VIEWS).map(([view, label]) =>
-      h("a", { "data-view": view, "aria-current": view === state.view ? "page" : null }, label),
+    ...viewsOf(app.facts).map((view) =>
+      h("a", { "data-view": view, "aria-current": view === state.view ? "page" : null }, VIEWS[view]),
     ),
   );
 }

@@ -15,8 +15,8 @@ const KEYS = {
   "[": () => neighbour(-1),
   "]": () => neighbour(1),
 };
-Object.keys(VIEWS).forEach((view, i) => {
-  KEYS[String(i + 1)] = () => go({ view });
+Object.keys(VIEWS).forEach((_, i) => {
+  KEYS[String(i + 1)] = () => go({ view: viewsOf(app.facts)[i] ?? state.view });
 });
 
 function neighbour(step) {

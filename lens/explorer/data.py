@@ -9,12 +9,13 @@ import numpy as np
 import transformers
 from torch import Tensor
 
-from lens.explorer.contexts import Contexts, buckets
-from lens.explorer.layer import PERMUTATIONS, LayerSource, describe
-from lens.explorer.pack import LEVELS, Part
-from lens.explorer.text import token_texts, vocabulary
+from lens.activations.token_texts import token_texts
+from lens.explorer.layer import LayerSource, describe
+from lens.explorer.pack import Part
 from lens.measure.bands import SHARE, edge_distance
+from lens.measure.contexts import buckets
 from lens.measure.spans import BANDWIDTH
+from lens.profiling.reading import LEVELS, ShownText, lens_words, shown_text
 
 
 @dataclass(frozen=True)
@@ -46,51 +47,33 @@ def assemble(
         passages: windows that are kept whole for reading.
     """
     described = [describe(source, passages) for source in sources]
-    shown = [np.asarray(passages)] + [c.window_KBC[_there(c)] for _, c in described]
-    kept = np.unique(np.concatenate([np.ravel(x) for x in shown]))
+
+    def texts(ids: np.ndarray) -> list[str]:
+        return token_texts(ids, tokenizer)
+
+    text, readings = shown_text([r for _, r in described], passages, tokens, document, start, texts)
     layers = {}
-    for source, (part, contexts) in zip(sources, described, strict=True):
-        window = np.where(_there(contexts), np.searchsorted(kept, contexts.window_KBC), 0)
-        layers[source.name] = Part(
-            part.header | _lens_words(source, tokenizer), {**part.arrays, "context_window": window}
-        )
-    words, place = vocabulary(tokens.numpy()[kept], tokenizer)
-    T = tokens.shape[1]
+    for source, (header, _), reading in zip(sources, described, readings, strict=True):
+        layers[source.name] = Part(header | {"lens": lens_words(source.lens, texts)}, reading.arrays)
+    facts = facts | {"band_permutations": readings[0].permutations}
+    return StudyData(facts["study"], study_part(facts, text, len(tokens), documents, list(layers)), layers)
+
+
+def study_part(facts: dict, text: ShownText, windows: int, documents: Sequence[str], layers: Sequence[str]) -> Part:
+    """The part of the page that all layers share."""
+    T = text.arrays["tokens"].shape[1]
     header = {
         **facts,
         "T": T,
-        "windows": len(tokens),
+        "windows": windows,
         "documents": list(documents),
         "buckets": [[where.start, where.stop - 1] for where in buckets(T)],
         "edge_distance": edge_distance(T - 1).tolist(),
         "band_share": SHARE,
-        "band_permutations": PERMUTATIONS,
         "bandwidth": BANDWIDTH,
         "levels": LEVELS,
-        "passages": np.searchsorted(kept, passages).tolist(),
-        "words": words,
+        "passages": text.passages,
+        "words": text.words,
         "layers": list(layers),
     }
-    arrays = {"tokens": place, "document": document.numpy()[kept], "start": start.numpy()[kept]}
-    return StudyData(facts["study"], Part(header, arrays), layers)
-
-
-def _there(contexts: Contexts) -> np.ndarray:
-    """[K, buckets, C] which entries of the contexts mean something."""
-    return np.arange(contexts.window_KBC.shape[-1]) < contexts.count_KB[..., None]
-
-
-def _lens_words(source: LayerSource, tokenizer: transformers.PreTrainedTokenizerBase) -> dict:
-    """The logit-lens tokens of a layer: texts of the distinct ones, and which they are for each feature."""
-    lens = source.lens
-    if lens is None:
-        return {"lens": None}
-    ids, place = np.unique(np.stack([lens.promoted_KN, lens.suppressed_KN]), return_inverse=True)
-    place = place.reshape(2, *lens.promoted_KN.shape)
-    z = [np.round(x, 1).tolist() for x in (lens.promoted_z_KN, lens.suppressed_z_KN)]
-    return {
-        "lens": {
-            "words": token_texts(ids, tokenizer), "promoted": place[0].tolist(), "suppressed": place[1].tolist(),
-            "promoted_z": z[0], "suppressed_z": z[1],
-        }
-    }  # fmt: skip
+    return Part(header, text.arrays)

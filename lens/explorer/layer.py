@@ -7,23 +7,19 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-import torch
 from scipy.cluster import hierarchy
 from scipy.spatial.distance import squareform
 from torch import Tensor
 
 from lens.dictionaries.dictionary import Dictionary
 from lens.errors import ConfigError
-from lens.explorer.contexts import Contexts, buckets, top_contexts
-from lens.explorer.pack import Part, plain, quantise
-from lens.measure.bands import null_band
+from lens.explorer.pack import plain
 from lens.measure.clusters import MIN_FEATURES, correlation_distance, standardise
 from lens.measure.logit_lens import LogitLens
 from lens.measure.masks import mask_of
 from lens.measure.matching import match
-from lens.measure.profiles import CHUNK, position_labelling, profile
 from lens.measure.spans import smooth
-from lens.profiling.features import FIRST
+from lens.profiling.reading import Reading, neighbours, read_features
 
 COLUMNS = (
     "density", "positional", "p", "information", "fwhm", "centre", "dwell", "token_share", "cluster",
@@ -33,8 +29,6 @@ NUMBERS = (
     "fvu", "l0", "silent_features", "eligible_features", "positional_features", "positional_share_1_null",
     "clusters_favoured", "clusters_stable", "cluster_silhouette", "cluster_silhouette_best",
 )  # fmt: skip
-CONTEXTS = 3  # per bucket of positions
-PERMUTATIONS = 100  # of whole profiles, for the null band
 OTHER_DICTIONARY = 1e-3  # difference of two densities of one feature that no change of machine explains
 
 
@@ -61,8 +55,8 @@ class LayerSource:
         return next(iter(self.dictionaries.values()))
 
 
-def describe(source: LayerSource, passages: Sequence[int]) -> tuple[Part, Contexts]:
-    """The layer's part of the page, and its contexts, whose windows the page must hold.
+def describe(source: LayerSource, passages: Sequence[int]) -> tuple[dict, Reading]:
+    """The header of the layer's part of the page, and its reading, whose windows the page must hold.
 
     Numbers of the tables are taken from the tables. What these do not hold (profiles, bands, contexts, twins) is
     measured here, in one pass for profiles and one for contexts.
@@ -75,43 +69,26 @@ def describe(source: LayerSource, passages: Sequence[int]) -> tuple[Part, Contex
     """
     sae, n = source.shown, len(source.activations)
     T = source.activations.shape[1]
-    found = profile(
-        {0: sae}, source.activations, source.document, int(source.document.max()) + 1,
-        {FIRST: position_labelling(n, T)}, permutations=0, profile_permutations=PERMUTATIONS, lags=0,
-    )[0]  # fmt: skip
-    firings_PK = found.firings_TK
+    reading = read_features(sae, source.activations, source.document, passages)
+    firings_PK = reading.arrays["firings"].T
     _check_same(source, firings_PK.sum(0) / (n * (T - 1)))
-    band = null_band(found.permuted_firings_RTK)
-    band_scale = max(1, min(32, int(65535 // max(band.max(), 1))))  # in 32nds of a firing, or as fine as 16 bits allow
-    chunks = (_strengths(sae, chunk) for chunk in source.activations.split(CHUNK))
-    contexts = top_contexts(chunks, buckets(T), CONTEXTS)
-    passage_STK = _strengths(sae, source.activations[list(passages)])[:, 1:].numpy()
-    highest_K = contexts.activation_KBCT[..., 1:].max((1, 2, 3))
-    scaled = quantise(contexts.activation_KBCT[..., 1:], highest_K[:, None, None, None])
-    arrays = {
-        "firings": firings_PK.T,
-        "band": np.rint(band * band_scale).astype(int),
-        "highest": highest_K,
-        "context_count": contexts.count_KB,
-        "context_peak": contexts.peak_KBC,
-        "context_activation": scaled,
-        "passage_activation": quantise(passage_STK.transpose(0, 2, 1), highest_K[:, None]),
-    }
-    if (mask_TK := mask_of(sae)) is not None:
-        mask_PK = mask_TK[1:]
-        most_K = np.maximum(mask_PK.max(0), np.finfo(np.float32).tiny)
-        arrays["mask"] = np.rint(255 * mask_PK.clip(0) / most_K).T.astype(np.uint8)
-    header = {
-        "layer": source.name,
-        "features": len(source.features),
-        "band_scale": band_scale,
-        "columns": {name: plain(source.features[name]) for name in COLUMNS},
-        "verdicts": _verdicts(source.features),
-        "numbers": {name: plain([source.numbers[name]])[0] for name in NUMBERS if name in source.numbers},
+    described = header(source.name, reading, source.features, source.numbers) | {
         "twins": _twins(source.dictionaries),
         "clusters": _clusters(source.features, firings_PK),
     }
-    return Part(header, arrays), contexts
+    return described, reading._replace(arrays=reading.arrays | neighbours(sae.directions.detach()))
+
+
+def header(name: str, reading: Reading, features: pd.DataFrame, numbers: Mapping[str, float]) -> dict:
+    """What the page has of a dictionary's tables: a row for each feature, and measures of the whole."""
+    return {
+        "layer": name,
+        "features": len(features),
+        "band_scale": reading.band_scale,
+        "columns": {name: plain(features[name]) for name in COLUMNS if name in features},
+        "verdicts": _verdicts(features),
+        "numbers": {name: plain([numbers[name]])[0] for name in NUMBERS if name in numbers},
+    }
 
 
 def _verdicts(features: pd.DataFrame) -> dict | None:
@@ -123,12 +100,6 @@ def _verdicts(features: pd.DataFrame) -> dict | None:
         return None
     sources = features.get("inherits_from", pd.Series("", features.index)).fillna("")
     return {"of": features["verdict"].tolist(), "from": sources.astype(str).tolist()}
-
-
-@torch.no_grad()
-def _strengths(sae: Dictionary, activations: Tensor) -> Tensor:
-    """Features [n, T, K] of windows, without the signs that some dictionaries give them."""
-    return sae.encode(activations.float()).dense().abs()
 
 
 def _check_same(source: LayerSource, density_K: np.ndarray) -> None:
@@ -149,7 +120,7 @@ def _twins(dictionaries: Mapping[int, Dictionary]) -> list[dict]:
     for seed, other in others:
         pair = match(*weights[next(iter(dictionaries))], *weights[seed])
         row = {
-            "seed": seed,
+            "name": str(seed),
             "feature": pair.permutation.tolist(),
             "decoder": plain(pair.cos_dec, 3),
             "encoder": plain(pair.cos_enc, 3),

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-LEVELS = 63  # of a quantised activation: more than an eye tells apart, and six bits compress to half of eight
 _TYPES = {np.dtype("u1"): "u8", np.dtype("<u2"): "u16", np.dtype("<i4"): "i32", np.dtype("<f4"): "f32"}
 
 
@@ -43,13 +42,6 @@ def pack(part: Part) -> str:
     header = header + b" " * (-len(header) % 4)
     data = len(header).to_bytes(4, "little") + header + body
     return base64.b64encode(gzip.compress(data, compresslevel=9, mtime=0)).decode("ascii")
-
-
-def quantise(values: np.ndarray, highest: np.ndarray) -> np.ndarray:
-    """Shares of `highest` in `LEVELS` steps, uint8; what is above 0 never becomes 0."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        share = np.where(highest > 0, values / highest, 0)
-    return np.where(values > 0, np.clip(np.rint(share * LEVELS), 1, LEVELS), 0).astype(np.uint8)
 
 
 def plain(values, digits: int = 6) -> list:

@@ -19,6 +19,7 @@ from lens.figures.plot import save as save_plot
 from lens.figures.spans import span_distributions
 from lens.measure.late_spans import FIRST as FIRST_SPAN
 from lens.measure.verdicts import VERDICTS
+from lens.profiling.shown import FILE, Shown
 
 TABLES, INDEXED = ("summary", "positions", "features", "rates", "null_rates"), ("rates", "null_rates")
 
@@ -78,6 +79,8 @@ class PositionProfile:
     """firing rate by position (index: 1..T-1) and feature (columns)"""
     null_rates: pd.DataFrame
     """low and high of each feature: where 95 % of its rates lie when each window's positions are shifted in a circle"""
+    shown: Shown | None = None
+    """what `lens explore` shows beside the tables, if contexts were asked for"""
 
     def plot_positions(
         self, metric: str = "fvu_global", *, others: Sequence[PositionProfile] = (), bos: bool = False
@@ -141,7 +144,12 @@ class PositionProfile:
         save_plot(self.plot_features(), folder, "features")
         if "width" in self.features:
             save_plot(self.plot_spans(), folder, "spans")
-        digests = {f"{name}.csv": digest(folder / f"{name}.csv") for name in TABLES}
+        names = [f"{name}.csv" for name in TABLES]
+        (folder / FILE).unlink(missing_ok=True)
+        if self.shown is not None:
+            self.shown.save(folder / FILE)
+            names.append(FILE)
+        digests = {name: digest(folder / name) for name in names}
         write_json(folder / "about.json", files.with_digest(asdict(self.about) | {"sha256": digests}))
         return folder
 
@@ -163,7 +171,13 @@ class PositionProfile:
                 if digest(path) != digests.get(path.name, digest(path)):
                     raise ValueError("it is truncated or altered")
                 tables[name] = pd.read_csv(path, index_col=0 if name in INDEXED else None)
-        return cls(about, **tables | {"rates": tables["rates"].rename(columns=int)})
+        shown = None
+        if FILE in digests:
+            with files.intact(path := folder / FILE, remedy, ProfileError):
+                if digest(path) != digests[FILE]:
+                    raise ValueError("it is truncated or altered")
+                shown = Shown.read(path)
+        return cls(about, shown=shown, **tables | {"rates": tables["rates"].rename(columns=int)})
 
     @property
     def name(self) -> str:

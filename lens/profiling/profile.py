@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import os
 import warnings
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +23,7 @@ from lens.activations.layers import Layer, as_layer
 from lens.activations.offset_windows import TILES, draw_offset_windows
 from lens.activations.split import Text, as_dataset
 from lens.activations.store import LayerStore
+from lens.activations.token_texts import token_texts
 from lens.dictionaries.compatible import check_fits
 from lens.dictionaries.dictionary import Dictionary
 from lens.dictionaries.load import load
@@ -28,14 +31,14 @@ from lens.dictionaries.wrapped import Encodes, Wrapped
 from lens.errors import whole
 from lens.measure.offsets import MIN_SEGMENTS
 from lens.measure.position_information import NULL_DRAWS
-from lens.measure.profiles import PERMUTATIONS, Profile, position_labelling
-from lens.measure.verdicts import VERDICTS
-from lens.profiling.features import FIRST, Measured, per_feature
-from lens.profiling.late_spans import late_measures
+from lens.measure.profiles import PERMUTATIONS, position_labelling
+from lens.profiling.features import FIRST, Measured
 from lens.profiling.layer import measure_dictionaries
 from lens.profiling.layer_data import LayerData
 from lens.profiling.position_profile import About, PositionProfile, ProfileError
+from lens.profiling.profile_tables import feature_rows, null_band, own_rows, positional_rows, verdict_rows
 from lens.profiling.recorded import Activations
+from lens.profiling.shown import show
 from lens.profiling.specialisation import specialisation
 from lens.progress import track
 
@@ -67,7 +70,8 @@ class _Subject(NamedTuple):
     digest: str
     """of the text, or of the activations"""
     bos_id: int | None
-    has_tokens: bool
+    texts: Callable[[np.ndarray], list[str]] | None
+    """words of token numbers; None: it isn't known which token is where"""
 
 
 def profile(
@@ -81,6 +85,7 @@ def profile(
     fidelity: int | None = None,
     permutations: int = PERMUTATIONS,
     offsets: int = 0,
+    contexts: int = 0,
     seed: int = 0,
     trust: bool = False,
 ) -> PositionProfile:
@@ -107,6 +112,8 @@ def profile(
         offsets: M, 2 or more: read as much text as `windows` hold M times, in windows that start at different places,
             and say of each feature whether it is specialised, inherits its profile, or follows the text (columns
             verdict and others of `features`, see `lens.profiling.specialisation`); 0: don't. Needs a model.
+        contexts: strongest windows to keep of each feature and stretch of positions, for `lens explore` (3, say), with
+            histograms, neighbours and what its direction promotes; about doubles the time. 0: none.
         seed: draws windows and permutations, at least 0.
         trust: as in `lens.load`: let code of somebody's own run that a folder names.
 
@@ -121,6 +128,7 @@ def profile(
     windows = whole("windows", WINDOWS if windows is None else windows, 1)
     spliced, seed = whole("fidelity", SPLICED if fidelity is None else fidelity, 0), whole("seed", seed, 0)
     permutations, offsets = whole("permutations", permutations, 2 * NULL_DRAWS), whole("offsets", offsets, 0)
+    contexts = whole("contexts", contexts, 0)
     opened = load(sae, trust=trust) if isinstance(sae, str | Path) else copy.deepcopy(sae)
     name = str(sae) if isinstance(sae, str | Path) else ""
     source = _source(model, text, asked)
@@ -132,6 +140,8 @@ def profile(
         if spliced and not source.model.causal:
             raise ProfileError(f"{source.model.name} is an encoder and predicts no next token: pass fidelity=0")
         subject = _of_text(sae, source, layer, windows, length, seed)
+    if contexts and subject.texts is None:
+        raise ProfileError("contexts are windows of text: pass tokens= of lens.Activations, or leave contexts out")
     data = subject.data
     windows, length = data.test.tokens.shape
     if (x := data.test.activations[:, 1:]).eq(x[0, 0]).all():
@@ -144,7 +154,7 @@ def profile(
         permutations=permutations, seed=seed,
     )  # fmt: skip
     found = measured[KEY]
-    features = _features(found, subject.has_tokens)
+    features = feature_rows(found, subject.texts is not None)
     if offsets and subject.source is not None:
         told = _verdicts(sae, subject.source, data, found, offsets, subject.bos_id, permutations, seed)
         features = features.merge(told, on="feature")
@@ -156,10 +166,15 @@ def profile(
         found.profile.firings_TK / found.profile.windows, index=pd.RangeIndex(1, length, name="position")
     )
     summary = pd.concat(
-        [_own_rows(tables["summary"]), _positional_rows(found), _verdict_rows(features)], ignore_index=True
+        [own_rows(tables["summary"]), positional_rows(found), verdict_rows(features)], ignore_index=True
     )
     _warn_of_other_inputs(sae, summary, data.scale)
-    return PositionProfile(about, summary, _own_rows(tables["positions"]), features, rates, _null_band(found.profile))
+    shown = None
+    if contexts and subject.texts is not None:
+        shown = show(sae, data.test, subject.texts, subject.source and subject.source.model, contexts)
+    return PositionProfile(
+        about, summary, own_rows(tables["positions"]), features, rates, null_band(found.profile), shown
+    )
 
 
 def _source(
@@ -191,7 +206,7 @@ def _of_activations(sae: Dictionary, given: Activations, layer: Layer | None) ->
         raise ProfileError(f"{n} windows of activations: a profile needs {LEAST_HELD_OUT} or more")
     _check_length(sae, length)
     data = given.layer_data("" if layer is None else str(layer))
-    return _Subject(data, None, given.name, given.digest(), None, given.tokens is not None)
+    return _Subject(data, None, given.name, given.digest(), None, None if given.tokens is None else given.texts)
 
 
 def _of_text(
@@ -205,7 +220,14 @@ def _of_text(
     _check_length(sae, length)
     bos_id = model.bos_id if sae.info.bos else None
     cut = _windows(source.text, model, windows, length, bos_id, seed)
-    return _Subject(_layer_data(cut, model, layer), source, model.name, cut.digest, bos_id, True)
+    return _Subject(
+        _layer_data(cut, model, layer),
+        source,
+        model.name,
+        cut.digest,
+        bos_id,
+        partial(token_texts, tokenizer=model.tokenizer),
+    )
 
 
 def _verdicts(
@@ -300,45 +322,3 @@ def _residual_stream(model: LanguageModel, tokens: Tensor, layer: Layer) -> Tens
 
 def _read(model: LanguageModel, tokens: Tensor, layer: Layer) -> Tensor:
     return model.residual_stream(tokens, [layer])[layer].cpu()
-
-
-def _own_rows(table: pd.DataFrame) -> pd.DataFrame:
-    """Rows of the dictionary and of the activations, without the columns that tell dictionaries apart."""
-    return table.drop(columns=["variant", "seed"])
-
-
-def _features(found: Measured, has_tokens: bool) -> pd.DataFrame:
-    features = per_feature(found)
-    features["information"] = features["information"].where(found.position[FIRST].eligible_K)
-    unmeasured = {"mask_run": found.mask_TK is None, "token_share": not has_tokens}
-    return features.drop(columns=[name for name, absent in unmeasured.items() if absent])
-
-
-def _positional_rows(found: Measured) -> pd.DataFrame:
-    position = found.position[FIRST]
-    eligible, K = int(position.eligible_K.sum()), len(position.eligible_K)
-    rows = [
-        ("text", "eligible_features", float(eligible), K, "features"),
-        ("text", "positional_share", position.share_significant, eligible, "fraction of eligible features"),
-        ("text", "positional_share_null", position.null_share, eligible, "fraction of eligible features"),
-    ]
-    late, tested = late_measures(found.late, found.spans.density_K), int(found.late.get("depth", pd.Series()).count())
-    rows += [("text", name, value, tested, unit) for name, (value, unit) in late.items()]
-    return pd.DataFrame(rows, columns=["positions", "metric", "value", "n", "unit"]).dropna(subset="value")
-
-
-def _verdict_rows(features: pd.DataFrame) -> pd.DataFrame:
-    counts = features["verdict"].value_counts() if "verdict" in features else {}
-    rows = [
-        ("text", f"verdict: {verdict}", float(counts[verdict]), len(features), "features")
-        for verdict in VERDICTS
-        if verdict in counts
-    ]
-    return pd.DataFrame(rows, columns=["positions", "metric", "value", "n", "unit"])
-
-
-def _null_band(found: Profile) -> pd.DataFrame:
-    """A circular shift makes all positions alike, so the band of a feature is one for all of them."""
-    rates = found.permuted_firings_RTK.reshape(-1, found.permuted_firings_RTK.shape[-1]) / found.windows
-    low, high = np.quantile(rates, [0.025, 0.975], axis=0)
-    return pd.DataFrame({"low": low, "high": high}, index=pd.RangeIndex(len(low), name="feature"))

@@ -6,7 +6,6 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from lens import checkout
 from lens.errors import ConfigError
@@ -21,9 +20,6 @@ def register(command: Callable) -> None:
         "parameters", nargs=argparse.REMAINDER, metavar="--name value",
         help="the notebook's parameters; `run 02_train --help` lists them",
     )  # fmt: skip
-    sub = command("explore", _explore, "write the explorer: every feature of a study in one HTML file")
-    sub.add_argument("--beside", nargs="+", default=[], metavar="STUDY", help="more studies in one file; needs --out")
-    sub.add_argument("--out", help="the file (default: explorer.html among the study's results)")
     sub = command(
         "verify", _verify, "compare results with their records in dvc.lock and name the files that differ", study=False
     )
@@ -66,15 +62,6 @@ def _pairs(words: Sequence[str]) -> dict[str, str]:
             raise ConfigError(f"{name} is given twice")
         pairs[name[2:]] = value
     return pairs
-
-
-def _explore(arguments: argparse.Namespace) -> None:
-    from lens.study import explorer
-
-    if arguments.beside and not arguments.out:
-        raise ConfigError("several studies make a page of their own: name its file with --out")
-    studies = [Study.load(name) for name in (arguments.study, *arguments.beside)]
-    print(os.path.relpath(explorer.build(studies, Path(arguments.out) if arguments.out else None)))
 
 
 def _verify(arguments: argparse.Namespace) -> int:

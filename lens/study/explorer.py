@@ -18,12 +18,10 @@ from lens.explorer import page
 from lens.explorer.data import StudyData, assemble
 from lens.explorer.layer import LayerSource
 from lens.measure.logit_lens import logit_lens
+from lens.profiling.reading import passages_of
 from lens.study import tables
-from lens.study.analysis import spread
 from lens.study.layer_data import load_dictionary, open_layer_data
 from lens.study.params import Study
-
-PASSAGES = 12  # windows that can be read with every feature's activations
 
 
 def build(studies: Study | Sequence[Study], path: Path | None = None) -> Path:
@@ -64,7 +62,7 @@ def collect(study: Study) -> StudyData:
         for layer, store in opened.items()
     ]
     text = opened[study.layers[0]]
-    passages = spread(study.windows.test, min(PASSAGES, study.windows.test))
+    passages = passages_of(study.windows.test)
     return assemble(
         _facts(study, model, sources), sources, text.tokens, text.document, text.documents, text.start, passages,
         model.tokenizer,

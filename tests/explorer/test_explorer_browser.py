@@ -1,12 +1,17 @@
 """The page in a real browser, on a small synthetic study whose text is hostile."""
 
 import functools
+import json
+import pathlib
 import shutil
 
+import pandas as pd
 import pytest
 
 from lens.explorer import page as explorer
+from lens.explorer.profiles import collect
 from tests.explorer import synthetic
+from tests.explorer.test_explorer_profiles import dictionary, profiled
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs a browser driver: pip install playwright")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -190,7 +195,7 @@ def test_card_holds_what_it_promises(opened):
     assert card.locator(".lens li").count() == 8
     headings = card.locator(".bucket h4").all_inner_texts()
     assert [text.split(" fires")[0] for text in headings] == [f"Positions {x}" for x in ("1–3", "4–7", "8–31", "32–39")]
-    assert card.locator("mark.peak").count() == 9 and "Never fires here." in card.inner_text()
+    assert card.locator("mark.peak").count() == 3 + 9 and "Never fires here." in card.inner_text()
     card.get_by_role("button", name="whole window").first.click()
     assert card.locator(".bucket li").first.locator(".token").count() == synthetic.T
 
@@ -198,7 +203,7 @@ def test_card_holds_what_it_promises(opened):
 def test_reading_the_chart_moves_nothing(opened):
     for viewport in (WIDE, PHONE):
         page = opened("#/tiny/1/features/0", viewport)
-        below, chart = page.locator(".pair"), page.locator(".profile svg")
+        below, chart = page.locator(".pair").first, page.locator(".profile svg")
         before = below.bounding_box()
         for share in (0.2, 0.5, 0.9):
             box = chart.bounding_box()
@@ -371,3 +376,67 @@ def test_controls_and_pictures_have_names(opened):
         assert page.evaluate(NAMELESS) == []
         ids = page.evaluate("[...document.querySelectorAll('[id]')].map((e) => e.id)")
         assert len(ids) == len(set(ids))
+
+
+@pytest.fixture(scope="module")
+def profiles_url(tmp_path_factory):
+    """Two dictionaries side by side, from their profiles."""
+    path = tmp_path_factory.mktemp("profiles") / "profiles.html"
+    found = collect({name: profiled(dictionary(seed, name)) for seed, name in enumerate(("first", "second"))})
+    path.write_text(explorer.page(found), encoding="utf-8")
+    return path.as_uri()
+
+
+@pytest.fixture
+def profiles_page(tab, profiles_url):
+    tab.complaints.clear()
+    page = tab(*WIDE, "light")
+    page.goto("about:blank")
+    page.goto(profiles_url)
+    page.locator("#views a").first.wait_for()
+    yield page
+    assert tab.complaints == [] and page.evaluate("window.hacked") is None
+
+
+def test_a_profile_shows_what_it_has_and_silent_features_apart(profiles_page):
+    page = profiles_page
+    assert page.locator("#views a").all_inner_texts() == ["Features", "Text", "About"]
+    assert "first dictionary (relu)" in page.locator("#what").inner_text()
+    assert page.locator(".list thead th").all_inner_texts()[-1] == "Twins"
+    last = page.evaluate(
+        "[...document.querySelectorAll('.list tbody tr')].slice(-2).map((r) => r.dataset.row ?? r.innerText)"
+    )
+    assert last == ["Never fire on this text 1", "7"]
+    titles = page.locator(".card h3").all_inner_texts()
+    assert titles[-2:] == ["Strongest contexts", "Strongest contexts, by position"]
+    assert {"Neighbours in this dictionary", "How strongly it fires", "Twins in other dictionaries"} <= set(titles)
+    page.keyboard.press("3")
+    page.locator(".compared").wait_for()
+    assert page.locator(".compared tbody th").all_inner_texts() == ["first robots", "second robots"]
+
+
+def test_a_twin_leads_into_the_other_dictionary(profiles_page):
+    page = profiles_page
+    page.locator(".twins a").first.click()
+    page.wait_for_function("document.getElementById('study').value === 'second'")
+    page.locator(".neighbours a").first.click()
+    assert "Feature" in page.locator("#card-title").inner_text()
+
+
+def test_a_feature_and_the_list_leave_as_files(profiles_page):
+    page = profiles_page
+    with page.expect_download() as got:
+        page.get_by_role("button", name="JSON", exact=True).click()
+    feature = json.loads(pathlib.Path(got.value.path()).read_text())
+    k = int(feature["index"])
+    assert got.value.suggested_filename == f"first-given-{k}.json" and feature["modelId"] == "robots"
+    assert max(a["maxValue"] for a in feature["activations"]) == pytest.approx(feature["maxActApprox"])
+    for a in feature["activations"]:
+        assert len(a["tokens"]) == len(a["values"]) and max(a["values"]) <= feature["maxActApprox"] + 1e-6
+        low, high = a["positions"]
+        assert low <= a["maxValueTokenIndex"] <= high
+    assert sum(feature["freq_hist_data_bar_heights"]) > 0 and len(feature["position"]["rates"]) == 15
+    with page.expect_download() as got:
+        page.get_by_role("button", name="CSV").click()
+    table = pd.read_csv(got.value.path())
+    assert sorted(table["feature"]) == list(range(8)) and table["density"].iloc[-1] == 0

@@ -8,17 +8,23 @@ from lens.dictionaries.dictionary import Dictionary, Info
 from lens.dictionaries.parts import names
 from lens.errors import ConfigError
 from lens.explorer.layer import LayerSource, describe
+from lens.explorer.pack import Part
 from lens.profiling.features import feature_tables, labellings, measure_features
 from tests.explorer.synthetic import D, N, T, activations, dictionaries, judged, source, tokens
 
 
+def part_of(source, passages) -> Part:
+    header, reading = describe(source, passages)
+    return Part(header, reading.arrays)
+
+
 @pytest.fixture(scope="module")
-def planted():
-    return describe(source("1"), [0, 5])
+def planted() -> Part:
+    return part_of(source("1"), [0, 5])
 
 
 def test_numbers_are_those_of_the_table(planted):
-    part, _ = planted
+    part = planted
     table = source("1").features
     for name, values in part.header["columns"].items():
         found = np.array([np.nan if v is None else v for v in values], float)
@@ -26,14 +32,14 @@ def test_numbers_are_those_of_the_table(planted):
 
 
 def test_verdicts_stand_beside_the_numbers_where_a_profile_gives_them(planted):
-    part, _ = planted
+    part = planted
     assert part.header["verdicts"] is None
-    found = describe(judged(), [0])[0].header["verdicts"]
+    found = part_of(judged(), [0]).header["verdicts"]
     assert found["of"][:3] == ["specialised", "inherits", "specialised"] and found["from"][:2] == ["", "0 2"]
 
 
 def test_firings_and_band(planted):
-    part, _ = planted
+    part = planted
     on = dictionaries()[0].encode(activations(True).float()).fired()
     assert (part.arrays["firings"] == on[:, 1:].sum(0).T.numpy()).all()
     low, high = part.arrays["band"] / part.header["band_scale"]
@@ -43,10 +49,10 @@ def test_firings_and_band(planted):
 
 
 def test_masks_twins_and_clusters(planted):
-    part, _ = planted
+    part = planted
     assert (part.arrays["mask"].max(1) == 255).all()  # relative to the largest of each
     (twin,) = part.header["twins"]  # the dictionaries are equal
-    assert twin["seed"] == 1 and twin["feature"] == list(range(D)) and set(twin["shared"]) == {1}
+    assert twin["name"] == "1" and twin["feature"] == list(range(D)) and set(twin["shared"]) == {1}
     assert set(twin["decoder"]) == {1.0} and len(twin["mask"]) == D
     tree = part.header["clusters"]
     assert tree["members"] == [k for k, c in enumerate(part.header["columns"]["cluster"]) if c >= 0]
@@ -67,18 +73,18 @@ def test_any_position_term_is_measured_and_shown(position):
     tables = feature_tables(measured, x)
     numbers = tables["summary"].set_index("metric")["value"]
     assert {f"fvu_rise_{kind}" for kind in sae.position_term.interventions()} <= set(numbers.index)
-    part, _ = describe(LayerSource("1", {0: sae}, x, document, tables["features"], {}, None), [0])
+    part = part_of(LayerSource("1", {0: sae}, x, document, tables["features"], {}, None), [0])
     assert ("mask" in part.arrays) == (position.rpartition("+")[2] in ("gain", "score_mask", "mask"))
     fires = sae.encode(x.float()).fired()[:, 1:].sum(0).T
     assert (part.arrays["firings"] == fires.numpy()).all()
 
 
 def test_what_there_is_not_is_left_out(planted):
-    silent, _ = planted
+    silent = planted
     assert silent.arrays["context_count"][D - 1].sum() == 0 and silent.arrays["highest"][D - 1] == 0
-    part, contexts = describe(source("2", planted=False, seeds=(0,), masked=False, lens=False), [0])
+    part = part_of(source("2", planted=False, seeds=(0,), masked=False, lens=False), [0])
     assert part.header["twins"] == [] and part.header["clusters"] is None and "mask" not in part.arrays
-    assert contexts.window_KBC.max() < N
+    assert part.arrays["context_window"].max() < N
 
 
 def test_tables_of_other_dictionaries_are_refused():

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from lens.explorer.pack import LEVELS, Part, pack, plain, quantise
+from lens.explorer.pack import Part, pack, plain
+from lens.profiling.reading import LEVELS, quantise
 
 
 def unpack(text: str) -> tuple[dict, dict]:

@@ -10,6 +10,8 @@ import pytest
 from lens.explorer import page as explorer
 from tests.explorer import synthetic
 
+ROOT = explorer.FOLDER.parents[1]
+
 
 def test_page_is_small_and_asks_for_nothing():
     text = explorer.page([synthetic.study()])
@@ -44,6 +46,14 @@ def test_names_of_studies_are_escaped():
 def test_a_name_like_a_placeholder_stays_text():
     text = explorer.page([dataclasses.replace(synthetic.encoder(), name="{{data}}")])
     assert "({{data}})</title>" in text and text.count("application/octet-stream") == 2
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs node")
+def test_what_scripts_compute():
+    done = subprocess.run(
+        ["node", "--test", "tests/explorer/test_search.mjs"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="needs node")

@@ -1,9 +1,8 @@
-import numpy as np
 from tokenizers import Tokenizer, decoders, models
 from transformers import PreTrainedTokenizerFast
 
 from lens.activations.random_models import byte_tokenizer
-from lens.explorer.text import token_texts, vocabulary
+from lens.activations.token_texts import token_texts
 
 
 def test_bytes_read_as_their_characters():
@@ -20,9 +19,3 @@ def test_word_pieces_get_their_spaces_back():
     backend = Tokenizer(models.WordPiece({piece: i for i, piece in enumerate(pieces)}, unk_token="[UNK]"))
     backend.decoder = decoders.WordPiece()
     assert token_texts([2, 3, 2], PreTrainedTokenizerFast(tokenizer_object=backend)) == [" king", "dom", " king"]
-
-
-def test_vocabulary_holds_each_token_once():
-    ids = np.array([[104, 105], [105, 104]])
-    words, place = vocabulary(ids, byte_tokenizer())
-    assert words == ["h", "i"] and place.tolist() == [[0, 1], [1, 0]]

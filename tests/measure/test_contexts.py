@@ -1,6 +1,6 @@
 import torch
 
-from lens.explorer.contexts import buckets, top_contexts
+from lens.measure.contexts import buckets, top_contexts
 
 
 def test_buckets_end_with_the_window():

@@ -26,9 +26,3 @@ def token_texts(ids: Sequence[int] | np.ndarray, tokenizer: transformers.PreTrai
         # Where letters are bytes too, an incomplete character takes the letter down with it.
         found.append(text.removeprefix(before) if text.startswith(before) else decode([int(i)]))
     return found
-
-
-def vocabulary(ids: np.ndarray, tokenizer: transformers.PreTrainedTokenizerBase) -> tuple[list[str], np.ndarray]:
-    """Texts of the distinct tokens among `ids`, and for each of `ids` (any shape) its place among them."""
-    distinct, place = np.unique(ids, return_inverse=True)
-    return token_texts(distinct, tokenizer), place.reshape(ids.shape)

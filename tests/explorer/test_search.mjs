@@ -1,0 +1,36 @@
+// What a search puts first; run by `node --test`.
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import test from "node:test";
+import vm from "node:vm";
+
+const script = readFileSync(new URL("../../lens/explorer/02_data.js", import.meta.url), "utf8");
+const { relevance, bare, kernel } = vm.runInNewContext(`${script}; ({ relevance, bare, kernel })`);
+
+test("the very word comes before words that hold it, and these before what is nearby", () => {
+  const wanted = "king";
+  assert.equal(relevance({ own: ["a", "·king"], rest: "" }, wanted), 3);
+  assert.equal(relevance({ own: ["·kingdom"], rest: "·king" }, wanted), 2);
+  assert.equal(relevance({ own: ["queen"], rest: "the·king·here" }, wanted), 1);
+  assert.equal(relevance({ own: ["queen"], rest: "" }, wanted), 0);
+});
+
+test("a space that is asked for has to be there", () => {
+  assert.equal(relevance({ own: ["·kingdom"], rest: "" }, "·king"), 2);
+  assert.equal(relevance({ own: ["viking"], rest: "" }, "·king"), 0);
+  assert.equal(relevance({ own: ["↵"], rest: "" }, "↵"), 2);
+});
+
+test("tokens are bared of spaces and line breaks around them", () => {
+  assert.equal(bare("↵·king·"), "king");
+  assert.equal(bare("·"), "");
+});
+
+test("weights of smoothing add up to one at every position", () => {
+  const weights = kernel(20, 3);
+  for (let t = 0; t < 20; t++) {
+    const sum = weights.slice(t * 20, (t + 1) * 20).reduce((a, b) => a + b, 0);
+    assert.ok(Math.abs(sum - 1) < 1e-12);
+  }
+});
