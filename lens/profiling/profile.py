@@ -129,9 +129,10 @@ def profile(
     spliced, seed = whole("fidelity", SPLICED if fidelity is None else fidelity, 0), whole("seed", seed, 0)
     permutations, offsets = whole("permutations", permutations, 2 * NULL_DRAWS), whole("offsets", offsets, 0)
     contexts = whole("contexts", contexts, 0)
+    corpus = None if text is None else as_dataset(text)
     opened = load(sae, trust=trust) if isinstance(sae, str | Path) else copy.deepcopy(sae)
     name = str(sae) if isinstance(sae, str | Path) else ""
-    source = _source(model, text, asked)
+    source = _source(model, corpus, asked)
     sae = (opened if isinstance(opened, Dictionary) else Wrapped(opened, source.width)).eval()
     name = name or sae.info.name or type(sae).__name__
     if isinstance(source, Activations):
@@ -179,15 +180,14 @@ def profile(
 
 def _source(
     model: LanguageModel | str | os.PathLike | Activations | np.ndarray | Tensor,
-    text: Text | None,
+    text: Corpus | None,
     asked: dict[str, int | None],
 ) -> Activations | _Source:
     """Raise ProfileError for a model without a text, and for what activations alone can't answer."""
     if not isinstance(model, Activations | np.ndarray | Tensor):
         if text is None:
             raise ProfileError("a model without a text: pass the text to profile on, or activations [n, T, d] alone")
-        corpus = as_dataset(text)
-        return _Source(language_model.load(model) if isinstance(model, str | os.PathLike) else model, corpus)
+        return _Source(language_model.load(model) if isinstance(model, str | os.PathLike) else model, text)
     if text is not None:
         raise ProfileError("activations and a text: pass activations alone, with labels as lens.Activations")
     if wanted := [name for name, value in asked.items() if value]:
