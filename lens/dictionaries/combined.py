@@ -105,6 +105,10 @@ class _Combined(PositionTerm):
         self.inner.before_step(step, steps)
         self.outer.before_step(step, steps)
 
+    def change_gradients(self, gradients: dict[str, Tensor]) -> None:
+        self.inner.change_gradients(gradients)
+        self.outer.change_gradients(gradients)
+
     def after_step(self, codes: Codes, first_position: int) -> None:
         self.inner.after_step(codes, first_position)
         self.outer.after_step(codes, first_position)

@@ -226,6 +226,9 @@ class PositionTerm(nn.Module):
     def before_step(self, step: int, steps: int) -> None:
         """Set what changes over training by rule, before optimiser step `step` of `steps`."""
 
+    def change_gradients(self, gradients: dict[str, Tensor]) -> None:
+        """Change the gradients of a step in place, by the name of the weight; not called on the fast path of ReLU."""
+
     def after_step(self, codes: Codes, first_position: int) -> None:
         """Take in what was selected in a forward pass [B, P, ...] at `first_position` and after it; changes buffers.
 

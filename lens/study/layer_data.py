@@ -8,7 +8,7 @@ from typing import Literal
 from lens.activations.layers import Layer
 from lens.activations.store import open_layer
 from lens.dictionaries.dictionary import Dictionary
-from lens.errors import DictionaryError
+from lens.errors import ConfigError, DictionaryError
 from lens.profiling.layer_data import LayerData
 from lens.profiling.tables import Key
 from lens.study.extraction import store_for
@@ -21,7 +21,15 @@ def open_layer_data(study: Study, layer: Layer) -> LayerData:
     """The activations of one layer, which a stage opens once and hands down.
 
     Reading a split that is missing or altered raises `lens.activations.store.StoreError`.
+
+    Raises:
+        ConfigError: the study draws its windows per seed, and this is not one of its `parts`.
     """
+    if study.windows.draw == "per_seed" and study.seed is None:
+        raise ConfigError(
+            f"{study.params_file}: windows.draw is per_seed, so that seeds have no windows in common: 09_headroom "
+            "trains on those of each seed; the other notebooks need windows.draw: once"
+        )
     return LayerData(layer, partial(open_layer, store_for(study, layer), layer))
 
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from lens.training.recipe import Recipe
 
 TAKEN = {"benchmarks", "pool"}  # among results and artifacts: no names of studies
+SEED = "{seed}"  # in names of texts
+APART = 1000  # between the numbers that draw the windows of two seeds; each draws with three in a row
 OTHERS = {
     "activations", "untrained", "language_model", "zero_dictionary", "random_dictionary", "mean", "position_mean",
     "pca_64", "pca_l0",
@@ -29,7 +31,10 @@ principal components of it, and controls."""
 
 @dataclass(frozen=True)
 class Corpus:
-    """Names of the training, the held-out and a contrasting text (see `lens.activations.corpus.load`)."""
+    """Names of the training, the held-out and a contrasting text (see `lens.activations.corpus.load`).
+
+    With windows that are drawn per seed, `{seed}` in a name stands for the seed. An empty contrast: none.
+    """
 
     train: str
     test: str
@@ -47,6 +52,8 @@ class WindowRule:
     contrast: int = 256
     bos: bool = True
     seed: int = 0
+    draw: Literal["once", "per_seed"] = "once"
+    """whether all seeds see the same windows, or each has text, windows and order of its own (see `Study.of_seed`)"""
 
 
 @dataclass(frozen=True)
@@ -129,6 +136,27 @@ class Study:
     """fields of every variant that can be trained, by its name: those of the recipe file, the study's own, and those of
     its ablations"""
     out: Path | None = None
+    seed: int | None = None
+    """of a study that draws its windows per seed: which one this is the part of"""
+
+    def of_seed(self, seed: int) -> Study:
+        """The study as one of its seeds sees it: itself, where all see the same windows; else with texts, windows and
+        their order of that seed's own, and a store beside those of the others."""
+        if self.windows.draw == "once":
+            return self
+        named = {f.name: getattr(self.corpus, f.name).replace(SEED, str(seed)) for f in dataclasses.fields(Corpus)}
+        windows = dataclasses.replace(self.windows, seed=self.windows.seed + APART * seed)
+        return dataclasses.replace(self, corpus=Corpus(**named), windows=windows, seeds=(seed,), seed=seed)
+
+    @property
+    def parts(self) -> list[Study]:
+        """The study as each of its seeds sees it; one, where all see the same windows."""
+        return [self] if self.windows.draw == "once" else [self.of_seed(seed) for seed in self.seeds]
+
+    @property
+    def store(self) -> str:
+        """Where its activations lie, in its own folder of artifacts or in that of a trial."""
+        return "activations" if self.seed is None else f"activations/seed_{self.seed}"
 
     @property
     def results(self) -> Path:
@@ -301,6 +329,8 @@ def _check(study: Study, where: str) -> None:
     ):
         if value < least:
             raise ConfigError(f"{where}: {name} must be at least {least}, found {value}")
+    if w.draw == "once" and (named := [n for n in dataclasses.astuple(study.corpus) if SEED in n]):
+        raise ConfigError(f"{where}: {SEED} in corpus {named[0]} stands for the seed: write windows.draw: per_seed")
     if w.fidelity > w.test:
         raise ConfigError(f"{where}: windows.fidelity ({w.fidelity}) is more than windows.test ({w.test})")
     for layer in (*study.layers, *study.ablations.layers):

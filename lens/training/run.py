@@ -156,6 +156,8 @@ class Run:
             average_([*found, *grads.values(), *([auxiliary] if isinstance(auxiliary, Tensor) else [])])
         if self.tied:
             grads["W_dec"] = grads["W_dec"] + grads["W_enc"].T
+        if not self.fast:
+            self.dictionary.position_term.change_gradients(grads)
         for name, parameter in self.dictionary.weights().items():
             grad = grads[name].to(parameter.dtype)
             if len(grad) < len(parameter):  # positions that are not trained on get no gradient

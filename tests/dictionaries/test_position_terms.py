@@ -193,6 +193,22 @@ def test_copies_find_what_is_there_in_their_bucket_and_do_not_differ_where_posit
     assert found["true"] > 0.3 and abs(found["shuffled"]) < 0.05, found
 
 
+def test_copies_learn_as_the_feature_that_they_are_until_they_part(tmp_path):
+    truth = synthetic.plant(N, T, K, widths=(float("nan"),), densities=(0.1, 0.1), seed=0)
+    x = truth.features @ synthetic.embed(truth, D, seed=1).directions
+    options = {"steps": 20, "lr": 1e-2, "input_scale": "unit_mean_square", "precision": "fp32"}
+    one = train(x, tmp_path / "one", seed=0, position="none", **options)
+    copies = {"position": "buckets", "edges": (9,), "expansion": 2 * one.info.d_sae // one.info.d_in}
+    tied = train(x, tmp_path / "tied", seed=0, part_at=0.99, **copies, **options)
+    parted = train(x, tmp_path / "parted", seed=0, part_at=0.5, **copies, **options)
+    for first in (0, 1):
+        torch.testing.assert_close(tied.W_dec[first::2], one.W_dec, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(tied.W_enc[:, first::2], one.W_enc, rtol=1e-3, atol=1e-4)
+    assert tied.W_dec[0::2].equal(tied.W_dec[1::2]) and not parted.W_dec[0::2].equal(parted.W_dec[1::2])
+    with pytest.raises(ConfigError, match="part_at must be a share"):
+        train(x, tmp_path / "wrong", seed=0, part_at=1.0, **copies, **options)
+
+
 def test_bucket_copies_by_hand():
     info = Info(2, 6, 5, "topk", "buckets", {"k": 1, "edges": [2, 4]})
     sae = Dictionary.initialise(info, torch.zeros(2), 0)

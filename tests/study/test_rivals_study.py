@@ -10,7 +10,7 @@ from lens import checkout
 from lens.activations.store import LayerStore
 from lens.errors import ConfigError
 from lens.profiling.layer_data import LayerData
-from lens.study import rivals
+from lens.study import equal_l0, rivals
 from lens.study.params import Study
 
 T, D = 9, 16
@@ -33,7 +33,7 @@ def study(tmp_path, monkeypatch) -> Study:
     training = dataclasses.replace(whole.training, steps=8)
     training.overrides.update(lr=1e-2, batch_windows=8, precision="fp32")
     monkeypatch.setattr(Study, "pool", tmp_path / "pool")
-    monkeypatch.setattr(rivals, "TRIES", 2)
+    monkeypatch.setattr(equal_l0, "TRIES", 2)
     return dataclasses.replace(whole, recipes=recipes, variants=kept, seeds=(0,), training=training)
 
 
@@ -49,11 +49,11 @@ def test_a_small_study_is_measured_and_goes_on_where_it_was_stopped(study, monke
     measured, seen = rivals._measured, []
 
     def stops_at(variant):
-        def wrapped(data, sae, shuffled):
+        def wrapped(data, sae, x):
             if sae.info.name == variant:
                 raise KeyboardInterrupt
-            seen.append((sae.info.name, shuffled))
-            return measured(data, sae, shuffled)
+            seen.append((sae.info.name, x is not data.test.activations))
+            return measured(data, sae, x)
 
         monkeypatch.setattr(rivals, "_measured", wrapped)
 
@@ -79,7 +79,7 @@ def test_a_finished_row_is_used_on_another_machine_and_made_again_for_other_data
     made = rivals.rivals_table(one, DATA, 3.0)
     elsewhere = LayerData(8, lambda split: store(*{"train": (24, 5), "test": (16, 6)}[split]))  # rounded otherwise
     with monkeypatch.context() as patched:
-        patched.setattr(rivals, "_searched", lambda *_: pytest.fail("made again"))
+        patched.setattr(equal_l0, "_searched", lambda *_: pytest.fail("made again"))
         assert rivals.rivals_table(one, elsewhere, 3.0).equals(made)
     fewer = LayerData(8, lambda split: store(*{"train": (20, 0), "test": (16, 1)}[split]))
     assert not rivals.rivals_table(one, fewer, 3.0).equals(made)
@@ -88,7 +88,7 @@ def test_a_finished_row_is_used_on_another_machine_and_made_again_for_other_data
 def test_an_altered_row_is_named(study):
     one = dataclasses.replace(study, variants=("batch_topk",))
     rivals.rivals_table(one, DATA, 3.0)
-    path = one.results / "rows" / "layer_8" / "batch_topk-seed0.json"
+    path = one.results / "rows" / "layer_8" / "l0_3" / "batch_topk-seed0.json"
     value = json.loads(path.read_text())
     value["row"]["fvu"] /= 2
     path.write_text(json.dumps(value))
@@ -99,18 +99,18 @@ def test_an_altered_row_is_named(study):
 @pytest.mark.parametrize(("slope", "power"), [(-1, -1.7), (-1, -0.4), (1, 0.8)])
 def test_the_search_finds_a_field_for_the_l0(slope, power):
     tried, value = [], 0.04
-    for _ in range(rivals.TRIES):
+    for _ in range(equal_l0.TRIES):
         l0 = 7 * value**power + 3
         tried.append((value, l0))
-        if abs(l0 / 32 - 1) <= rivals.TOLERANCE:
+        if abs(l0 / 32 - 1) <= equal_l0.TOLERANCE:
             return
-        value = rivals.next_value(tried, 32, slope)
+        value = equal_l0.next_value(tried, 32, slope)
     pytest.fail(f"{tried}")
 
 
 def test_a_step_of_the_search_is_bounded_and_a_line_that_turns_back_is_not_followed():
-    assert rivals.next_value([(0.01, 3200.0)], 32, -1) == pytest.approx(0.04)
-    assert rivals.next_value([(1.0, 64.0), (2.0, 70.0)], 32, -1) == pytest.approx(2.0)
+    assert equal_l0.next_value([(0.01, 3200.0)], 32, -1) == pytest.approx(0.04)
+    assert equal_l0.next_value([(1.0, 64.0), (2.0, 70.0)], 32, -1) == pytest.approx(2.0)
 
 
 def test_a_place_of_the_text_in_two_windows_is_one_token():

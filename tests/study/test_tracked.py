@@ -8,7 +8,7 @@ from lens import checkout
 
 MOST = 20_000_000  # bytes
 PAGES = {"results/full/explorer.html"}
-KEPT_WHOLE = {"full", "quick", "rivals"}
+KEPT_WHOLE = {"full", "quick", "rivals", "headroom"}
 
 
 @pytest.fixture(scope="module")

@@ -25,10 +25,14 @@ class Settings:
 
     edges: tuple[int, ...] = (4, 8, 16, 32)
     """first position of every bucket but the first one, which begins at 0"""
+    part_at: float = 0.0
+    """share of the steps after which the copies of a feature part; until then they learn as the one that they are"""
 
     def __post_init__(self):
         if not self.edges or list(self.edges) != sorted(set(self.edges)) or self.edges[0] < 1:
             raise DictionaryError(f"edges must be positions above 0 in rising order, found {self.edges}")
+        if not 0 <= self.part_at < 1:
+            raise DictionaryError(f"part_at must be a share of the steps, 0 to less than 1, found {self.part_at}")
 
 
 class Buckets(PositionTerm):
@@ -41,6 +45,7 @@ class Buckets(PositionTerm):
     acts_on = "score"
     shared_by = ("batch",)
     bucket: Tensor
+    parted = False
 
     def __init__(self, d_in: int, d_sae: int, n_positions: int | None, settings: Settings):
         super().__init__(d_in, d_sae, n_positions, settings)
@@ -62,6 +67,17 @@ class Buckets(PositionTerm):
 
     def apply(self, target: Tensor, values: Tensor) -> Tensor:
         return torch.where(values > 0, target, CLOSED)
+
+    def before_step(self, step: int, steps: int) -> None:
+        self.parted = step >= self.settings.part_at * steps
+
+    def change_gradients(self, gradients: dict[str, Tensor]) -> None:
+        """Before they part, the copies of a feature all have the gradient of the one feature."""
+        for name, g in {} if self.parted else gradients.items():
+            axis = 0 if name == "W_dec" else g.ndim - 1
+            if g.shape[axis] == self.d_sae:
+                copies = g.unflatten(axis, (-1, self.copies))
+                g.copy_(copies.sum(axis + 1, keepdim=True).expand_as(copies).flatten(axis, axis + 1))
 
     def interventions(self) -> tuple[str, ...]:
         return ("shuffled", "moved")

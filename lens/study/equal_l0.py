@@ -1,0 +1,141 @@
+"""Dictionaries of all kinds at one L0, on one layer: each is trained until it has it, and measured on held-out text.
+
+Where an architecture doesn't say its L0, the field that decides it is searched for; every try is a whole training. A
+row is kept in `rows/` beside the tables as soon as it is finished: a call that was stopped goes on with the next one,
+on another machine too.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from math import log
+
+import torch
+from torch import Tensor
+
+from lens import files
+from lens.dictionaries import parts
+from lens.dictionaries.dictionary import Dictionary
+from lens.profiling.layer_data import LayerData
+from lens.progress import track
+from lens.study.params import Study
+from lens.training.recipe import Recipe
+from lens.training.train import shuffle_positions, train_layer
+from lens.versions import version
+
+TOLERANCE = 0.05  # of the L0
+TRIES = 8
+LARGEST_STEP = 4.0  # a field is multiplied or divided by at most this from one try to the next
+
+Measure = Callable[[LayerData, Dictionary, Tensor], dict]
+"""of held-out activations [n, T, d] of the data, as a dictionary is to see them; its `l0` is what the search goes by"""
+
+
+def rows(study: Study, open_data: Callable[[int], LayerData], targets: Sequence[float], measure: Measure) -> list[dict]:
+    """What was measured of each variant and seed of a study at each L0, those of the first seed first.
+
+    A `k` in a recipe stands for the L0 that is asked for. A twin that learns on windows with permuted positions is
+    measured on such windows. To what `measure` answers are added variant, seed, target, knob and its value, tries,
+    visits (vectors trained on, in all tries) and processor (instructions or GPU that it was made with: rows of one
+    table may come from several machines).
+
+    Args:
+        open_data: data of one layer as a seed sees them.
+
+    Raises:
+        StoreError: the activations are missing or altered.
+        TrainingError: see `lens.training.train.train_layer`.
+    """
+    found, data, seen = [], None, None
+    wanted = [(seed, target, variant) for seed in study.seeds for target in targets for variant in study.variants]
+    for seed, target, variant in track(wanted, study.name, "dictionaries"):
+        if data is None or seen != seed:
+            data, seen = open_data(seed), seed
+        found.append(_row(study.of_seed(seed), data, variant, seed, target, measure))
+    return found
+
+
+def next_value(tried: list[tuple[float, float]], target: float, slope: float) -> float:
+    """The value to try after those tried, [(value, L0)]: log L0 as a line in the log of the value, through the two
+    nearest tries if it rises or falls as `slope` says, else through the nearest one with that slope."""
+    near = sorted(tried, key=lambda one: abs(log(one[1] / target)))[:2]
+    (value, l0), *others = near
+    for other, other_l0 in others:
+        found = log(l0 / other_l0) / log(value / other)
+        slope = found if found * slope > 0 else slope
+    factor = (target / l0) ** (1 / slope)
+    return value * min(max(factor, 1 / LARGEST_STEP), LARGEST_STEP)
+
+
+def permuted(x: Tensor) -> Tensor:
+    """Windows [n, T, d] with the vectors of text positions permuted within each, always in the same way."""
+    return torch.cat([x[:, :1], shuffle_positions(x[:, 1:], 0, 0)], dim=1)
+
+
+def _row(study: Study, data: LayerData, variant: str, seed: int, target: float, measure: Measure) -> dict:
+    """A row as it was kept, if all that decides it but the processor is the same; else made and kept."""
+    recipe = study.train_recipe(variant)
+    of_data = [_without_digests(store.manifest) for store in (data.train, data.test)]
+    identity = [recipe.identity(), variant, seed, target, of_data, study.model, str(data.layer), study.windows.seed]
+    key = hashlib.sha256(json.dumps([identity, version("train"), version("analyse")], sort_keys=True).encode())
+    path = study.results / "rows" / f"layer_{data.layer}" / f"l0_{target:g}" / f"{variant}-seed{seed}.json"
+    kept = files.read_json(path, f"delete {path} and run again") if path.is_file() else {}
+    if kept.get("made_from") != key.hexdigest():
+        kept = {
+            "made_from": key.hexdigest(),
+            "row": _searched(study, data, variant, seed, recipe, target, measure),
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.write(path, (json.dumps(files.with_digest(kept)) + "\n").encode())
+    return kept["row"]
+
+
+def _without_digests(manifest: dict) -> dict:
+    """What decides the activations, without their bytes, which differ by the processor's rounding."""
+    return {key: value for key, value in manifest.items() if key != "sha256"}
+
+
+def _searched(
+    study: Study, data: LayerData, variant: str, seed: int, recipe: Recipe, target: float, measure: Measure
+) -> dict:  # fmt: skip
+    """The try whose L0 is nearest to the target; the first one that is near enough ends the search."""
+    kind = parts.architecture(recipe.architecture)
+    knob, slope = kind.l0_setting, kind.l0_slope
+    if "k" in recipe.settings:
+        recipe = dataclasses.replace(recipe, settings={**recipe.settings, "k": max(1, round(target))})
+    value, test = recipe.setting(knob) if knob else 0, data.test.activations
+    x = permuted(test) if recipe.positions == "shuffled" else test
+    found: dict[float, dict] = {}
+    for _ in range(TRIES):
+        one = dataclasses.replace(recipe, settings={**recipe.settings, **({knob: value} if knob else {})})
+        found[value] = measure(data, _trained(study, data, variant, seed, one, target), x)
+        tried = [(v, max(row["l0"], target / 1000)) for v, row in found.items()]
+        if not knob or abs(found[value]["l0"] / target - 1) <= TOLERANCE:
+            break
+        value = next_value(tried, target, slope)
+        value = max(1, round(value)) if knob == "k" else value
+        if value in found:
+            break
+    value = min(found, key=lambda v: abs(found[v]["l0"] - target))
+    visits = len(found) * recipe.steps * recipe.batch_windows * (data.train.tokens.shape[1] - 1)
+    about = {"variant": variant, "seed": seed, "target": target, **found[value], "processor": _processor()}
+    return about | {"knob": knob, "value": value if knob else None, "tries": len(found), "visits": visits}
+
+
+def _trained(
+    study: Study, data: LayerData, variant: str, seed: int, recipe: Recipe, target: float
+) -> Dictionary:  # fmt: skip
+    below = f"equal_l0/layer_{data.layer}/l0_{target:g}/{variant}-seed{seed}"
+    trained = train_layer(
+        data.train.activations, {variant: recipe}, (seed,), (study.out or study.artifacts) / below, study.pool,
+        data_digest=data.train.manifest["sha256"]["train.safetensors"], model=study.model, layer=data.layer,
+        bos=study.windows.bos, order_seed=study.windows.seed, log_every=study.training.log_every,
+    )  # fmt: skip
+    return Dictionary.load(trained.folders[variant, seed], trust=True)
+
+
+def _processor() -> str:
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else torch.backends.cpu.get_cpu_capability()

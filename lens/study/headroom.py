@@ -1,0 +1,85 @@
+"""The headroom of a layer: arms that know the position, their twins that can't, and the dictionary that doesn't."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import pandas as pd
+from torch import Tensor
+
+from lens.activations.layers import Layer
+from lens.dictionaries.dictionary import Dictionary
+from lens.errors import ConfigError
+from lens.measure.headroom import PERMUTED, TEXT, error_rows, error_sums, headroom
+from lens.measure.reconstruction import input_moments, reconstruct
+from lens.profiling.layer_data import LayerData
+from lens.study import equal_l0
+from lens.study.layer_data import open_layer_data
+from lens.study.params import Study
+
+
+def headroom_tables(study: Study, layer: Layer, targets: Sequence[float]) -> dict[str, pd.DataFrame]:
+    """Tables of one layer at each L0, from dictionaries of all variants and seeds; raises as `equal_l0.rows` does.
+
+    Returns:
+        `dictionaries`: variant, seed, l0 and the rest of `equal_l0.rows`; `errors`: target, variant, seed, arrangement,
+        document, bucket, first, sq_error and n of ordinary tokens (see `lens.measure.reconstruction`); `headroom`: see
+        `lens.measure.headroom.headroom`, with the target.
+
+    Raises:
+        ConfigError: the study names no baseline, or an arm without a twin.
+    """
+    blind, twins = study.roles.baseline, twins_of(study)
+    if blind is None:
+        raise ConfigError(f"{study.params_file}: roles.baseline is missing: the variant that knows no position")
+    rows = equal_l0.rows(study, lambda seed: open_layer_data(study.of_seed(seed), layer), targets, measured)
+    parts = [
+        error_rows(sums).assign(arrangement=arrangement, **{key: row[key] for key in ("target", "variant", "seed")})
+        for row in rows
+        for arrangement, sums in row.pop("errors").items()
+    ]
+    errors = pd.concat(parts, ignore_index=True)
+    found = [headroom(part, blind, twins).assign(target=target) for target, part in errors.groupby("target")]
+    return {
+        "dictionaries": pd.DataFrame(rows).fillna({"knob": ""}),
+        "errors": errors,
+        "headroom": pd.concat(found, ignore_index=True),
+    }
+
+
+def twins_of(study: Study) -> dict[str, str]:
+    """Of each variant but the baseline, the one of the same recipe that learns with permuted positions.
+
+    Raises:
+        ConfigError: a variant has none.
+    """
+    recipes = {variant: study.train_recipe(variant) for variant in study.variants}
+    arms = [v for v, recipe in recipes.items() if recipe.positions == "true" and v != study.roles.baseline]
+    twins = {}
+    for arm in arms:
+        wanted = dataclasses.replace(recipes[arm], positions="shuffled")
+        if not (found := [v for v, recipe in recipes.items() if recipe == wanted]):
+            raise ConfigError(
+                f"{study.params_file}: {arm} has no twin: add a variant of the same recipe with positions: shuffled"
+            )
+        twins[arm] = found[0]
+    return twins
+
+
+def measured(data: LayerData, sae: Dictionary, x: Tensor) -> dict:
+    """L0, and squared errors by document and bucket; of a dictionary that is blind, of permuted windows too."""
+    permuted = x is not data.test.activations
+    found, l0 = _errors(data, sae, x)
+    errors = {PERMUTED if permuted else TEXT: found}
+    if sae.info.position == "none" and not permuted:
+        errors[PERMUTED], _ = _errors(data, sae, equal_l0.permuted(x))
+    return {"l0": l0, "errors": errors}
+
+
+def _errors(data: LayerData, sae: Dictionary, x: Tensor) -> tuple[dict, float]:
+    documents = data.test.documents
+    moments = input_moments(x, data.test.document, len(documents), data.scale)
+    r = reconstruct(sae, x, data.test.document, len(documents), data.scale, moments.ordinary)
+    l0 = float(r.active[1:].sum() / r.count[:, 1:].sum())
+    return error_sums(r.sq_error_ordinary, moments.count_ordinary, documents), l0
