@@ -20,6 +20,7 @@ from paper.claims import PAPER_MODEL, scope
 from paper.gallery import looks_of
 
 ABOUT = "full"  # the study that the paper is about
+REFERENCES = ("pca_l0", "pca_64", "position_mean")  # what dictionaries have to beat, see `lens.profiling.references`
 SETTINGS = ("tau_start", "tau_end", "l1_coef")  # of the method's architecture and position term
 
 
@@ -84,7 +85,8 @@ def _study(study: Study) -> dict:
         "controls": list(map(str, controls)),
         "control_seeds": control_seeds,
         "ablation_seeds": len(study.ablation_seeds),
-        "labels": {v: looks.label(v) for v in (*study.variants, *ablations.variants)},
+        "labels": {v: looks.label(v) for v in (*study.variants, *ablations.variants, *REFERENCES)},
+        "references": list(REFERENCES),
         "corpus": asdict(study.corpus),
         "windows": asdict(windows) | {"text": windows.length - 1, "early": windows.length // 4},
         "steps": study.training.steps,
