@@ -2,36 +2,54 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from inspect import signature
 from pathlib import Path
+from typing import Any
+
+import click
 
 from lens import checkout
 from lens.errors import ConfigError, suggest
 
+READS = ("profile", "fit", "audit")  # run on what a user gave, which can be wrong in ways that only a library knows
+
+
+class Commands(click.Group):
+    """Commands in the order in which they were added; a name that is none is answered with those that are close."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def resolve_command(self, ctx: click.Context, args: list[str]):
+        if not args[0].startswith("-") and args[0] not in self.commands:
+            raise click.ClickException(_no_command(args[0], list(self.commands)))
+        return super().resolve_command(ctx, args)
+
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; 0 when it succeeded, 1 after an error in what was asked, which is printed in one line."""
-    words = sys.argv[1:] if argv is None else list(argv)
-    parser, commands = _parser()
-    if words and not words[0].startswith("-") and words[0] not in commands:
-        print(f"error: {_no_command(words[0], list(commands))}", file=sys.stderr)
-        return 1
-    arguments = parser.parse_args(words)
+    """Run one command; 0 when it succeeded, 1 after an error in what was asked, which is printed in one line, and 2
+    where the words could not be read."""
+    words = (sys.argv[1:] if argv is None else list(argv)) or ["--help"]
+    called_as = "python -m lens" if Path(sys.argv[0]).name == "__main__.py" else "lens"
     try:
-        return arguments.do(arguments) or 0
+        return _commands().main(words, prog_name=called_as, standalone_mode=False) or 0
+    except click.ClickException as error:
+        print(f"error: {error.format_message()}", file=sys.stderr)
+        return error.exit_code
+    except click.Abort:
+        return 130  # Ctrl-C, as shells count it
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] == "lens":
             raise
         print(f"error: {_no_module(error)}", file=sys.stderr)
     except (ValueError, RuntimeError, OSError) as error:
-        # What a user gave can be wrong in ways that only a library knows; elsewhere such an error is a fault of ours.
         ours = any(kind.__module__.startswith("lens.") for kind in type(error).__mro__)
-        if not ours and arguments.do not in (_profile, _audit):
-            raise
+        if not ours and words[0] not in READS:
+            raise  # a fault of ours
         print(f"error: {error}", file=sys.stderr)
     return 1
 
@@ -53,114 +71,145 @@ def _no_module(error: ModuleNotFoundError) -> str:
     return f"{sys.executable} has no {error.name}: {install}"
 
 
-def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
-    """The parser, and that of each command by name."""
-    called_as = "python -m lens" if Path(sys.argv[0]).name == "__main__.py" else "lens"
-    parser = argparse.ArgumentParser(prog=called_as, description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="command")
-
-    def command(name: str, do, text: str, study: bool = True) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=text, description=text)
-        sub.set_defaults(do=do)
-        if study:
-            sub.add_argument("--study", default="params.yaml", help="study or parameter file (default: params.yaml)")
-        return sub
-
-    sub = command("profile", _profile, "profile any dictionary by position on a text", study=False)
-    sub.add_argument("dictionary", help="a folder, a file or a hub id, of any format that `lens.load` reads")
-    sub.add_argument("model", help="a language model by name or folder")
-    sub.add_argument("text", help="a UTF-8 text file, a corpus by name, or a `datasets` name")
-    sub.add_argument("--out", required=True, help="folder for the tables and figures")
-    sub.add_argument("--layer", help="the block after which it reads (default: what the dictionary says)")
-    sub.add_argument("--windows", type=int, default=256, help="windows of text (default: 256)")
-    sub.add_argument("--length", type=int, help="tokens of a window, BOS included (default: 128, or the dictionary's)")
-    sub.add_argument("--fidelity", type=int, default=16, help="windows that it is spliced into (default: 16; 0: none)")
-    contexts = "keep the N strongest windows of each feature and stretch of positions, for `lens explore` (3, say)"
-    sub.add_argument("--contexts", type=int, default=0, metavar="N", help=contexts)
-    offsets = "read the text at M offsets too, and judge each feature: specialised, inherits (4, say; default: don't)"
-    sub.add_argument("--offsets", type=int, default=0, metavar="M", help=offsets)
-    sub.add_argument("--seed", type=int, default=0, help="draws windows and permutations (default: 0)")
-    sub.add_argument("--trust", action="store_true", help="run the code of its maker's own that a dictionary names")
-    sub = command("audit", _audit, "does a pipeline number positions as you think?", study=False)
-    sub.add_argument("model", help="a language model by name or folder")
-    sub.add_argument("dictionary", nargs="?", help="as in `lens profile`: is it sound at each position?")
-    sub.add_argument("--layer", help="the block after which activations are read (default: the dictionary's)")
-    sub.add_argument("--source", default="transformers", help="transformers, nnsight, transformer_lens or file.py:Name")
-    sub.add_argument("--text", default="shakespeare-held-out", help="as in `lens profile`")
-    sub.add_argument("--windows", type=int, default=32, help="windows that the dictionary is read on (default: 32)")
-    sub.add_argument("--length", type=int, help="tokens of a window (default: 128, or the dictionary's)")
-    sub.add_argument("--json", metavar="FILE", help="write the findings there, too; `-`: print them instead")
-    sub.add_argument("--seed", type=int, default=0, help="draws windows (default: 0)")
-    sub.add_argument("--trust", action="store_true", help="run the code of its maker's own that a dictionary names")
-    sub = command("explore", _explore, "write every feature of profiles, or of a study, to one HTML file", study=False)
-    sub.add_argument("profiles", nargs="*", metavar="PROFILE", help="folders of `lens profile --contexts 3`")
-    sub.add_argument("--out", help="the file (default, of a study: explorer.html among its results)")
-    sub.add_argument("--study", help="in a checkout, instead of profiles: a study or parameter file (params.yaml)")
-    sub.add_argument("--beside", nargs="+", default=[], metavar="STUDY", help="more studies in one file")
-    for module in _of_checkout():
-        importlib.import_module(module).register(command)
-    return parser, commands.choices
+def _commands() -> Commands:
+    """The library's commands, and in a checkout those about studies and what its pyproject.toml names."""
+    group = Commands(help=__doc__, context_settings={"help_option_names": ["-h", "--help"]})
+    modules = ["lens.study.commands", *checkout.settings()["commands"]] if checkout.inside() else []
+    for command in [profile, fit, audit, explore, *(c for m in modules for c in importlib.import_module(m).COMMANDS)]:
+        group.add_command(command)
+    return group
 
 
-def _of_checkout() -> list[str]:
-    """Modules that add commands: those about studies, and what the checkout's pyproject.toml names."""
-    if not checkout.inside():
-        return []
-    return ["lens.study.commands", *checkout.settings()["commands"]]
+def _trust(command: Callable) -> Callable:
+    return click.option("--trust", is_flag=True, help="Run the code of its maker's own that a dictionary names.")(
+        command
+    )
 
 
-def _profile(arguments: argparse.Namespace) -> None:
+@click.command()
+@click.argument("dictionary")
+@click.argument("model")
+@click.argument("text")
+@click.option("--out", required=True, help="Folder for the tables and figures.")
+@click.option("--layer", help="The block after which it reads. By default what the dictionary says.")
+@click.option("--windows", type=int, default=256, show_default=True, help="Windows of text.")
+@click.option("--length", type=int, help="Tokens of a window, BOS included. By default 128, or the dictionary's.")
+@click.option("--fidelity", type=int, default=16, show_default=True, help="Windows that it is spliced into; 0: none.")
+@click.option(
+    "--offsets", type=int, default=0, metavar="M",
+    help="Read the text at M offsets too, and judge each feature: specialised, inherits (4, say).",
+)  # fmt: skip
+@click.option(
+    "--contexts", type=int, default=0, metavar="N",
+    help="Keep the N strongest windows of each feature and stretch of positions, for `lens explore` (3, say).",
+)  # fmt: skip
+@click.option("--seed", type=int, default=0, show_default=True, help="Draws windows and permutations.")
+@_trust
+def profile(dictionary: str, model: str, text: str, out: str, **options) -> None:
+    """Profile any dictionary by position on a text.
+
+    DICTIONARY is a folder, a file or a hub id, of any format that `lens.load` reads; MODEL a language model by name or
+    folder; TEXT a UTF-8 text file, a corpus by name, or a `datasets` name.
+    """
     from lens.profiling.position_profile import ProfileError
     from lens.profiling.profile import profile
 
-    if os.path.isfile(arguments.out):
-        raise ProfileError(f"--out {arguments.out} is a file: name a folder")
-    found = profile(
-        arguments.dictionary,
-        arguments.model,
-        arguments.text,
-        layer=arguments.layer,
-        windows=arguments.windows,
-        length=arguments.length,
-        fidelity=arguments.fidelity,
-        offsets=arguments.offsets,
-        contexts=arguments.contexts,
-        seed=arguments.seed,
-        trust=arguments.trust,
-    )
+    if os.path.isfile(out):
+        raise ProfileError(f"--out {out} is a file: name a folder")
+    found = profile(dictionary, model, text, **options)
     print(found)
-    print(f"tables and figures in {found.save(arguments.out)}")
+    print(f"tables and figures in {found.save(out)}")
 
 
-def _explore(arguments: argparse.Namespace) -> None:
-    if not arguments.profiles:
-        if not checkout.inside():
-            raise ConfigError("name the folders of profiles to explore, made with `lens profile --contexts 3`")
-        from lens.study import explorer
-        from lens.study.params import Study
+@click.command()
+@click.argument("model")
+@click.argument("text")
+@click.option("--layer", required=True, help="The block after which activations are read, or embedding.")
+@click.option("--out", required=True, help="Folder for activations, dictionaries, and what lets a second call go on.")
+@click.option("--architecture", default="relu", show_default=True, help="How features are selected.")
+@click.option("--position", default="mask", show_default=True, help="What position does; none: nothing.")
+@click.option("--name", default="", help="Of the dictionary. By default <architecture>-<position>.")
+@click.option("--windows", type=int, default=1024, show_default=True, help="Training windows.")
+@click.option("--length", type=int, default=128, show_default=True, help="Tokens of a window, BOS included.")
+@click.option("--steps", type=int, default=1000, show_default=True, help="Optimiser steps, each on 16 windows.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Draws windows and the start.")
+@click.option("--set", "fields", multiple=True, metavar="FIELD=VALUE", help="Another field of the recipe: k=32, say.")
+def fit(model: str, text: str, layer: str, out: str, fields: Sequence[str], **options) -> None:
+    """Train a dictionary on the residual stream of one layer of MODEL on TEXT.
 
-        if arguments.beside and not arguments.out:
-            raise ConfigError("several studies make a page of their own: name its file with --out")
-        studies = [Study.load(name) for name in (arguments.study or "params.yaml", *arguments.beside)]
-        print(os.path.relpath(explorer.build(studies, Path(arguments.out) if arguments.out else None)))
-        return
-    from lens.explorer import profiles
+    Fields of a recipe are those of `lens.training.recipe.Recipe`, of the architecture and of the position term.
+    """
+    from ruamel.yaml import YAML
 
-    if arguments.study or arguments.beside:
-        raise ConfigError("profiles and a study: explore one or the other")
-    if not arguments.out:
-        raise ConfigError("name the file to write with --out")
-    print(profiles.build(arguments.profiles, arguments.out))
+    from lens.training.fit import fit
+
+    own: dict[str, Any] = {}
+    for field in fields:
+        name, equals, value = field.partition("=")
+        if not equals or name in own:
+            raise ConfigError(f"--set {field}: give each field once, as FIELD=VALUE")
+        own[name] = YAML(typ="safe").load(value)
+    if taken := [name for name in own if name in signature(fit).parameters]:
+        raise ConfigError(f"--set {taken[0]}: it is no field of a recipe; `lens fit --help` lists the options")
+    print(fit(model, layer, text, out, **options, **own))
 
 
-def _audit(arguments: argparse.Namespace) -> int:
-    """1 if a check failed."""
+@click.command()
+@click.argument("model")
+@click.argument("dictionary", required=False)
+@click.option("--layer", help="The block after which activations are read. By default the dictionary's.")
+@click.option(
+    "--source",
+    default="transformers",
+    show_default=True,
+    help="transformers, nnsight, transformer_lens or file.py:Name.",
+)
+@click.option("--text", default="shakespeare-held-out", show_default=True, help="As in `lens profile`.")
+@click.option("--windows", type=int, default=32, show_default=True, help="Windows that the dictionary is read on.")
+@click.option("--length", type=int, help="Tokens of a window. By default 128, or the dictionary's.")
+@click.option("--json", "to", metavar="FILE", help="Write the findings there, too; `-`: print them instead.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Draws windows.")
+@_trust
+def audit(model: str, dictionary: str | None, to: str | None, **options) -> int:
+    """Does a pipeline number positions as you think?
+
+    With a DICTIONARY, as in `lens profile`: is it sound at each position? Exits with 1 if a check failed.
+    """
     from lens import files
     from lens.auditing.audit import audit
 
-    names = ("layer", "source", "text", "windows", "length", "seed", "trust")
-    found = audit(arguments.model, arguments.dictionary, **{name: getattr(arguments, name) for name in names})
-    print(found.to_json() if arguments.json == "-" else found)
-    if arguments.json not in (None, "-"):
-        files.write(Path(arguments.json), found.to_json().encode())
+    found = audit(model, dictionary, **options)
+    print(found.to_json() if to == "-" else found)
+    if to not in (None, "-"):
+        files.write(Path(to), found.to_json().encode())
     return int(not found.ok)
+
+
+@click.command()
+@click.argument("profiles", nargs=-1, metavar="[PROFILE]...")
+@click.option("--out", help="The file. Of a study by default explorer.html among its results.")
+@click.option("--study", help="In a checkout, instead of profiles: a study or parameter file (params.yaml).")
+@click.option("--beside", multiple=True, metavar="STUDY", help="Another study in the same file; may be repeated.")
+def explore(profiles: Sequence[str], out: str | None, study: str | None, beside: Sequence[str]) -> None:
+    """Write every feature of profiles, or of a study, to one HTML file.
+
+    A PROFILE is a folder that `lens profile --contexts 3` wrote.
+    """
+    if profiles:
+        from lens.explorer.profiles import build
+
+        if study or beside:
+            raise ConfigError("profiles and a study: explore one or the other")
+        if not out:
+            raise ConfigError("name the file to write with --out")
+        print(build(profiles, out))
+        return
+    if not checkout.inside():
+        raise ConfigError("name the folders of profiles to explore, made with `lens profile --contexts 3`")
+    from lens.study import explorer
+    from lens.study.params import Study
+
+    if beside and not out:
+        raise ConfigError("several studies make a page of their own: name its file with --out")
+    studies = [Study.load(name) for name in (study or "params.yaml", *beside)]
+    print(os.path.relpath(explorer.build(studies, Path(out) if out else None)))

@@ -2,54 +2,61 @@
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Callable
+import click
 
+from lens.study.commands import of_study
 from lens.study.params import Study
 
 
-def register(command: Callable) -> None:
-    """Add the commands with `lens.cli`'s own function."""
-    sub = command("claims", _claims, "decide every claim from the tables and write claims.json")
-    sub.add_argument("--diff", metavar="REV", help="list instead what claims.json says now and did not in a commit")
-    command("paper", _paper, "typeset the paper from claims.json, tables and figures")
-    sub = command("trace", _trace, "show where a verdict, or a number of README or a table, comes from", study=False)
-    sub.add_argument(
-        "what", help="a claim's id, such as C20, or a number as README or a table shows it, such as '3.1 %%'"
-    )
-    sub.add_argument("--study", default="full", help="the study whose verdict it is (default: full)")
-    command("readme", _readme, "renew the answer in README and the tables of docs/results")
-
-
-def _claims(arguments: argparse.Namespace) -> None:
-    study = Study.load(arguments.study)
-    if arguments.diff is None:
+@click.command()
+@of_study
+@click.option("--diff", metavar="REV", help="List instead what claims.json says now and did not in a commit.")
+def claims(study: str, diff: str | None) -> None:
+    """Decide every claim from the tables and write claims.json."""
+    opened = Study.load(study)
+    if diff is None:
         from paper import claims
 
-        claims.build(study)
+        claims.build(opened)
         return
     from paper import claims_file
 
-    changed = claims_file.changes(claims_file.at(study, arguments.diff), claims_file.read(study))
-    print(*changed, f"study {study.name}: {len(changed)} changes since {arguments.diff}", sep="\n")
+    changed = claims_file.changes(claims_file.at(opened, diff), claims_file.read(opened))
+    print(*changed, f"study {opened.name}: {len(changed)} changes since {diff}", sep="\n")
 
 
-def _paper(arguments: argparse.Namespace) -> None:
-    from paper import typeset as paper
+@click.command()
+@of_study
+def paper(study: str) -> None:
+    """Typeset the paper from claims.json, tables and figures."""
+    from paper import typeset
 
-    paper.build(Study.load(arguments.study))
+    typeset.build(Study.load(study))
 
 
-def _trace(arguments: argparse.Namespace) -> None:
+@click.command()
+@click.argument("what")
+@click.option("--study", default="full", show_default=True, help="The study whose verdict it is.")
+def trace(what: str, study: str) -> None:
+    """Show where a verdict, or a number of README or a table, comes from.
+
+    WHAT is a claim's id, such as C20, or a number as README or a table shows it, such as '3.1 %'.
+    """
     from paper.trace import trace
 
-    print(trace(Study.load(arguments.study), arguments.what))
+    print(trace(Study.load(study), what))
 
 
-def _readme(arguments: argparse.Namespace) -> None:
+@click.command()
+@of_study
+def readme(study: str) -> None:
+    """Renew the answer in README and the tables of docs/results."""
     from paper import readme
 
-    readme.refresh(Study.load(arguments.study))
+    readme.refresh(Study.load(study))
+
+
+COMMANDS = (claims, paper, trace, readme)
 
 
 def outdated() -> list[str]:

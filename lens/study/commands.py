@@ -2,39 +2,31 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+
+import click
 
 from lens import checkout
 from lens.errors import ConfigError
 from lens.study.params import Study
 
-
-def register(command: Callable) -> None:
-    """Add the commands with `lens.cli`'s own function."""
-    sub = command("run", _run, "execute a notebook of a study, strictly, and keep the canonical copy", study=False)
-    sub.add_argument("notebook", help="for example 02_train")
-    sub.add_argument(
-        "parameters", nargs=argparse.REMAINDER, metavar="--name value",
-        help="the notebook's parameters; `run 02_train --help` lists them",
-    )  # fmt: skip
-    sub = command(
-        "verify", _verify, "compare results with their records in dvc.lock and name the files that differ", study=False
-    )
-    sub.add_argument("--study", help="one study (default: every study that has a dvc.lock, and the pages about them)")
-    sub.add_argument(
-        "--stale", action="store_true", help="list the stages whose inputs changed since, and which, instead"
-    )
-    command("times", _times, "show what each stage took and where the results are")
+of_study = click.option("--study", default="params.yaml", show_default=True, help="Study or parameter file.")
 
 
-def _run(arguments: argparse.Namespace) -> None:
+@click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.argument("notebook")
+@click.argument("parameters", nargs=-1, type=click.UNPROCESSED, metavar="[--name value]...")
+def run(notebook: str, parameters: Sequence[str]) -> None:
+    """Execute a NOTEBOOK of a study, for example 02_train, strictly, and keep the canonical copy.
+
+    `run 02_train --help` lists the notebook's parameters.
+    """
     from lens.study import notebooks
 
-    if {"-h", "--help"} & set(arguments.parameters):
-        path = notebooks.notebook_path(arguments.notebook)
+    if {"-h", "--help"} & set(parameters):
+        path = notebooks.notebook_path(notebook)
         print(f"parameters of {path.relative_to(checkout.root())}:")
         for p in notebooks.parameters(path).values():
             print(f"  --{p.name:<12}{p.annotation:<10}{p.help}  (in Jupyter: {p.default!r})")
@@ -43,7 +35,7 @@ def _run(arguments: argparse.Namespace) -> None:
     sys.modules.setdefault("rfc3987_syntax", None)  # pyright: ignore[reportArgumentType]
     from lens.study import runner
 
-    print(os.path.relpath(runner.run(runner.plan(arguments.notebook, _pairs(arguments.parameters)))))
+    print(os.path.relpath(runner.run(runner.plan(notebook, _pairs(parameters)))))
 
 
 def _pairs(words: Sequence[str]) -> dict[str, str]:
@@ -64,18 +56,22 @@ def _pairs(words: Sequence[str]) -> dict[str, str]:
     return pairs
 
 
-def _verify(arguments: argparse.Namespace) -> int:
+@click.command()
+@click.option("--study", help="One study. By default every study that has a dvc.lock, and the pages about them.")
+@click.option("--stale", is_flag=True, help="List the stages whose inputs changed since, and which, instead.")
+def verify(study: str | None, stale: bool) -> int:
+    """Compare results with their records in dvc.lock and name the files that differ."""
     from lens.study import verify
 
-    studies = [Study.load(arguments.study)] if arguments.study else verify.recorded()
-    if arguments.stale:
+    studies = [Study.load(study)] if study else verify.recorded()
+    if stale:
         return _stale(studies)
     differs = False
-    for study in studies:
-        report = verify.compare(study)
+    for one in studies:
+        report = verify.compare(one)
         print(report.text(), flush=True)
         differs |= bool(report.differing)
-    if not arguments.study:
+    if not study:
         outdated = verify.outdated()
         print(*(f"DIFFERS  {line}" for line in outdated), f"pages: {len(outdated)} out of date", sep="\n")
         differs |= bool(outdated)
@@ -98,7 +94,13 @@ def _stale(studies: Sequence[Study]) -> int:
     return 1 if any_stale else 0
 
 
-def _times(arguments: argparse.Namespace) -> None:
+@click.command()
+@of_study
+def times(study: str) -> None:
+    """Show what each stage took and where the results are."""
     from lens.study import times
 
-    print(times.text(Study.load(arguments.study)))
+    print(times.text(Study.load(study)))
+
+
+COMMANDS = (run, verify, times)

@@ -63,8 +63,15 @@ def test_an_installed_library_fits_loads_and_profiles_without_the_extras(install
 @pytest.mark.parametrize(
     ("word", "code", "messages"),
     [
-        ("--help", 0, ["profile any dictionary by position on a text"]),
-        ("claims", 1, ["`claims` is no command of the installed library (it has profile, audit)", "`python -m lens"]),
+        ("--help", 0, ["Profile any dictionary by position on a text"]),
+        (
+            "claims",
+            1,
+            [
+                "`claims` is no command of the installed library (it has profile, fit",
+                "`python -m lens",
+            ],
+        ),
         ("profle", 1, ["did you mean 'profile'?"]),
     ],
 )
