@@ -20,6 +20,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from lens.activations import forward, gguf_packages, packages, random_models
 from lens.activations.layers import EMBEDDING, Layer
 from lens.activations.modes import evaluating
+from lens.activations.on_hub import check_on_hub
 from lens.bf16 import products
 from lens.errors import suggest
 
@@ -336,6 +337,7 @@ def _open_or_explain(
     name: str, dtype: torch.dtype
 ) -> tuple[transformers.PreTrainedModel, transformers.PreTrainedTokenizerBase]:
     try:
+        check_on_hub(name)
         return _open(name, dtype)
     except (OSError, ValueError, SafetensorError) as error:
         reason = " ".join(str(error).split())

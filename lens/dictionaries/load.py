@@ -107,6 +107,7 @@ def load(
         _check_finite(opened)
     except DictionaryError as error:
         raise DictionaryError(str(error) if str(path) in str(error) else f"{path}: {error}") from None
+    opened = opened.float()
     opened.stated_l0 = opened.stated_l0 or l0_in_name(reversed(path.absolute().parts))
     _warn_of_weights(opened, path)
     return opened

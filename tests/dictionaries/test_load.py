@@ -904,3 +904,14 @@ def test_an_archive_that_unpacks_to_gigabytes_is_refused_unread(tmp_path, little
             archive.writestr(name, content)
     with pytest.raises(DictionaryError, match="ae.pt unpacks to"):
         load(folder)
+
+
+def test_what_was_saved_in_half_precision_opens_in_fp32_and_answers_the_same(tmp_path):
+    made = Dictionary.initialise(Info(8, 16, 4, position="mask"), torch.ones(8), 0).bfloat16()
+    made.save(tmp_path)
+    assert (tmp_path / "sae.safetensors").stat().st_size < 2 * (2 * 8 * 16 + 4 * 16 + 16 + 8) + 1000
+    opened = load(tmp_path)
+    assert {p.dtype for p in opened.parameters()} == {torch.float32}
+    x = torch.randn(2, 4, 8)
+    codes = made.float().encode(x).dense()
+    assert torch.equal(opened.encode(x).dense(), codes) and codes.dtype == torch.float32
