@@ -13,7 +13,7 @@ function positionScale(facts, axis, left, right) {
 function positionTicks(facts, axis) {
   const last = facts.T - 1;
   if (axis === "log") return [...[1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024].filter((t) => t < 0.8 * last), last];
-  const step = last >= 64 ? 32 : 8;
+  const step = last >= 64 ? Math.max(32, 2 ** Math.ceil(Math.log2(last / 6))) : 8;
   const inner = [];
   for (let t = step; t <= last - step / 2; t += step) inner.push(t);
   return [1, ...inner, last];
@@ -113,7 +113,7 @@ function profileChart(facts, layer, k, axis, axisChoice) {
     ]);
     const bottom_axis = positionTicks(facts, axis).map((t) => [
       svg("line", { class: "tick", x1: x(t), x2: x(t), y1: floor, y2: floor + 4 }),
-      svg("text", { x: x(t), y: floor + 16, "text-anchor": "middle" }, String(t)),
+      svg("text", { x: x(t), y: floor + 16, "text-anchor": t > 999 && t === facts.T - 1 ? "end" : "middle" }, String(t)),
     ]);
     const mask = c.mask && [
       svg("text", { x: left - 6, y: m(0.5) + 4, "text-anchor": "end", class: "mask" }, "mask"),

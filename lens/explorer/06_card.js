@@ -149,6 +149,7 @@ const TWIN_COLUMNS = [
 function twinSection(app, k) {
   const { facts, layer } = app;
   const { twins } = layer;
+  if (facts.profile && facts.beside.length === 1) return null;
   const title = `Twins in other ${othersAre(facts)}`;
   if (!twins.length) {
     const none = facts.profile

@@ -51,7 +51,7 @@ def test_a_name_like_a_placeholder_stays_text():
 @pytest.mark.skipif(shutil.which("node") is None, reason="needs node")
 def test_what_scripts_compute():
     done = subprocess.run(
-        ["node", "--test", "tests/explorer/test_search.mjs"], cwd=ROOT, capture_output=True, text=True
+        ["node", "--test", "tests/explorer/scripts_test.mjs"], cwd=ROOT, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout
 

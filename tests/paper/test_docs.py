@@ -38,14 +38,14 @@ def test_readme_can_be_read_in_one_sitting():
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
 def test_commands_are_those_that_there_are(page):
     makefile = (checkout.root() / "Makefile").read_text(encoding="utf-8")
-    parser, _ = cli._parser()
+    commands = cli._commands().commands
     for block in re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), re.S):
-        for line in block.splitlines():
+        for line in block.replace("\\\n", " ").splitlines():
             match shlex.split(line, comments=True):
                 case ["make", target, *_]:
                     assert re.search(rf"^{target}:", makefile, re.M), line
-                case ["python", "-m", "lens", *words]:
-                    parser.parse_args(words)  # exits where it can't
+                case ["python", "-m", "lens", name, *words]:
+                    commands[name].make_context(name, words)  # raises where it can't
                 case ["papermill", notebook, _, *options]:
                     known = notebooks.parameters(checkout.root() / notebook)
                     assert options[::3] == ["-p"] * (len(options) // 3) and known.keys() >= set(options[1::3]), line

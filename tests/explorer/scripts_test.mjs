@@ -1,12 +1,15 @@
-// What a search puts first; run by `node --test`.
+// What the page's scripts compute: the order of a search, ticks, weights; run by `node --test`.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import test from "node:test";
 import vm from "node:vm";
 
-const script = readFileSync(new URL("../../lens/explorer/02_data.js", import.meta.url), "utf8");
-const { relevance, bare, kernel } = vm.runInNewContext(`${script}; ({ relevance, bare, kernel })`);
+const read = (name) => readFileSync(new URL(`../../lens/explorer/${name}`, import.meta.url), "utf8");
+const { relevance, bare, kernel, positionTicks } = vm.runInNewContext(
+  `${read("02_data.js")}; ${read("04_charts.js")}; ({ relevance, bare, kernel, positionTicks })`,
+);
+const ticksOf = (T) => [...positionTicks({ T }, "linear")];
 
 test("the very word comes before words that hold it, and these before what is nearby", () => {
   const wanted = "king";
@@ -25,6 +28,15 @@ test("a space that is asked for has to be there", () => {
 test("tokens are bared of spaces and line breaks around them", () => {
   assert.equal(bare("↵·king·"), "king");
   assert.equal(bare("·"), "");
+});
+
+test("the axis has few ticks, however long the window", () => {
+  assert.deepEqual(ticksOf(128), [1, 32, 64, 96, 127]);
+  assert.deepEqual(ticksOf(40), [1, 8, 16, 24, 32, 39]);
+  for (const T of [256, 512, 1024, 4096, 8192]) {
+    const found = ticksOf(T);
+    assert.ok(found.length <= 8 && found[0] === 1 && found.at(-1) === T - 1, `${T}: ${found}`);
+  }
 });
 
 test("weights of smoothing add up to one at every position", () => {
