@@ -72,12 +72,17 @@ def _no_module(error: ModuleNotFoundError) -> str:
 
 
 def _commands() -> Commands:
-    """The library's commands, and in a checkout those about studies and what its pyproject.toml names."""
+    """The library's commands, and those of a checkout."""
     group = Commands(help=__doc__, context_settings={"help_option_names": ["-h", "--help"]})
-    modules = ["lens.study.commands", *checkout.settings()["commands"]] if checkout.inside() else []
-    for command in [profile, fit, audit, explore, *(c for m in modules for c in importlib.import_module(m).COMMANDS)]:
+    more = [command for module in _of_checkout() for command in importlib.import_module(module).COMMANDS]
+    for command in (profile, fit, audit, explore, *more):
         group.add_command(command)
     return group
+
+
+def _of_checkout() -> list[str]:
+    """Modules that add commands: those about studies, and what the checkout's pyproject.toml names."""
+    return ["lens.study.commands", *checkout.settings()["commands"]] if checkout.inside() else []
 
 
 def _trust(command: Callable) -> Callable:
