@@ -156,11 +156,12 @@ function comparison(facts) {
       h("th", { scope: "row" }, h("a", { href: `#/${encodeURIComponent(one.name)}` }, one.name), h("span", null, ` ${one.place}`)),
       COMPARED.map(([key]) => h("td", null, number(one[key] ?? null))),
     );
-  return h(
+  const table = h(
     "table",
-    { class: "twins compared" },
+    { class: "twins" },
     h("caption", null, "Dictionaries on this page"),
     h("thead", null, h("tr", null, h("th", { scope: "col" }, "Dictionary"), head)),
     h("tbody", null, facts.beside.map(row)),
   );
+  return h("div", { class: "compared", role: "region", tabindex: 0, "aria-label": "Dictionaries on this page" }, table);
 }

@@ -415,6 +415,16 @@ def test_a_profile_shows_what_it_has_and_silent_features_apart(profiles_page):
     assert page.locator(".compared tbody th").all_inner_texts() == ["first robots", "second robots"]
 
 
+def test_profiles_fit_a_phone(tab, profiles_url):
+    page = tab(*PHONE, "dark")
+    for place in ("", "#/second/given/features/0", "#/second/given/about"):
+        page.goto("about:blank")
+        page.goto(profiles_url + place)
+        page.locator("#views a").first.wait_for()
+        page.wait_for_timeout(200)
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE[0], place
+
+
 def test_a_twin_leads_into_the_other_dictionary(profiles_page):
     page = profiles_page
     page.locator(".twins a").first.click()
