@@ -3,6 +3,7 @@
 On such a CPU (no AVX-512, or an Apple M1) PyTorch multiplies bf16 matrices number by number, up to twenty times
 slower than float32 ones. The product of float32 copies, rounded to bf16 at its end, is what bf16 instructions compute:
 the factors are exact in float32, and both add up in float32, in an order that differs between processors anyway.
+PyTorch's attention is left to itself: it is fast there, and rounds between its two products.
 """
 
 from __future__ import annotations
@@ -16,13 +17,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
 aten = torch.ops.aten
-ATTENTION = aten._scaled_dot_product_flash_attention_for_cpu.default
 IN_PLACE = {aten.addmm_.default: aten.addmm.default, aten.baddbmm_.default: aten.baddbmm.default}
 INTO = {aten.mm.out: aten.mm.default, aten.addmm.out: aten.addmm.default, aten.bmm.out: aten.bmm.default}
 PRODUCTS = {
     aten.mm.default, aten.addmm.default, aten.bmm.default, aten.baddbmm.default, aten.mv.default, aten.addmv.default,
-    aten.convolution.default, aten.convolution_backward.default, ATTENTION,
-    aten._scaled_dot_product_flash_attention_for_cpu_backward.default, *IN_PLACE, *INTO,
+    aten.convolution.default, aten.convolution_backward.default, *IN_PLACE, *INTO,
 }  # fmt: skip
 
 
@@ -54,8 +53,6 @@ def _in_float32(func: OpOverload, args: tuple, kwargs: dict):
     found = {**IN_PLACE, **INTO}.get(func, func)(*wide_args, **wide_kwargs)
     if out is not None:
         return out.copy_(found)
-    if func is ATTENTION:  # its second output, the logarithms of sums, is float32 of either
-        return found[0].bfloat16(), *found[1:]
     return tree_map_only(Tensor, Tensor.bfloat16, found)
 
 

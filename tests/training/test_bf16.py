@@ -39,10 +39,6 @@ CASES = {
     "linear": (functional.linear, draw(2, 6, 5), draw(4, 5), draw(4)),
     "einsum": (lambda a, b: torch.einsum("tik,kj->tij", a, b), draw(3, 6, 5), draw(5, 4)),
     "conv1d": (functional.conv1d, draw(2, 5, 9), draw(4, 5, 3), draw(4)),
-    "attention": (
-        lambda q, k, v: functional.scaled_dot_product_attention(q, k, v, is_causal=True),
-        draw(2, 3, 7, 8), draw(2, 3, 7, 9)[..., :8], draw(2, 3, 7, 10)[..., :8],
-    ),
 }  # fmt: skip
 
 
@@ -81,7 +77,10 @@ def test_other_numbers_are_left_as_they_are(widened):
     a, b = torch.randn(6, 5), torch.randn(5, 4)
     with bf16.products(CPU):
         assert (a @ b).equal(torch.mm(a, b)) and (a.double() @ b.double()).dtype == torch.float64
+        q = draw(2, 3, 7, 8)  # attention rounds between its products, as it does on every processor
+        attended = functional.scaled_dot_product_attention(q, q, q, is_causal=True)
     assert not widened
+    assert attended.equal(functional.scaled_dot_product_attention(q, q, q, is_causal=True))
 
 
 def test_a_language_model_answers_so(widened):
@@ -94,7 +93,7 @@ def test_a_language_model_answers_so(widened):
     with pytest.MonkeyPatch.context() as native:
         native.setattr(bf16, "native", lambda device: True)
         before = model.spliced(tokens, 1, None)
-    assert (hidden - before).float().norm() < 0.02 * before.float().norm()
+    assert (hidden - before).float().norm() < 0.002 * before.float().norm()
 
 
 @pytest.mark.parametrize("fields", [{}, {"architecture": "batch_topk", "k": 3, "position": "none"}])
