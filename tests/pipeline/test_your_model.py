@@ -54,6 +54,7 @@ def by_papermill(section: str, folder, model: str, layer: int, *more) -> Path:
     return folder / "out"
 
 
+@pytest.mark.full
 def test_the_papermill_line(section, folder):
     out = by_papermill(
         section, folder, "smollm2-135m", 14, *"-p windows 16 -p steps 10 -p held_out 16 -p fidelity 1".split()

@@ -18,7 +18,7 @@ from lens.training.recipe import build
 from lens.training.train import train_layer
 
 N, T, D, K = 64, 17, 16, 24
-STEPS = 300
+STEPS = 150
 OWN = Path(__file__).parents[1] / "architectures" / "log_penalty.py"
 ROWS = {
     "relu_mask": {"l1_coef": 0.02},
@@ -84,7 +84,7 @@ def test_it_learns_what_is_planted(row, trained, planted):
     found, before = (
         synthetic.recover(sae.W_dec.detach().numpy(), directions).cosine.mean() for sae in (trained[row], start)
     )
-    assert found > before + 0.15, (found, before)
+    assert found > before + 0.1, (found, before)
 
 
 @pytest.mark.parametrize(
@@ -100,12 +100,12 @@ def test_it_learns_what_is_planted(row, trained, planted):
     ],
 )
 def test_it_finds_sparse_features_and_how_many_are_on(fields, tmp_path):
-    """24 features in 32 dimensions, 1.9 of them on a vector: mean cosine with the decoder above 0.95."""
+    """24 features in 32 dimensions, 1.9 of them on a vector: mean cosine with the decoder above 0.93."""
     truth = synthetic.plant(256, T, K, widths=(8,), densities=(0.08, 0.08), seed=0)
     sparse = synthetic.embed(truth, 2 * D, seed=5)
     common = {"position": "none", "position_weights": "uniform", "batch_windows": 16, "expansion": 1}
-    sae = train("", tmp_path, sparse.activations, **common, lr_decay=0.3, steps=700, **fields)
-    assert synthetic.recover(sae.W_dec.detach().numpy(), sparse.directions.numpy()).cosine.mean() > 0.95
+    sae = train("", tmp_path, sparse.activations, **common, lr_decay=0.3, lr=1e-2, steps=350, **fields)
+    assert synthetic.recover(sae.W_dec.detach().numpy(), sparse.directions.numpy()).cosine.mean() > 0.93
     l0 = sae.encode(sparse.activations.float()).fired()[:, 1:].sum(-1).float().mean()
     assert 1.5 < l0 < 3
 
