@@ -18,31 +18,27 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from lens.dictionaries.dictionary import Dictionary
-from lens.errors import ConfigError
 from lens.measure import error_rates, spans, synthetic
 from lens.measure.masks import mask_of
 from lens.measure.position_information import ALPHA, MIN_FIRINGS, PositionInformation, positional
 from lens.measure.profiles import PERMUTATIONS, Profile, position_labelling, profile
+from lens.measure.spans import WIDTHS
 from lens.measure.stats import correlation
-from lens.measure.synthetic import DENSITIES, WIDTHS, Planted
+from lens.measure.synthetic import DENSITIES, Planted
 from lens.profiling.controls import identity_dictionary
-from lens.study import table_files
-from lens.study.params import Study
-from lens.study.tables import NoTable
 from lens.training import recipe_file
 from lens.training.recipe import recipe
 from lens.training.train import train_layer
+from paper.calibration_tables import FREE, LAYERS, SHIFTED
 
 FIRINGS = (50, MIN_FIRINGS, 300, 1000, 3000, np.inf)  # edges of the bins of firings
 PERSISTENCES = (0.0, 0.5)  # correlation of firing at neighbouring positions
-SHIFTED, FREE = "circular shifts", "free permutations"  # null of the position test; the study's is the first
 FLAT = "flat"
 RECIPES = Path(__file__).with_name("recipes.yaml")
 VARIANTS = ("standard", "temporallens", "shuffled_positions")
 D_IN, EXPANSION = 64, 4  # of the trained dictionaries: as many features as are planted
 MATCHED = 0.7  # cosine of a decoder row and a true direction
 POSITION_SHARE = 0.01  # of the variance, about that of a middle layer of Gemma-3-270M
-LAYERS = (3, 6)
 TREND_ENDS = (16, 20, 24, 64)  # width at the last layer; 16 at the first
 TREND_SPREADS = (0.0, 0.5)  # standard deviation of the true widths of one layer, as a share of their mean
 TREND_FEATURES = (10, 100)  # features behind a median
@@ -327,40 +323,3 @@ def _recovery(sae: Dictionary, found: Profile, planted: Planted, directions_KD: 
         values["mask_correlation"] = correlation(mask.T[windowed].astype(float), window.T[windowed].astype(float))
         values |= {f"mask_run_{kind}": run[recovered & kind_K] for kind, kind_K in _kinds(planted).items()}
     return values
-
-
-# Saving and reading
-
-
-def save_tables(study: Study, tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    """Write tables to `results/<study>/tables/calibration.parquet`, labelled with the study; what was written."""
-    labelled = {name: table.assign(study=study.name)[["study", *table.columns]] for name, table in tables.items()}
-    written = {name: table_files.rounded(table) for name, table in labelled.items()}
-    table_files.write(_path(study), written)
-    return written
-
-
-def read_table(study: Study, name: str) -> pd.DataFrame:
-    """A table of the calibration of a study.
-
-    Raises:
-        NoTable: it is missing.
-        ConfigError: it is damaged, or another study's.
-    """
-    path = _path(study)
-    table = table_files.read(path, name) if path.is_file() else None
-    if table is None:
-        raise NoTable(f"no table {name!r} in {path}; run 07_calibration of study {study.name!r} first")
-    if strays := sorted(set(table["study"]) - {study.name}):
-        raise ConfigError(f"{path} holds study {strays}, expected {study.name!r}; run 07_calibration again")
-    return table
-
-
-def _path(study: Study) -> Path:
-    return study.results / "tables" / "calibration.parquet"
-
-
-def wide(table: pd.DataFrame, rows: list[str], columns: list[str], value: str) -> pd.DataFrame:
-    """A table to look at: means of `value` to three figures, cells without one empty."""
-    means = table.pivot_table(index=rows, columns=columns, values=value, observed=True)
-    return means.map(lambda x: "" if np.isnan(x) else f"{x:.3g}")

@@ -24,7 +24,7 @@ from lens.figures.training import training_curves
 from lens.figures.weights import position_weight_evolution
 from lens.study import tables
 from lens.study.params import Study
-from paper.calibration import read_table
+from paper.calibration_tables import read_table
 from paper.registry import load_registry
 
 CALIBRATION = "calibration/"  # before the name of a table that is about planted truth, not about a layer

@@ -12,10 +12,12 @@ import pandas as pd
 
 from lens.errors import ConfigError
 from lens.measure import stats
-from lens.measure.spans import WIDTH_FIRINGS
+from lens.measure.position_information import ALPHA
+from lens.measure.spans import WIDTH_FIRINGS, WIDTHS
 from lens.study import tables
 from lens.study.params import Study
-from paper import across, calibration, claims_file
+from paper import across, claims_file
+from paper.calibration_tables import FREE, LAYERS, SHIFTED, read_table
 from paper.claims import PAPER_MODEL, scope
 from paper.gallery import looks_of
 
@@ -125,19 +127,19 @@ def _summary(study: Study) -> dict:
 
 def _calibration(study: Study) -> dict:
     """What the same code finds where the truth is planted; rates are shares, widths positions."""
-    table = calibration.read_table(study, "error_rates")
+    table = read_table(study, "error_rates")
     test = {
         null: table.loc[table["test"].str.startswith(f"position test by {null}"), "rate"].max()
-        for null in (calibration.SHIFTED, calibration.FREE)
+        for null in (SHIFTED, FREE)
     }
     return {
-        "nominal": calibration.ALPHA,
+        "nominal": ALPHA,
         "error_rates": json.loads(table.to_json(orient="records")),
-        "flat_called_positional": {"shifts": test[calibration.SHIFTED], "free": test[calibration.FREE]},
-        "lowest_power": _lowest_power(calibration.read_table(study, "position_test")),
-        "widths": _widths(calibration.read_table(study, "estimators")),
-        "trend": _trend_power(calibration.read_table(study, "trend_power"), len(study.control_seeds or study.seeds)),
-        "training": _found(calibration.read_table(study, "training")),
+        "flat_called_positional": {"shifts": test[SHIFTED], "free": test[FREE]},
+        "lowest_power": _lowest_power(read_table(study, "position_test")),
+        "widths": _widths(read_table(study, "estimators")),
+        "trend": _trend_power(read_table(study, "trend_power"), len(study.control_seeds or study.seeds)),
+        "training": _found(read_table(study, "training")),
     }
 
 
@@ -163,7 +165,7 @@ def _widths(table: pd.DataFrame) -> list[dict]:
 
 def _trend_power(table: pd.DataFrame, n_seeds: int) -> list[dict]:
     """How often a widening from the first to the last of six layers is found, the least favourable row of each size."""
-    rows = table[(table["layers"] == max(calibration.LAYERS)) & (table["seeds"] <= max(n_seeds, table["seeds"].min()))]
+    rows = table[(table["layers"] == max(LAYERS)) & (table["seeds"] <= max(n_seeds, table["seeds"].min()))]
     rows = rows[rows["seeds"] == rows["seeds"].max()]
     worst = rows.groupby(["width_first", "width_last"])["rate"].min()
     seeds = int(rows["seeds"].max())
@@ -191,8 +193,7 @@ def _found(table: pd.DataFrame) -> list[dict]:
             "width_error_standard": value(steps, "standard", "fwhm_error"),
             "masks_control": value(steps, "shuffled_positions", "mask_correlation"),
             "runs": [
-                {"planted": width, "measured": value(steps, "temporallens", f"mask_run_{width}")}
-                for width in calibration.WIDTHS
+                {"planted": width, "measured": value(steps, "temporallens", f"mask_run_{width}")} for width in WIDTHS
             ],
         }
         for steps in wide.index

@@ -11,7 +11,7 @@ from pathlib import Path
 import typst
 
 from lens import files
-from lens.figures.plot import save
+from lens.figures.plot import svg
 from lens.study.params import Study
 from paper.gallery import FIGURES, OVER_DEPTH, looks_of, reader
 from paper.paper_data import ABOUT, PaperError, contents
@@ -49,9 +49,10 @@ def draw(study: Study, folder: Path) -> dict:
     shown = re.findall(r'^#plot\("(\w+)"\)', (SOURCE / "paper.typ").read_text(encoding="utf-8"), flags=re.MULTILINE)
     read, over_depth, looks = reader(study), reader(study, over_depth=True), looks_of(study)
     words = {}
+    folder.mkdir()
     for name in shown:
         plot = FIGURES[name](over_depth if name in OVER_DEPTH else read, looks)
-        save(plot, folder, name)
+        (folder / f"{name}.svg").write_bytes(svg(plot))
         words[name] = {"title": plot.title, "caption": plot.caption, "alt": plot.alt}
     return words
 

@@ -29,18 +29,30 @@ class Plot:
     alt: str
 
 
+def svg(plot: Plot) -> bytes:
+    """The figure as SVG; the same plot gives the same bytes, whatever Matplotlib is set to."""
+    # No date and no library version in the file: a re-run must not differ from what is committed.
+    about = {"Date": None, "Creator": None, "Title": plot.title, "Description": plot.alt}
+    content = BytesIO()
+    with house_style():
+        FigureCanvasSVG(plot.figure).print_figure(content, format="svg", metadata=about)
+    return content.getvalue()
+
+
+def png(plot: Plot) -> bytes:
+    """The figure as PNG; see `svg`."""
+    content = BytesIO()
+    with house_style():
+        FigureCanvasAgg(plot.figure).print_figure(content, format="png", metadata={"Software": None})
+    return content.getvalue()
+
+
 def save(plot: Plot, folder: Path, name: str) -> tuple[Path, Path, Path]:
     """Write `name.svg`, `name.png` and `name.json` (title, caption, alt); the same plot gives the same bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     words = {"title": plot.title, "caption": plot.caption, "alt": plot.alt}
-    svg, png = BytesIO(), BytesIO()
-    with house_style():
-        # No date and no library version in the files: a re-run must not differ from what is committed.
-        about = {"Date": None, "Creator": None, "Title": plot.title, "Description": plot.alt}
-        FigureCanvasSVG(plot.figure).print_figure(svg, format="svg", metadata=about)
-        FigureCanvasAgg(plot.figure).print_figure(png, format="png", metadata={"Software": None})
     text = json.dumps(words, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-    contents = {".svg": svg.getvalue(), ".png": png.getvalue(), ".json": text.encode()}
+    contents = {".svg": svg(plot), ".png": png(plot), ".json": text.encode()}
     for suffix, data in contents.items():
         files.write(folder / f"{name}{suffix}", data)
     svg_file, png_file, words_file = (folder / f"{name}{suffix}" for suffix in contents)

@@ -210,10 +210,3 @@ def position_share(moments: InputMoments) -> float:
     total, within = moments.sq_deviation.sum(0)[text], moments.sq_deviation_position.sum(0)[text]
     between = (total - within).sum() - (within / np.maximum(n - 1, 1)).sum()
     return float(between / total.sum())
-
-
-def buckets(T: int) -> dict[str, slice]:
-    """Position buckets of a window of T: BOS, then 1-3, 4-7, 8 to T/4 (the end of "early") and the rest ("late")."""
-    starts = sorted({s for s in (0, 1, 4, 8, T // 4 + 1) if s < T})
-    ends = [*starts[1:], T]
-    return {str(a) if b == a + 1 else f"{a}-{b - 1}": slice(a, b) for a, b in zip(starts, ends, strict=True)}

@@ -15,7 +15,8 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-WIDTHS = (16, 40, 64)  # positions; the paper's spans of a shallow, a middle (32 to 48) and a deep layer
+from lens.measure.spans import WIDTHS
+
 DENSITIES = (0.005, 0.1)
 OFFSET = 0.5  # added to |N(0, 1)|: a feature that is on is on by more than the noise of an encoder
 BOS_NORM = 1000.0  # position 0 of language models is this far off

@@ -12,10 +12,10 @@ from torch import Tensor
 from lens.activations.language_model import LanguageModel
 from lens.activations.layers import Layer
 from lens.dictionaries.dictionary import Dictionary
+from lens.measure.buckets import buckets
 from lens.measure.decoding import Represent, decode_position
 from lens.measure.fidelity import dictionary, splice_matrix
 from lens.measure.probing import Task, pooled, probe
-from lens.measure.reconstruction import buckets
 from lens.profiling.controls import random_dictionary, zero_dictionary
 from lens.profiling.tables import INPUT, Dictionaries, Key, Tables
 from lens.progress import track

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from lens.activations.language_model import LanguageModel
 from lens.activations.layers import Layer
+from lens.measure.buckets import buckets
 from lens.measure.fidelity import ce_recovered, constant, dictionary, keep_bos, splice
-from lens.measure.reconstruction import InputMoments, buckets, by_block, fvu, input_moments, position_share, reconstruct
+from lens.measure.reconstruction import InputMoments, by_block, fvu, input_moments, position_share, reconstruct
 from lens.profiling.tables import BLOCKS, INPUT, POSITIONS, SUMMARY, Dictionaries, Key, Tables
 from lens.progress import track
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -18,6 +19,7 @@ from lens.study.params import Study
 
 TABLES = ("positions", "summary", "blocks", "history")
 OPTIONAL = ("probing", "decoding", "tests")  # of stages that an older or a partial run may lack
+READ = ("layer", "seed", "position", "step", "block", "bucket", "value", "n")  # columns of these tables
 METHOD, BASELINE, NULL = "temporallens", "standard", "shuffled_positions"
 ROLES = {METHOD: "method", BASELINE: "baseline", NULL: "null"}
 """The paper's words for the roles of a study's variants; tables are read in these, whatever a study calls them."""
@@ -47,6 +49,7 @@ class Measured:
     Attributes:
         reads: what was read so far, from here and from every view of the same study (`at`, `ablated`, ...).
         arrays: what was read of these tables and is asked for again and again.
+        places: of each table that was read, the columns that are read, and where the rows of a variant and metric are.
     """
 
     layers: tuple[str, ...]
@@ -56,6 +59,7 @@ class Measured:
     study: Study
     reads: list[Read] = field(default_factory=list, compare=False)
     arrays: dict[tuple, np.ndarray] = field(default_factory=dict, compare=False, init=False)
+    places: dict[str, tuple[pd.DataFrame, dict]] = field(default_factory=dict, compare=False, init=False)
 
     @classmethod
     def load(cls, study: Study) -> Measured:
@@ -108,7 +112,8 @@ class Measured:
 
     def _elsewhere(self, layers: Iterable, seeds: tuple[int, ...]) -> Measured:
         view = dataclasses.replace(self, layers=tuple(map(str, layers)), seeds=seeds)
-        object.__setattr__(view, "arrays", self.arrays)  # the tables are the same, so what was read of them is too
+        for name in ("arrays", "places"):  # the tables are the same, so what was read of them is too
+            object.__setattr__(view, name, getattr(self, name))
         return view
 
     def table(self, name: str) -> pd.DataFrame:
@@ -197,10 +202,7 @@ class Measured:
         return self.arrays[asked].copy()
 
     def _read(self, name: str, variant: str, metric: str, axes: dict[str, list], column: str) -> np.ndarray:
-        table = self.tables[name]
-        if name == "summary":
-            table = table[table["positions"] == "text"]
-        rows = table[(table["variant"] == variant) & (table["metric"] == metric)]
+        rows = self._rows(name, variant, metric)
         if rows.empty:
             raise Missing(self._without(variant, metric))
         keys = {
@@ -209,6 +211,19 @@ class Measured:
             **axes,
         }
         return complete(rows, keys, f"{metric!r} of variant {variant!r}", column)
+
+    def _rows(self, name: str, variant: str, metric: str) -> pd.DataFrame:
+        """Rows of a variant and metric: a table is searched for all of them at once, for claims ask for hundreds."""
+        if name not in self.places:
+            table = self.tables[name]
+            if name == "summary":
+                table = table[table["positions"] == "text"]
+            places = table.groupby(["variant", "metric"]).indices
+            read = table[[column for column in READ if column in table]]
+            words = [column for column in read if not pd.api.types.is_numeric_dtype(read[column])]
+            self.places[name] = read.astype(dict.fromkeys(words, "category")), places
+        read, places = self.places[name]
+        return read.iloc[places.get((variant, metric), [])]
 
     def _without(self, variant: str, metric: str) -> str:
         """Why there is nothing of a variant."""
@@ -245,7 +260,7 @@ def complete(rows: pd.DataFrame, keys: dict[str, list], what: str, column: str =
         Missing: a combination of the keys is not there, or has no value.
         ValueError: one is there twice.
     """
-    places = [pd.Index(values).get_indexer(rows[key]) for key, values in keys.items()]
+    places = [_index(tuple(values)).get_indexer(rows[key]) for key, values in keys.items()]
     asked = np.logical_and.reduce([place >= 0 for place in places])
     shape = [len(values) for values in keys.values()]
     flat = np.asarray(np.ravel_multi_index([place[asked] for place in places], shape))
@@ -257,6 +272,9 @@ def complete(rows: pd.DataFrame, keys: dict[str, list], what: str, column: str =
     if (gaps := np.argwhere(np.isnan(found))).size:
         raise Missing(f"no {what} at {', '.join(f'{k} {v}' for k, v in _at(keys, gaps[0]).items())}")
     return found
+
+
+_index = functools.cache(pd.Index)
 
 
 def _at(keys: dict[str, list], place: Iterable[int]) -> dict[str, object]:

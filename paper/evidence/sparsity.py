@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from lens.measure.reconstruction import buckets
+from lens.measure.buckets import buckets
 from paper.evidence.compare import beside_controls, by_layer, of_metrics, paired
 from paper.evidence.measured import BASELINE, METHOD, NULL, Measured, Missing
 from paper.evidence.readings import Evidence, Measures, attempt, exact, measure, over_seeds

@@ -3,8 +3,8 @@ import pytest
 import torch
 
 from lens.dictionaries.dictionary import Dictionary
+from lens.measure.buckets import buckets
 from lens.measure.reconstruction import (
-    buckets,
     fvu,
     input_moments,
     position_share,

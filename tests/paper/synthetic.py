@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from lens.measure.reconstruction import buckets
+from lens.measure.buckets import buckets
 from lens.study import tables as tables_of_results
 from lens.study.hosts import write_record
-from paper.calibration import save_tables
+from paper.calibration_tables import save_tables
 
 MASKED = ("temporallens", "shuffled_positions", "uniform_weights", "frozen_masks")
 UNTRAINED = ("span_fwhm", "positional_share_1", "positional_share_1_null")

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 from lens.errors import ConfigError
-from lens.measure.synthetic import WIDTHS
+from lens.measure.spans import WIDTHS
 from lens.study.params import Study
-from paper import calibration
+from paper import calibration, calibration_tables
 
 WINDOWS, LENGTH = 60, 128
 
@@ -103,17 +103,17 @@ def test_training_reports_recovery_of_every_variant_and_is_repeatable(pool, tmp_
 
 def test_tables_are_saved_and_read_back(tmp_path, estimators):
     study = dataclasses.replace(Study.load("quick"), out=tmp_path)
-    written = calibration.save_tables(study, {"estimators": estimators})["estimators"]
+    written = calibration_tables.save_tables(study, {"estimators": estimators})["estimators"]
     assert written.columns[0] == "study"
-    read = calibration.read_table(study, "estimators")
+    read = calibration_tables.read_table(study, "estimators")
     assert read["width"].tolist() == written["width"].tolist()  # `16` stays a name beside `flat`
     assert read["mean"].to_numpy() == pytest.approx(written["mean"].to_numpy(), rel=1e-5)
     with pytest.raises(ConfigError, match="run 07_calibration of study 'quick'"):
-        calibration.read_table(study, "trend_power")
+        calibration_tables.read_table(study, "trend_power")
     with pytest.raises(ConfigError, match=r"holds study \['quick'\], expected 'other'"):
-        calibration.read_table(dataclasses.replace(study, name="other"), "estimators")
+        calibration_tables.read_table(dataclasses.replace(study, name="other"), "estimators")
 
 
 def test_wide_tables_leave_cells_without_a_value_empty(estimators):
-    shown = calibration.wide(estimators, ["width", "firings_low"], ["estimator"], "mean")
+    shown = calibration_tables.wide(estimators, ["width", "firings_low"], ["estimator"], "mean")
     assert shown.loc[("16", 50), "fwhm"] == "" and float(shown.loc[("16", 300), "fwhm"]) == pytest.approx(16, abs=2)

@@ -20,7 +20,9 @@ def test_a_new_layer_and_a_new_variant_run_only_what_they_add(copy):
     assert copy.repro(f"{SMOKE}:train", f"{SMOKE}:ablate@1") == ["ablate@1", "extract", "train@3"]
     new = {path for path in (copy.root / "artifacts" / "pool").glob("trained-*") if path.name not in before}
     trained = sorted(folder.name for path in new for folder in path.glob("*-seed*"))
-    main = [f"{variant}-seed{seed}" for variant in ("shuffled_positions", "standard", "temporallens") for seed in (0, 1)]
+    main = [
+        f"{variant}-seed{seed}" for variant in ("shuffled_positions", "standard", "temporallens") for seed in (0, 1)
+    ]
     assert trained == ["mine-seed0", "mine-seed1", *main]
     assert copy.repro("--dry") == sorted(["analyse@3", *REPORT])
 

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import nbformat
+import pytest
 
 from lens import checkout
 
@@ -90,6 +91,7 @@ def test_a_parameter_concerns_only_the_stages_that_read_it(clone):
     assert {key: stages - set(REPORT) for key, stages in found.items()} == read
 
 
+@pytest.mark.full
 def test_a_clone_without_artifacts_rebuilds_the_report_from_committed_tables(made, clone):
     assert not (clone.root / "artifacts").exists()
     cheap = ["claims", "figures", "overview", "paper"]

@@ -99,3 +99,28 @@ def test_every_public_name_exists():
         assert getattr(lens, name).__module__.startswith("lens.")
     with pytest.raises(AttributeError, match="has no 'train_layr'"):
         lens.train_layr  # noqa: B018
+
+
+def loaded(module: str) -> set[str]:
+    """Names of what a module of the project imports, and of what that imports, when it is imported itself."""
+    found, rest = set(), [module]
+    while rest:
+        found.add(name := rest.pop())
+        path = checkout.root().joinpath(*name.split("."))
+        file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        for node in ast.parse(file.read_text(encoding="utf-8")).body if file.is_file() else ():
+            names = [alias.name for alias in node.names] if isinstance(node, (ast.Import, ast.ImportFrom)) else []
+            if isinstance(node, ast.ImportFrom):
+                names = [str(node.module), *(f"{node.module}.{name}" for name in names)]
+            parts = {name.rsplit(".", n)[0] for name in names for n in range(name.count(".") + 1)}
+            rest += parts - found
+    return found
+
+
+@pytest.mark.parametrize(
+    "module", ["lens.cli", "lens.study.commands", "lens.study.tables", "paper.commands", "paper.gallery", "paper.typeset",
+               *(f"paper.evidence.{path.stem}" for path in checkout.root().glob("paper/evidence/*.py"))]
+)  # fmt: skip
+def test_tables_are_judged_and_drawn_without_torch(module):
+    """It takes seconds to import."""
+    assert "torch" not in loaded(module) and "torch" in loaded("paper.calibration")
