@@ -17,6 +17,7 @@ from paper.verdicts import Measure
 
 DRAWS = 2_000  # bootstrap samples of positions
 BOOTSTRAP_SEED = 0  # fixed: the same tables always give the same intervals
+AT_ONCE = 50  # draws: their products take megabytes
 TOP = 16  # positions that count as challenging
 SETTLED = 8  # first text position after the steep start of a window
 
@@ -111,13 +112,13 @@ def _reading(name: str, x_LSn: np.ndarray, y_LSn: np.ndarray, pairing: Pairing, 
     """
     z = _rank_z if ranks else _z
     found, detail = _resampled((x_LSn, y_LSn), z, pairing)
-    shifted = np.array([pairing(z(x_LSn, y)) for y in stats.circular_shifts(y_LSn)])
+    shifted = pairing(z(x_LSn[:, None], np.moveaxis(stats.circular_shifts(y_LSn), 0, 1)))
     return Reading(name, found, "correlation", x_LSn.shape[1], p=stats.shift_p_value(shifted), detail=detail)
 
 
 def _z(x_LSn: np.ndarray, y_LSn: np.ndarray) -> np.ndarray:
-    """Fisher z of every pair of seeds `[S, S']`, mean over layers."""
-    return fisher_z(correlation(x_LSn[:, :, None, :], y_LSn[:, None, :, :])).mean(axis=0)
+    """Fisher z of every pair of seeds `[..., S, S']`, mean over layers, of curves `[L, ..., S, n]`."""
+    return fisher_z(correlation(x_LSn[..., :, None, :], y_LSn[..., None, :, :])).mean(axis=0)
 
 
 def _rank_z(x_LSn: np.ndarray, y_LSn: np.ndarray) -> np.ndarray:
@@ -135,7 +136,12 @@ def _resampled(
     n_seeds, n = curves[0].shape[1:]
     block = max(stats.autocorrelation_length(curve) for each in curves for curve in each.mean(axis=1))
     samples = stats.moving_blocks(n, block, DRAWS, np.random.default_rng(BOOTSTRAP_SEED))
-    draws = np.array([pairing(statistic(*(curve[..., s] for curve in curves))) for s in samples])
+    draws = np.concatenate(
+        [
+            pairing(statistic(*(np.moveaxis(curve[..., rows], 2, 1) for curve in curves)))  # of [L, draws, S, n]
+            for rows in np.array_split(samples, np.arange(AT_ONCE, DRAWS, AT_ONCE))
+        ]
+    )
     estimate, seeds = _jackknife(statistic(*curves), pairing)
     found = interval(estimate, seeds, draws_component(draws, n // block))
     over = f"interval over seeds and positions (blocks of {block})" if np.isfinite(found.se) else "too few seeds"

@@ -91,8 +91,9 @@ def _usage_range(data: Measured, variant: str) -> np.ndarray:
 
     Of single positions the noise of sampling alone would give a range, and the wider, the fewer the windows.
     """
-    where = [range(s.start, s.stop) for s in buckets(data.length).values() if s.start in data.text]
-    l0 = np.stack([data.curve(variant, "l0", positions).mean(axis=-1) for positions in where])
+    curve, first = data.curve(variant, "l0", data.text), data.text.start
+    where = [slice(s.start - first, s.stop - first) for s in buckets(data.length).values() if s.start in data.text]
+    l0 = np.stack([curve[..., positions].mean(axis=-1) for positions in where])
     if not (l0 > 0).all():
         raise Missing(f"{variant}: no feature fires in some position bucket, so there is no ratio of L0")
     return l0.max(axis=0) / l0.min(axis=0) - 1

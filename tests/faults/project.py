@@ -42,7 +42,7 @@ params_file: studies/mini/params.yaml
 model: random:gemma-3-tiny
 layers: [1, 2]
 main_layers: [1, 2]
-corpus: {train: tiny-shakespeare, test: shakespeare-held-out, contrast: pandas-docs}
+corpus: {train: tiny-shakespeare, test: shakespeare-held-out, contrast: README}
 windows: {length: 16, train: 48, test: 48, contrast: 32, fidelity: 0, bos: true, seed: 0}
 dictionary: {expansion: 1}
 training: {steps: 40, log_every: 5, overrides: {}}
@@ -55,6 +55,7 @@ control_seeds: [0, 1]
 ablations: {layers: [], seeds: [0, 1], variants: [], recipes: {}}
 calibration: {steps: [30], seeds: [0], windows: 48, length: 128}
 """
+PARAMS = PARAMS.replace("README", f"{SOURCE}/README.md")  # of the texts that there are, the soonest cut
 LINKED = ("lens", "paper", "notebooks", "tests", "pyproject.toml", "README.md", "docs")
 CHECKPOINT_EVERY = 20  # steps, of 40
 
