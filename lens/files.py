@@ -4,7 +4,9 @@ whole or not at all: a full disk is named, with the bytes that it has no room fo
 from __future__ import annotations
 
 import contextlib
+import copy
 import errno
+import functools
 import glob
 import hashlib
 import json
@@ -91,13 +93,19 @@ def read_yaml(path: Path, remedy: str = AGAIN, raised: type[Exception] = ConfigE
     Raises:
         ConfigError: (or `raised`) missing, not YAML, or no mapping.
     """
-    from ruamel.yaml import YAML
-
     with intact(path, remedy, raised):
-        value = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+        value = copy.deepcopy(_of_yaml(path.read_text(encoding="utf-8")))
         if not isinstance(value, dict):
             raise ValueError(f"it holds a {type(value).__name__}, a mapping is needed")
     return value
+
+
+@functools.lru_cache(maxsize=64)
+def _of_yaml(text: str) -> object:
+    """What a text says: the same files are read again and again, and parsing takes most of a second."""
+    from ruamel.yaml import YAML
+
+    return YAML(typ="safe").load(text)
 
 
 def read_csv(

@@ -118,8 +118,8 @@ def _summary(study: Study) -> dict:
     table = tables.read(study, "summary")
     table = table[table["positions"] == "text"]
     out: dict = {}
-    for (layer, variant, metric), rows in table.groupby(["layer", "variant", "metric"]):
-        found = stats.interval(rows["value"].mean(), stats.seed_component(rows["value"].to_numpy()))
+    for (layer, variant, metric), values in table.groupby(["layer", "variant", "metric"])["value"]:
+        found = stats.interval(values.mean(), stats.seed_component(values.to_numpy()))
         numbers = {"mean": found.estimate, "low": found.low, "high": found.high}
         out.setdefault(layer, {}).setdefault(variant, {})[metric] = numbers
     return out

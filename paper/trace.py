@@ -240,9 +240,10 @@ def _left(name: str) -> str:
     return f": git show {commit[0]}:{name}" if commit else ""
 
 
+@cache
 def writers(name: str) -> list[str]:
     """Functions that name a metric or a table, in the rooms where tables are written; the most literal ones."""
-    found = [(spelt, function, place) for pattern, spelt, function, place in _strings() if re.fullmatch(pattern, name)]
+    found = [(spelt, function, place) for pattern, spelt, function, place in _strings() if pattern.fullmatch(name)]
     best = max((spelt for spelt, _, _ in found), default=0)
     first: dict[str, str] = {}
     for spelt, function, place in found:
@@ -252,7 +253,7 @@ def writers(name: str) -> list[str]:
 
 
 @cache
-def _strings() -> list[tuple[str, int, str, str]]:
+def _strings() -> list[tuple[re.Pattern[str], int, str, str]]:
     """(pattern, how many of its letters are spelt out, function, file:line) of each string in a function of `ROOMS`."""
     found = []
     for path in sorted(path for room in ROOMS for path in (checkout.root() / room).glob("*.py")):
@@ -263,7 +264,7 @@ def _strings() -> list[tuple[str, int, str, str]]:
                 parts = node.values if isinstance(node, ast.JoinedStr) else [node]
                 spelt = [p.value if isinstance(p, ast.Constant) and isinstance(p.value, str) else None for p in parts]
                 if any(spelt):
-                    pattern = "".join(r"\w+" if part is None else re.escape(part) for part in spelt)
+                    pattern = re.compile("".join(r"\w+" if part is None else re.escape(part) for part in spelt))
                     letters = sum(map(len, filter(None, spelt)))
                     found.append((pattern, letters, f"{file} {function.name}", f"{file}:{node.lineno}"))
     return found

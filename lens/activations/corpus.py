@@ -29,7 +29,9 @@ NAMES = ("tiny-shakespeare", "shakespeare-held-out", "pandas-docs")
 LEAST_HELD_OUT = 16  # windows that a profile takes where a text has fewer than were asked for
 _FOLD = re.compile(r"plays-fold-(\d+)-of-(\d+)(-held-out)?")
 _LONG_LINE = 25  # characters; shorter lines ("My lord!", a speaker's name) recur in unrelated texts
-_PLAIN: dict[str, Any] = {"add_special_tokens": False, "split_special_tokens": True, "verbose": False}
+_PLAIN: dict[str, Any] = {
+    "add_special_tokens": False, "split_special_tokens": True, "return_attention_mask": False, "verbose": False,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

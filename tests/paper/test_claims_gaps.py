@@ -88,7 +88,7 @@ def test_with_a_part_taken_away_every_claim_that_reads_it_is_judged_or_says_what
     assert registry
     for entry in claims.judge_all(registry, taken(data, part), on_paper_model=False):
         assert entry["verdict"] in WORDS, entry["id"]
-        if part == {"variant": METHOD}:
+        if part == {"variant": METHOD} and entry["id"] not in READ_NO_TABLE:
             about_others = entry["id"] in ("C14", "C33")  # the standard dictionary, and the activations themselves
             assert (entry["verdict"] == "not measured in this study") != about_others, entry["id"]
         if entry["verdict"] != "not measured in this study":

@@ -1,6 +1,7 @@
 """The paper: built from committed tables alone, and stopped where a sentence or a number no longer holds."""
 
 import dataclasses
+import functools
 import json
 import re
 import shutil
@@ -14,7 +15,8 @@ from lens.errors import ConfigError
 from lens.study import params as config
 from lens.study import tables
 from lens.study.params import Study
-from paper import across, claims, paper_data, typeset
+from paper import across, claims, operating, paper_data, typeset
+from paper.evidence import difficulty, early_late, position
 from paper.paper_data import PaperError, contents
 from tests.paper import synthetic
 
@@ -28,17 +30,13 @@ def full_in(folder: Path) -> Study:
     return dataclasses.replace(study, out=folder)
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory) -> Study:
-    """`full` with its paper, built once with its figures."""
-    study = full_in(tmp_path_factory.mktemp("project") / "one")
-    typeset.build(study)
-    return study
+read = tables.read
+of_full = functools.cache(lambda name: read(Study.load("full"), name))
 
 
 @pytest.fixture
 def full(tmp_path, monkeypatch) -> Study:
-    """`full` in a folder of its own, and a paper without pictures, so that it takes seconds."""
+    """`full` in a folder of its own, its tables read once, and a paper without pictures, so that it takes a second."""
     blank = '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>'
 
     def draw(_, folder):
@@ -49,6 +47,9 @@ def full(tmp_path, monkeypatch) -> Study:
         return {name: {"title": "A figure", "caption": "What it shows.", "alt": "numbers"} for name in names}
 
     monkeypatch.setattr(typeset, "draw", draw)
+    monkeypatch.setattr(
+        tables, "read", lambda study, name: of_full(name) if study.name == "full" else read(study, name)
+    )
     return full_in(tmp_path / "full")
 
 
@@ -64,8 +65,9 @@ def rewrite(study: Study, change) -> None:
     path.write_text(json.dumps(document))
 
 
-def test_two_builds_from_two_folders_give_the_same_tagged_pdf(built, tmp_path):
-    first = (built.results / "paper.pdf").read_bytes()
+def test_two_builds_from_two_folders_give_the_same_tagged_pdf(full, tmp_path):
+    """That figures have the same bytes is tested with them."""
+    first = typeset.build(full).read_bytes()
     assert first.startswith(b"%PDF-") and b"pdfuaid" in first and b"/MarkInfo" in first
     other = full_in(tmp_path / "two")
     (other.results / "runs").mkdir()  # on a slower machine
@@ -180,7 +182,10 @@ def made(tmp_path_factory):
         synthetic.tables(variants=variants, **size) for variants in (study.variants, study.ablations.variants)
     )
     synthetic.write(study, {name: synthetic.join(table, parts[name]) for name, table in main.items()})
-    claims.build(study)
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (early_late, difficulty, position, operating):
+            patch.setattr(module, "DRAWS", 20)
+        claims.build(study)
     return study
 
 
@@ -242,7 +247,6 @@ def test_the_share_of_added_loss_on_the_replaced_stretch_counts_tokens(study, mo
             "replaced": ["1-3", "1-3", "4-7"], "bucket": ["1-3", "4-7", "4-7"], "value": [-1.0, 0.5, 0.25],
         }
     )  # fmt: skip
-    read = tables.read
     monkeypatch.setattr(tables, "read", lambda s, name: splice if name == "splice" else read(s, name))
     share = (3 * 1) / (3 * 1 + 4 * 0.5)  # 3 and 4 tokens; the last stretch has nothing after it
     assert contents(study)["splice"] == {"8": {"own": pytest.approx(share), "first": -1.0}}

@@ -12,6 +12,7 @@ import lens
 from lens import checkout
 from lens.activations import corpus, language_model
 from lens.profiling.position_profile import PositionProfile
+from lens.study import notebooks
 
 
 @pytest.fixture(scope="module")
@@ -75,12 +76,15 @@ def without_bos(tmp_path) -> str:
 
 
 def test_the_python_snippet_does_what_the_papermill_line_does(section, folder, without_bos):
-    """With the numbers that stand there: only the model, its layer and the places of files are others."""
+    """With the numbers that stand there: the model, its layer and the places of files are others, and steps fewer."""
     code = block(section, "python", "import lens")
+    steps = f"steps={notebooks.parameters(checkout.root() / 'notebooks' / '06_your_model.ipynb')['steps'].default}"
+    assert steps in code
+    code = code.replace(steps, "steps=50")
     code = code.replace('"smollm2-135m", 14', f"{without_bos!r}, 1").replace('"smollm2-135m"', repr(without_bos))
     code = code.replace("mine.txt", str(folder / "mine.txt")).replace("scratch/mine", str(folder / "mine"))
     run([sys.executable, "-c", code])
-    out = by_papermill(section, folder, without_bos, 1)
+    out = by_papermill(section, folder, without_bos, 1, "-p", "steps", "50")
     for one, other in (("dictionaries/relu-mask/relu-mask-seed0",) * 2, ("profile", "profile_masked")):
         files = {p.name: p.read_bytes() for p in (folder / "mine" / one).iterdir() if p.suffix not in (".png", ".svg")}
         assert len(files) > 1
