@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import threading
 from pathlib import Path
 
@@ -37,7 +38,7 @@ def windows(n: int, seed: int, vocab: int, bos: int) -> Windows:
     return Windows(tokens, np.zeros(n, np.int32), np.arange(n, dtype=np.int64), ("A play",), f"digest-{seed}")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def both(model):
     n = 3 * BATCH_WINDOWS + 5
     return {s: windows(n, i, model.vocab_size, model.bos_id) for i, s in enumerate(("train", "test"))}
@@ -76,20 +77,34 @@ class Counted:
         return self.model.residual_stream(batch, layers)
 
 
-@pytest.fixture
-def undisturbed(model, both, tmp_path):
+@pytest.fixture(scope="module")
+def finished(model, both, tmp_path_factory) -> Path:
+    """A store of layers 1 and 2 and its pool, which nothing changes."""
+    folder = tmp_path_factory.mktemp("finished")
+    extract(model, both, [1, 2], folder / "b", folder / "pool", window_rule=RULE)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def undisturbed(finished):
     """The files of a store of layers 1 and 2."""
-    extract(model, both, [1, 2], tmp_path / "undisturbed", tmp_path / "pool-of-undisturbed", window_rule=RULE)
-    return files(tmp_path / "undisturbed")
+    return files(finished / "b")
+
+
+@pytest.fixture(scope="module")
+def stopped(model, both, tmp_path_factory) -> Path:
+    """The pool after an extraction of layers 1 and 2 that was stopped in the second batch of the second split."""
+    folder = tmp_path_factory.mktemp("stopped")
+    with pytest.raises(KeyboardInterrupt):
+        extract(model, both, [1, 2], folder / "b", folder / "pool", window_rule=RULE, forward=Counted(model, 6))
+    assert not (folder / "b").exists()
+    return folder / "pool"
 
 
 @pytest.fixture
-def interrupted(model, both, tmp_path):
-    """The pool after an extraction of layers 1 and 2 that was stopped in the second batch of the second split."""
-    with pytest.raises(KeyboardInterrupt):
-        extract(model, both, [1, 2], tmp_path / "b", tmp_path / "pool", window_rule=RULE, forward=Counted(model, 6))
-    assert not (tmp_path / "b").exists()
-    return tmp_path / "pool"
+def interrupted(stopped, tmp_path) -> Path:
+    """A copy of that pool."""
+    return Path(shutil.copytree(stopped, tmp_path / "pool"))
 
 
 def test_interrupted_extraction_goes_on_where_it_stopped(model, both, tmp_path, undisturbed, interrupted):
@@ -129,7 +144,7 @@ DAMAGE = {
 @pytest.mark.parametrize("split", ["train", "test"])
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
 def test_a_damaged_file_of_an_interrupted_extraction_is_filled_again(
-    model, both, tmp_path, undisturbed, interrupted, damage, split
+    model, both, tmp_path, finished, undisturbed, interrupted, damage, split
 ):
     [path] = interrupted.glob(f"*-unfinished/layer_1/{split}.safetensors")
     if split == "test" and damage is flip:
@@ -137,7 +152,7 @@ def test_a_damaged_file_of_an_interrupted_extraction_is_filled_again(
     damage(path)
     extract(model, both, [1, 2], tmp_path / "b", interrupted, window_rule=RULE)
     assert files(tmp_path / "b") == undisturbed
-    assert torch.equal(*(open_layer(tmp_path / name, 1, split).activations for name in ("b", "undisturbed")))
+    assert torch.equal(*(open_layer(folder / "b", 1, split).activations for folder in (tmp_path, finished)))
 
 
 @pytest.mark.parametrize("kill", ["first rename", "second rename", "last removal"])
@@ -176,9 +191,9 @@ POOL_DAMAGE = {
 
 
 @pytest.mark.parametrize("damage", POOL_DAMAGE.values(), ids=POOL_DAMAGE)
-def test_what_is_damaged_in_the_pool_is_made_again(model, both, tmp_path, undisturbed, damage, capsys):
+def test_what_is_damaged_in_the_pool_is_made_again(model, both, tmp_path, finished, undisturbed, damage, capsys):
     name, file, change = damage
-    extract(model, both, [1, 2], tmp_path / "b", tmp_path / "pool", window_rule=RULE)
+    subprocess.run(["cp", "-a", f"{finished}/.", tmp_path], check=True)  # links of the store and its pool, too
     [folder] = (tmp_path / "pool").glob(f"activations-*/{name}")
     change(folder / file)
     capsys.readouterr()
