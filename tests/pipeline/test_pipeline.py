@@ -88,7 +88,7 @@ def test_a_parameter_concerns_only_the_stages_that_read_it(clone):
                 for name in names if isinstance(names, dict) else ():
                     found.setdefault((file, name), set()).add(stage.split(":")[-1])
     read = {(file, name): stages for file, edits in EDITS.items() for _, _, name, stages in edits}
-    assert {key: stages - set(REPORT) for key, stages in found.items()} == read
+    assert {key: stages - set(REPORT) for key, stages in found.items() if stages - set(REPORT)} == read
 
 
 @pytest.mark.full
@@ -105,7 +105,7 @@ def test_a_clone_without_artifacts_rebuilds_the_report_from_committed_tables(mad
 def test_every_study_is_a_pipeline_of_its_own():
     for params in checkout.root().glob("studies/*/params.yaml"):
         link, text, name = params.with_name("dvc.yaml"), params.read_text(), params.parent.name
-        if name != "rivals":  # which has stages of its own
+        if name not in ("rivals", "headroom"):  # which have stages of their own
             assert link.is_symlink() and link.resolve() == checkout.root() / "dvc.yaml"
         assert f"study: {name}\n" in text and f"params_file: studies/{name}/params.yaml" in text
         assert "root: ../..\n" in text

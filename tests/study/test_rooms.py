@@ -1,6 +1,7 @@
 """The plan of the house: rooms that import one way, none too large, a library that knows no paper and no variant."""
 
 import ast
+import functools
 from pathlib import Path
 
 import pytest
@@ -101,19 +102,26 @@ def test_every_public_name_exists():
         lens.train_layr  # noqa: B018
 
 
+@functools.cache
+def at_its_top(module: str) -> set[str]:
+    """Names of the modules that a module of the project imports when it is imported, with the packages around them."""
+    path = checkout.root().joinpath(*module.split("."))
+    file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    names: set[str] = set()
+    for node in ast.parse(file.read_text(encoding="utf-8")).body if file.is_file() else ():
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return {name.rsplit(".", n)[0] for name in names for n in range(name.count(".") + 1)}
+
+
 def loaded(module: str) -> set[str]:
-    """Names of what a module of the project imports, and of what that imports, when it is imported itself."""
-    found, rest = set(), [module]
-    while rest:
-        found.add(name := rest.pop())
-        path = checkout.root().joinpath(*name.split("."))
-        file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-        for node in ast.parse(file.read_text(encoding="utf-8")).body if file.is_file() else ():
-            names = [alias.name for alias in node.names] if isinstance(node, (ast.Import, ast.ImportFrom)) else []
-            if isinstance(node, ast.ImportFrom):
-                names = [str(node.module), *(f"{node.module}.{name}" for name in names)]
-            parts = {name.rsplit(".", n)[0] for name in names for n in range(name.count(".") + 1)}
-            rest += parts - found
+    """Those modules, and what they import in turn."""
+    found, rest = set(), {module}
+    while rest := rest - found:
+        found |= rest
+        rest = set().union(*map(at_its_top, rest))
     return found
 
 
