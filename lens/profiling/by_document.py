@@ -21,6 +21,7 @@ def by_document(blocks: pd.DataFrame) -> pd.DataFrame:
     is in the table `blocks`.
 
     Quantities, each a ratio of sums over documents, never a mean of ratios:
+
     - `fvu`: squared error of text positions over the squared deviation of the input from its mean;
     - `fvu_1_3`: the same of positions 1 to 3;
     - `early_advantage`: 1 - e(early) / e(late), of the mean squared error, and of the input's own squared deviation
