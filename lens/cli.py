@@ -196,7 +196,7 @@ def audit(model: str, dictionary: str | None, to: str | None, **options) -> int:
 @click.option("--study", help="In a checkout, instead of profiles: a study or parameter file (params.yaml).")
 @click.option("--beside", multiple=True, metavar="STUDY", help="Another study in the same file; may be repeated.")
 def explore(profiles: Sequence[str], out: str | None, study: str | None, beside: Sequence[str]) -> None:
-    """Write every feature of profiles, or of a study, to one HTML file.
+    """Write every feature of one or more profiles to one HTML file.
 
     A PROFILE is a folder that `lens profile --contexts 3` wrote.
     """

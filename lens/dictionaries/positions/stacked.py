@@ -40,3 +40,7 @@ class Stacked(buckets.Buckets):
                 f"{d_sae} features do not divide into {self.copies} dictionaries: choose another span"
             )
         self.register_buffer("bucket", (torch.arange(self.T, device="cpu") - 1) % self.copies, persistent=False)
+
+    def before_step(self, step: int, steps: int) -> None:
+        """The dictionaries are apart from the first step on."""
+        self.parted = True
