@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lens.measure.buckets import stretches
+
 EDGES = (1, 4, 8, 32, 64)  # first positions of the buckets; the last one ends with the window
 
 
@@ -28,8 +30,7 @@ class Contexts:
 
 def buckets(T: int) -> list[slice]:
     """Buckets of the text positions of a window of T: 1-3, 4-7, 8-31, 32-63, and from 64 on."""
-    starts = [start for start in EDGES if start < T]
-    return [slice(a, b) for a, b in zip(starts, [*starts[1:], T], strict=True)]
+    return list(stretches(T, EDGES).values())
 
 
 def top_contexts(chunks: Iterable[Tensor], buckets: Sequence[slice], count: int) -> Contexts:
