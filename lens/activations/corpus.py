@@ -23,7 +23,7 @@ import transformers
 
 from lens.activations import documents, packages, plays, text_file
 from lens.activations.documents import Corpus
-from lens.errors import suggest
+from lens.activations.on_hub import check_on_hub, near
 
 NAMES = ("tiny-shakespeare", "shakespeare-held-out", "pandas-docs")
 LEAST_HELD_OUT = 16  # windows that a profile takes where a text has fewer than were asked for
@@ -361,12 +361,14 @@ def _hub(name: str) -> datasets.Dataset:
     folder = os.path.isdir(name)
     if folder and (pattern := re.search(r"[\[\]*?]|::", name)):
         raise ValueError(f"`datasets` takes the {pattern[0]!r} in {name} for a pattern: rename the folder")
+    named = [name] if folder else name.split(":", 1)
     try:
-        rows = datasets.load_dataset(*([name] if folder else name.split(":", 1)), split="train")
+        check_on_hub(named[0], "dataset")
+        rows = datasets.load_dataset(*named, split="train")
     except (OSError, ValueError) as error:
         raise FileNotFoundError(
-            f"corpus {name!r}{suggest(name, NAMES)}: no such file, and not loaded from the model hub either ({error}). "
-            f"Corpora that need no network: {', '.join(NAMES)}, or the path of a UTF-8 text file"
+            f"corpus {name!r}{near(name, NAMES, 'dataset')}: no such file, and not loaded from the model hub either "
+            f"({error}). Corpora that need no network: {', '.join(NAMES)}, or the path of a UTF-8 text file"
         ) from error
     rows = cast(datasets.Dataset, rows)
     if "text" in rows.column_names:

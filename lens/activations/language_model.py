@@ -20,9 +20,8 @@ from transformers.modeling_outputs import BaseModelOutput
 from lens.activations import forward, gguf_packages, packages, random_models
 from lens.activations.layers import EMBEDDING, Layer
 from lens.activations.modes import evaluating
-from lens.activations.on_hub import check_on_hub
+from lens.activations.on_hub import check_on_hub, near
 from lens.bf16 import products
-from lens.errors import suggest
 
 _COMPARED = 8  # tokens on which the logits that we make are compared with the model's own
 
@@ -344,7 +343,7 @@ def _open_or_explain(
         if "gated" in reason or "401" in reason:
             reason += " Accept its licence on its page, then log in with `hf auth login` or set HF_TOKEN."
         raise OSError(
-            f"language model {name!r} could not be opened{suggest(name, OFFLINE)}: {reason} "
+            f"language model {name!r} could not be opened{near(name, OFFLINE)}: {reason} "
             f"Models that need no hub: {', '.join(OFFLINE)}"
         ) from error
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import huggingface_hub
 
+from lens.activations.on_hub import check_on_hub, near
 from lens.dictionaries.dictionary import Dictionary
 from lens.dictionaries.folder import CONFIG, WEIGHTS
 from lens.errors import DictionaryError
@@ -42,18 +43,20 @@ def fetch(source: str | Path, revision: str | None = None, files: Iterable[str] 
     found = _SOURCE.fullmatch(str(source))
     if found is None:
         raise DictionaryError(
-            f"{source} is not on this machine, and no id on the hub: give a folder, repo_id or repo_id:folder"
+            f"{source} is not on this machine, and no id on the hub{near(str(source), ())}: give a folder, repo_id or "
+            "repo_id:folder"
         )
     repo_id, folder = found["repo_id"], (found["folder"] or "").strip("/")
     wanted = [f"{folder}/{name}" for name in files] if folder else [*files]
     if folder:  # a file by itself; and of the run that made it, for the model's name (sparsify)
         wanted += [folder, str(Path(folder).parent / "config.json")]
     try:
+        check_on_hub(repo_id)
         root = huggingface_hub.snapshot_download(repo_id, revision=revision, allow_patterns=wanted)
     except (OSError, ValueError) as error:  # unreachable, refused, unknown; or an id that the hub would not have
         raise DictionaryError(
-            f"{source} is not on this machine and could not be fetched from the hub: {_reason(error)} "
-            "Check the id and the connection, or download the folder elsewhere and give its path"
+            f"{source} is not on this machine and could not be fetched from the hub{near(repo_id, ())}: "
+            f"{_reason(error)} Check the id and the connection, or download the folder elsewhere and give its path"
         ) from error
     if not (Path(root) / folder).exists():
         raise DictionaryError(f"{repo_id} has no file {folder!r}, and no folder with any of {', '.join(files)}")

@@ -90,12 +90,15 @@ def test_folds_that_there_are_not_are_refused(name, message):
 
 
 def test_a_misspelt_name_brings_the_close_one(monkeypatch):
-    def refuse(*name, **options):
-        raise ValueError("no such data set")
+    def refuse(name, kind):
+        raise OSError(f"no {kind} of that name.")
 
-    monkeypatch.setattr(datasets, "load_dataset", refuse)
+    monkeypatch.setattr(corpus, "check_on_hub", refuse)
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: pytest.fail("which asks six times"))
     with pytest.raises(FileNotFoundError, match=r"'tiny-shakspeare' \(did you mean 'tiny-shakespeare'\?\)"):
         load("tiny-shakspeare")
+    with pytest.raises(FileNotFoundError, match="no dataset of that name"):
+        load("somebody/text:en")
 
 
 def test_text_seen_in_training_is_found_out():

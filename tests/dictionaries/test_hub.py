@@ -1,6 +1,7 @@
 """The hub is a folder here: what is uploaded to `<hub>/<repo_id>` is what can be fetched."""
 
 import shutil
+import socket
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -20,6 +21,9 @@ def hub(tmp_path, monkeypatch) -> Path:
     root = tmp_path / "hub"
 
     class Api:
+        def repo_info(self, repo_id, *, repo_type, timeout):
+            assert repo_type == "model"
+
         def create_repo(self, repo_id, *, private, exist_ok):
             (root / repo_id).mkdir(parents=True, exist_ok=exist_ok)
             (root / repo_id / ".private").write_text(str(private))
@@ -38,6 +42,8 @@ def hub(tmp_path, monkeypatch) -> Path:
                 shutil.copy(path, copy / name)
         return str(copy)
 
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "none"))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda host, port: None)
     monkeypatch.setattr(huggingface_hub, "HfApi", Api)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
     return root
@@ -128,6 +134,21 @@ def test_an_unreachable_hub_is_an_error_that_names_the_id(monkeypatch, tmp_path)
             load(source)
     with pytest.raises(DictionaryError, match="someone/dictionaries could not be published.*hf auth login"):
         push_to_hub(sae(), "someone/dictionaries")
+
+
+def test_a_misspelt_id_or_path_brings_the_close_one(monkeypatch, tmp_path):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "cache/models--someone--dictionaries/snapshots/1").mkdir(parents=True)
+    (tmp_path / "scratch/mine").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    for source, close in (
+        ("someone/dictionary:layers.3", "someone/dictionaries"),
+        ("scratch/mines", "mine"),
+        (f"{tmp_path}/scratch/mien", "mine"),
+    ):
+        with pytest.raises(DictionaryError, match=f"did you mean '{close}'"):
+            load(source)
 
 
 @pytest.mark.parametrize("source", ["no/such/folder", "/no/such/folder", "word", "a/b:c:d"])
