@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from lens.measure.at_l0 import Sums
 from lens.measure.buckets import stretches
 from lens.measure.stats import interval, seed_component
 
@@ -29,24 +30,26 @@ def buckets(T: int) -> dict[str, slice]:
     return stretches(T, STARTS)
 
 
-def error_sums(sq_error_BT: np.ndarray, count_BT: np.ndarray, documents: Sequence[str]) -> dict:
-    """Sums of squared errors and tokens [documents, T] over each bucket, for documents with tokens, as JSON."""
+def error_sums(sums: Sums, count_BT: np.ndarray, documents: Sequence[str]) -> dict:
+    """What was summed [documents, T], and ordinary tokens, over each bucket, for documents with tokens, as JSON."""
     here, where = np.asarray(count_BT.sum(axis=1) > 0), buckets(count_BT.shape[1])
-    sums = [[[float(row[w].sum()) for w in where.values()] for row in part[here]] for part in (sq_error_BT, count_BT)]
+    by_name = {"sq_error": sums.sq_error, "active": sums.active, "n": count_BT}
+    found = {
+        name: [[float(row[w].sum()) for w in where.values()] for row in part[here]] for name, part in by_name.items()
+    }
     return {
         "documents": [name for name, has in zip(documents, here, strict=True) if has],
         "buckets": list(where),
-        "sq_error": [[float(f"{value:.9g}") for value in row] for row in sums[0]],
-        "n": [[int(value) for value in row] for row in sums[1]],
+        **{name: [[float(f"{value:.9g}") for value in row] for row in rows] for name, rows in found.items()},
     }
 
 
 def error_rows(sums: dict) -> pd.DataFrame:
-    """What `error_sums` answers as rows of document, bucket, first, sq_error and n."""
+    """What `error_sums` answers as rows of document, bucket, first, sq_error, active and n."""
     places = pd.MultiIndex.from_product([sums["documents"], sums["buckets"]], names=["document", "bucket"])
-    values = {name: np.array(sums[name]).ravel() for name in ("sq_error", "n")}
+    values = {name: np.array(sums[name]).ravel() for name in ("sq_error", "active", "n")}
     rows = pd.DataFrame(values, index=places).reset_index()
-    return rows.assign(first=rows["bucket"].str.partition("-")[0].astype(int))
+    return rows.astype({"n": int}).assign(first=rows["bucket"].str.partition("-")[0].astype(int))
 
 
 def headroom(errors: pd.DataFrame, blind: str, twins: Mapping[str, str]) -> pd.DataFrame:

@@ -11,7 +11,6 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from math import log
 
 import torch
 from torch import Tensor
@@ -19,6 +18,7 @@ from torch import Tensor
 from lens import files
 from lens.dictionaries import parts
 from lens.dictionaries.dictionary import Dictionary
+from lens.measure.at_l0 import next_value
 from lens.profiling.layer_data import LayerData
 from lens.progress import track
 from lens.study.params import Study
@@ -28,10 +28,10 @@ from lens.versions import version
 
 TOLERANCE = 0.05  # of the L0
 TRIES = 8
-LARGEST_STEP = 4.0  # a field is multiplied or divided by at most this from one try to the next
 
-Measure = Callable[[LayerData, Dictionary, Tensor], dict]
-"""of held-out activations [n, T, d] of the data, as a dictionary is to see them; its `l0` is what the search goes by"""
+Measure = Callable[[LayerData, Dictionary, Tensor, float], dict]
+"""of held-out activations [n, T, d] of the data, as a dictionary is to see them, and the L0 that is asked for; its `l0`
+is what the search goes by"""
 
 
 def rows(study: Study, open_data: Callable[[int], LayerData], targets: Sequence[float], measure: Measure) -> list[dict]:
@@ -56,18 +56,6 @@ def rows(study: Study, open_data: Callable[[int], LayerData], targets: Sequence[
             data, seen = open_data(seed), seed
         found.append(_row(study.of_seed(seed), data, variant, seed, target, measure))
     return found
-
-
-def next_value(tried: list[tuple[float, float]], target: float, slope: float) -> float:
-    """The value to try after those tried, [(value, L0)]: log L0 as a line in the log of the value, through the two
-    nearest tries if it rises or falls as `slope` says, else through the nearest one with that slope."""
-    near = sorted(tried, key=lambda one: abs(log(one[1] / target)))[:2]
-    (value, l0), *others = near
-    for other, other_l0 in others:
-        found = log(l0 / other_l0) / log(value / other)
-        slope = found if found * slope > 0 else slope
-    factor = (target / l0) ** (1 / slope)
-    return value * min(max(factor, 1 / LARGEST_STEP), LARGEST_STEP)
 
 
 def permuted(x: Tensor) -> Tensor:
@@ -111,7 +99,7 @@ def _searched(
     found: dict[float, dict] = {}
     for _ in range(TRIES):
         one = dataclasses.replace(recipe, settings={**recipe.settings, **({knob: value} if knob else {})})
-        found[value] = measure(data, _trained(study, data, variant, seed, one, target), x)
+        found[value] = measure(data, _trained(study, data, variant, seed, one, target), x, target)
         tried = [(v, max(row["l0"], target / 1000)) for v, row in found.items()]
         if not knob or abs(found[value]["l0"] / target - 1) <= TOLERANCE:
             break

@@ -1,4 +1,7 @@
-"""The headroom of a layer: arms that know the position, their twins that can't, and the dictionary that doesn't."""
+"""The headroom of a layer: arms that know the position, their twins that can't, and the dictionary that doesn't.
+
+All are trained once, with the L0 that is asked for as their k, and measured at exactly that L0.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,9 @@ from torch import Tensor
 from lens.activations.layers import Layer
 from lens.dictionaries.dictionary import Dictionary
 from lens.errors import ConfigError
+from lens.measure.at_l0 import at_l0, sums_of
 from lens.measure.headroom import PERMUTED, TEXT, error_rows, error_sums, headroom
-from lens.measure.reconstruction import input_moments, reconstruct
+from lens.measure.reconstruction import input_moments
 from lens.profiling.layer_data import LayerData
 from lens.study import equal_l0
 from lens.study.layer_data import open_layer_data
@@ -24,7 +28,8 @@ def headroom_tables(study: Study, layer: Layer, targets: Sequence[float]) -> dic
 
     Returns:
         `dictionaries`: variant, seed, l0 and the rest of `equal_l0.rows`; `errors`: target, variant, seed, arrangement,
-        document, bucket, first, sq_error and n of ordinary tokens (see `lens.measure.reconstruction`); `headroom`: see
+        document, bucket, first, sq_error, active (features that fired) and n of ordinary tokens (see
+        `lens.measure.reconstruction`); `headroom`: see
         `lens.measure.headroom.headroom`, with the target.
 
     Raises:
@@ -67,19 +72,31 @@ def twins_of(study: Study) -> dict[str, str]:
     return twins
 
 
-def measured(data: LayerData, sae: Dictionary, x: Tensor) -> dict:
-    """L0, and squared errors by document and bucket; of a dictionary that is blind, of permuted windows too."""
+def measured(data: LayerData, sae: Dictionary, x: Tensor, target: float) -> dict:
+    """What is measured at the L0 that is asked for, of ordinary tokens; of a dictionary that is blind, also where
+    windows are permuted.
+
+    Returns:
+        l0 (over text positions: the one asked for), l0_trained and the rest of how the threshold was scaled (see
+        `AtL0`), and errors by arrangement, document and bucket.
+
+    Raises:
+        DictionaryError: see `lens.measure.at_l0.at_l0`.
+    """
     permuted = x is not data.test.activations
-    found, l0 = _errors(data, sae, x)
+    found, about = _errors(data, sae, x, target)
     errors = {PERMUTED if permuted else TEXT: found}
     if sae.info.position == "none" and not permuted:
-        errors[PERMUTED], _ = _errors(data, sae, equal_l0.permuted(x))
-    return {"l0": l0, "errors": errors}
+        errors[PERMUTED], _ = _errors(data, sae, equal_l0.permuted(x), target)
+    return {**about, "errors": errors}
 
 
-def _errors(data: LayerData, sae: Dictionary, x: Tensor) -> tuple[dict, float]:
-    documents = data.test.documents
-    moments = input_moments(x, data.test.document, len(documents), data.scale)
-    r = reconstruct(sae, x, data.test.document, len(documents), data.scale, moments.ordinary)
-    l0 = float(r.active[1:].sum() / r.count[:, 1:].sum())
-    return error_sums(r.sq_error_ordinary, moments.count_ordinary, documents), l0
+def _errors(data: LayerData, sae: Dictionary, x: Tensor, target: float) -> tuple[dict, dict]:
+    documents, block, n = data.test.documents, data.test.document, len(data.test.documents)
+    moments = input_moments(x, block, n, data.scale)
+    tokens = float(moments.count_ordinary[:, 1:].sum())
+    sae = sae.float().cpu()
+    found = at_l0(sae, target, tokens, lambda one: sums_of(one, x, block, n, data.scale, moments.ordinary))
+    how = {"factor_below": found.factors[0], "factor_above": found.factors[1], "slope": found.slope}
+    about = {"l0": target, "l0_trained": found.l0, "l0_below": found.l0s[0], "l0_above": found.l0s[1], **how}
+    return error_sums(found.sums, moments.count_ordinary, documents), about

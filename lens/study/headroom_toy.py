@@ -21,7 +21,7 @@ from lens.training.train import train_layer
 
 N, T, D, FEATURES, K = 192, 33, 16, 24, 3
 RECIPE = {
-    "architecture": "topk", "k": K, "expansion": 2, "position_weights": "uniform", "input_centre": "mean",
+    "architecture": "batch_topk", "k": K, "expansion": 2, "position_weights": "uniform", "input_centre": "mean",
     "lr": 1e-2, "lr_decay": 0.3, "steps": 100, "precision": "fp32",
 }  # fmt: skip
 VARIANTS = {
@@ -51,7 +51,7 @@ def toy_errors(share: float, seeds: int) -> pd.DataFrame:
             for (variant, _), path in trained.folders.items():
                 x = data.test.activations
                 x = equal_l0.permuted(x) if recipes[variant].positions == "shuffled" else x
-                found = measured(data, Dictionary.load(path), x)["errors"].items()
+                found = measured(data, Dictionary.load(path), x, K)["errors"].items()
                 rows += [error_rows(sums).assign(variant=variant, seed=seed, arrangement=name) for name, sums in found]
     return pd.concat(rows, ignore_index=True)
 

@@ -35,7 +35,7 @@ def distinct_tokens(store: LayerStore) -> int:
     return len(torch.stack([document, places], dim=-1).flatten(0, 1).unique(dim=0))
 
 
-def _measured(data: LayerData, sae: Dictionary, x: Tensor) -> dict:
+def _measured(data: LayerData, sae: Dictionary, x: Tensor, _target: float) -> dict:
     test = data.test
     tables = reconstruction_tables({("", 0): sae}, x, test.document, test.documents, data.scale)
     summary = tables["summary"].query("variant == '' and positions == 'text'").set_index("metric")["value"]

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lens.measure.at_l0 import Sums
 from lens.measure.headroom import buckets, error_rows, error_sums, headroom, over_seeds, share_of
 
 
@@ -40,10 +41,10 @@ def test_buckets_begin_after_bos_and_end_with_the_window():
 def test_sums_of_errors_by_document_and_bucket():
     sq, count = np.arange(40.0).reshape(2, 20), np.ones((2, 20))
     sq, count = (np.vstack([values, 0 * values[:1]]) for values in (sq, count))
-    found = error_rows(json.loads(json.dumps(error_sums(sq, count, ("x", "y", "z")))))
+    found = error_rows(json.loads(json.dumps(error_sums(Sums(sq, 2 * count), count, ("x", "y", "z")))))
     assert found["document"].unique().tolist() == ["x", "y"]  # z has no window
     first = found.iloc[0]
-    assert (first["bucket"], first["first"], first["sq_error"], first["n"]) == ("1-3", 1, 1 + 2 + 3, 3)
+    assert first[["bucket", "first", "sq_error", "active", "n"]].tolist() == ["1-3", 1, 1 + 2 + 3, 6, 3]
     assert found["n"].sum() == 2 * 19
 
 

@@ -9,6 +9,7 @@ import torch
 from lens import checkout
 from lens.activations.store import LayerStore
 from lens.errors import ConfigError
+from lens.measure.at_l0 import next_value
 from lens.profiling.layer_data import LayerData
 from lens.study import equal_l0, rivals
 from lens.study.params import Study
@@ -49,11 +50,11 @@ def test_a_small_study_is_measured_and_goes_on_where_it_was_stopped(study, monke
     measured, seen = rivals._measured, []
 
     def stops_at(variant):
-        def wrapped(data, sae, x):
+        def wrapped(data, sae, x, target):
             if sae.info.name == variant:
                 raise KeyboardInterrupt
             seen.append((sae.info.name, x is not data.test.activations))
-            return measured(data, sae, x)
+            return measured(data, sae, x, target)
 
         monkeypatch.setattr(rivals, "_measured", wrapped)
 
@@ -104,13 +105,13 @@ def test_the_search_finds_a_field_for_the_l0(slope, power):
         tried.append((value, l0))
         if abs(l0 / 32 - 1) <= equal_l0.TOLERANCE:
             return
-        value = equal_l0.next_value(tried, 32, slope)
+        value = next_value(tried, 32, slope)
     pytest.fail(f"{tried}")
 
 
 def test_a_step_of_the_search_is_bounded_and_a_line_that_turns_back_is_not_followed():
-    assert equal_l0.next_value([(0.01, 3200.0)], 32, -1) == pytest.approx(0.04)
-    assert equal_l0.next_value([(1.0, 64.0), (2.0, 70.0)], 32, -1) == pytest.approx(2.0)
+    assert next_value([(0.01, 3200.0)], 32, -1) == pytest.approx(0.04)
+    assert next_value([(1.0, 64.0), (2.0, 70.0)], 32, -1) == pytest.approx(2.0)
 
 
 def test_a_place_of_the_text_in_two_windows_is_one_token():
