@@ -20,7 +20,7 @@ def headroom_by_position(found: pd.DataFrame, looks: dict[str, Look], margin: fl
     """Mean and 95 % interval over seeds of each arm's headroom in each bucket, a panel for each L0.
 
     Args:
-        found: `lens.measure.headroom.over_seeds` with the column target; rows that are no bucket are left out.
+        found: `lens.measure.headroom.estimates` with the column target; rows that are no bucket are left out.
         looks: by arm, in order from left to right.
         margin: smallest headroom that counts as usable, drawn as a line.
     """
@@ -36,8 +36,8 @@ def headroom_by_position(found: pd.DataFrame, looks: dict[str, Look], margin: fl
                 here = found[(found["target"] == target) & (found["variant"] == arm)].set_index("where").reindex(places)
                 x = [place + step * (i - (len(looks) - 1) / 2) for place in range(len(places))]
                 ax.vlines(x, here["low"], here["high"], color=look.color, linewidth=1.4, zorder=3)
-                ax.plot(x, here["mean"], look.marker, color=look.color, markersize=4.2, zorder=5)
-                told.append(f"L0 {target:g}, {look.label}: {_said(here['mean'], places)}.")
+                ax.plot(x, here["estimate"], look.marker, color=look.color, markersize=4.2, zorder=5)
+                told.append(f"L0 {target:g}, {look.label}: {_said(here['estimate'], places)}.")
             ax.axhline(0, color=style.FAINT, linewidth=0.7)
             ax.axhline(margin, **style.STATED)
             ax.set_ylabel(f"headroom at L0 {target:g}")
@@ -51,8 +51,9 @@ def headroom_by_position(found: pd.DataFrame, looks: dict[str, Look], margin: fl
         figure,
         TITLE,
         f"Share of the unexplained variance that is explained once the position is known, less what the same arm gains "
-        f"where positions are permuted. Means over {seeds} seeds with 95 % t intervals; every seed has training text, "
-        f"held-out plays, order and initial weights of its own. Dashed: {margin:.0%}.",
+        f"where positions are permuted. Means over {seeds} seeds with 95 % t intervals over seeds and held-out "
+        "documents; every seed has training text, held-out documents, order and initial weights of its own. Dashed: "
+        f"{margin:.0%}.",
         "Dots with intervals against buckets of positions. " + " ".join(told),
     )
 

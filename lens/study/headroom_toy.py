@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from lens.activations.store import LayerStore
+from lens.dictionaries.architectures.batch_topk import BatchTopK
 from lens.dictionaries.dictionary import Dictionary
+from lens.dictionaries.parts import name_of
 from lens.measure.headroom import error_rows
 from lens.profiling.layer_data import LayerData
 from lens.study import equal_l0
@@ -21,7 +23,7 @@ from lens.training.train import train_layer
 
 N, T, D, FEATURES, K = 192, 33, 16, 24, 3
 RECIPE = {
-    "architecture": "batch_topk", "k": K, "expansion": 2, "position_weights": "uniform", "input_centre": "mean",
+    "architecture": name_of(BatchTopK), "k": K, "expansion": 2, "position_weights": "uniform", "input_centre": "mean",
     "lr": 1e-2, "lr_decay": 0.3, "steps": 100, "precision": "fp32",
 }  # fmt: skip
 VARIANTS = {

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from lens.measure.at_l0 import Sums
-from lens.measure.headroom import buckets, error_rows, error_sums, headroom, over_seeds, share_of
+from lens.measure.headroom import buckets, crossed, error_rows, error_sums, estimates, headroom, share_of
 
 
 def rows(variant, arrangement, seed, by_bucket, n=10):
@@ -66,14 +66,54 @@ def test_errors_of_other_tokens_are_refused(errors):
         headroom(errors, "blind", {"arm": "twin"})
 
 
-def test_intervals_are_over_seeds_and_a_share_is_one_of_means(errors):
-    found = headroom(errors, "blind", {"arm": "twin"})
-    late = over_seeds(found).set_index("where").loc["late"]
-    half = 12.706 * np.std([0.4, 0.15], ddof=1) / np.sqrt(2)  # t of one degree of freedom
-    assert (late["mean"], late["seeds"]) == (pytest.approx(0.275), 2)
-    assert late["high"] - late["mean"] == pytest.approx(half, rel=1e-3)
-    double = found.assign(variant="oracle", headroom=2 * found["headroom"])
-    share = share_of(pd.concat([found, double]), "oracle").set_index("where").loc["late"]
-    assert (share["mean"], share["low"]) == (pytest.approx(0.5), pytest.approx(0.5))
-    none = share_of(pd.concat([found, double.assign(headroom=-1.0)]), "oracle")
-    assert none["mean"].isna().all()
+def test_the_variance_is_that_over_seeds_and_that_over_documents():
+    values, left_out = np.array([0.1, 0.3]), np.array([0.15, 0.2, 0.25])
+    found = crossed(values, left_out)  # pseudo-values of documents .3, .2, .1
+    seeds, documents = 0.02 / 2, 0.01 / 3
+    assert (found.estimate, found.df) == (pytest.approx(0.2), 1)
+    assert found.se**2 == pytest.approx(seeds + documents)
+    assert found.high - found.low == pytest.approx(2 * 12.706 * found.se, rel=1e-3)
+
+
+def test_a_document_is_left_out_of_all_seeds_that_held_it_out(errors):
+    found = estimates(errors, "blind", {"arm": "twin"}).set_index("where").loc["late"]
+    assert (found["estimate"], found["seeds"], found["documents"]) == (pytest.approx(0.275), 2, 2)
+    assert found["se"] ** 2 == pytest.approx(np.var([0.4, 0.15], ddof=1) / 2)  # documents gain the same
+    errors.loc[errors.eval("variant == 'arm' and document == 'x' and seed == 0 and bucket == '16-19'"), "sq_error"] = (
+        0.0
+    )
+    moved = estimates(errors, "blind", {"arm": "twin"}).set_index("where").loc["late"]
+    x, y = 1 - 0.0 / 0.5 - 0.1, 1 - 0.75 / 1.5 - 0.1  # of seed 0, what each document alone gains
+    both = 1 - 0.75 / 2 - 0.1
+    pseudo = [2 * (both + 0.15) / 2 - (without + 0.15) / 2 for without in (y, x)]
+    assert moved["se"] ** 2 == pytest.approx(np.var([both, 0.15], ddof=1) / 2 + np.var(pseudo, ddof=1) / 2)
+
+
+def test_seeds_that_held_out_other_documents_are_taken_together():
+    def of(seed, document, text, twin):
+        told = {"seed": seed, "document": document, "bucket": "16-19", "first": 16, "n": 5}
+        return [
+            {"variant": v, "arrangement": a, "sq_error": e, **told}
+            for v, a, e in (("blind", "text", 4.0), ("blind", "permuted", 4.0), ("arm", "text", text),
+                            ("twin", "permuted", twin))
+        ]  # fmt: skip
+
+    found = pd.DataFrame(of(0, "x", 3, 4) + of(0, "y", 2, 4) + of(1, "y", 2, 4) + of(1, "z", 1, 4))
+    late = estimates(found, "blind", {"arm": "twin"}).query("where == 'late'").iloc[0]
+    seeds = [1 - 5 / 8, 1 - 3 / 8]
+    without = [(1 / 2 + seeds[1]) / 2, (1 / 4 + 3 / 4) / 2, (seeds[0] + 1 / 2) / 2]  # x, y, z
+    pseudo = [3 * np.mean(seeds) - 2 * value for value in without]
+    assert (late["estimate"], late["documents"]) == (pytest.approx(0.5), 3)
+    assert late["se"] ** 2 == pytest.approx(np.var(seeds, ddof=1) / 2 + np.var(pseudo, ddof=1) / 3)
+
+
+def test_a_share_is_one_of_means(errors):
+    double = errors[errors["variant"] == "arm"].assign(variant="oracle")
+    blind = errors.query("variant == 'blind' and arrangement == 'text'")["sq_error"].to_numpy()
+    double["sq_error"] = blind - 2 * (blind - double["sq_error"].to_numpy()) + 0.1 * blind  # 2 H + twin's .1
+    twins = {"arm": "twin", "oracle": "twin"}
+    both = pd.concat([errors, double])
+    share = share_of(both, "blind", twins, "oracle").set_index("where").loc["late"]
+    assert share["estimate"] == pytest.approx(0.5) and share["low"] == pytest.approx(0.5)
+    worse = pd.concat([errors, double.assign(sq_error=9.0)])
+    assert share_of(worse, "blind", twins, "oracle")["estimate"].isna().all()

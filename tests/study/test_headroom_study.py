@@ -9,7 +9,7 @@ from lens.activations import corpus
 from lens.errors import ConfigError
 from lens.figures.headroom import headroom_by_position
 from lens.figures.looks import Looks
-from lens.measure.headroom import headroom, over_seeds
+from lens.measure.headroom import estimates
 from lens.study import equal_l0, extraction
 from lens.study.headroom import headroom_tables, twins_of
 from lens.study.headroom_toy import toy_errors
@@ -100,14 +100,14 @@ def test_a_small_study_goes_on_where_it_was_stopped(study, monkeypatch):
     found = tables["headroom"]
     assert len(found) == 2 * 2 * (5 + 3) and np.isfinite(found["headroom"]).all()
     assert tables["dictionaries"].eval("l0 == target and tries == 1").all()
-    means = over_seeds(found.query("target == 4")).assign(target=4)
+    means = estimates(errors.query("target == 4"), "blind", twins_of(study)).assign(target=4)
     drawn = headroom_by_position(means, {arm: Looks()[arm] for arm in twins_of(study)}, 0.01)
     assert "Means over 2 seeds" in drawn.caption and "32-39" in drawn.alt
 
 
 def test_the_toy_has_headroom_where_position_has_a_share_and_none_where_it_has_not():
     def late(share: float) -> float:
-        found = over_seeds(headroom(toy_errors(share, seeds=1), "blind", {"centred": "centred_permuted"}))
-        return float(found.set_index("where").loc["late", "mean"])
+        found = estimates(toy_errors(share, seeds=1), "blind", {"centred": "centred_permuted"})
+        return float(found.set_index("where").loc["late", "estimate"])
 
     assert abs(late(0.0)) < 0.08 < 0.2 < late(0.3)
