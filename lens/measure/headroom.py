@@ -134,8 +134,8 @@ def crossed(values_S: np.ndarray, left_out_D: np.ndarray, estimate: float | None
 
     How often 95 % intervals hold the truth, of four such folds (`tests/measure/test_headroom_coverage.py`; t intervals
     over seeds alone in brackets): where effects are of initial weights and order alone 95 % (95), of plays alone 99.9 %
-    (93), of training text alone 65 % (65); of plays, initial weights and both together with standard deviations of 1, .3
-    and .5 99.9 % (94), and 98 % (88) with .3 for training text.
+    (93), of training text alone 65 % (65); of plays, initial weights and both together with standard deviations of 1,
+    .3 and .5 99.9 % (94), and 98 % (88) with .3 for training text.
 
     Args:
         values_S: one for each seed.
