@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +46,8 @@ class Dictionary(nn.Module):
             those of the parts or have other shapes than `info` says.
     """
 
+    reconstructs: ClassVar[bool] = True
+    """whether it writes what it reads; see `lens.dictionaries.encoder` for what doesn't"""
     input_centre: Tensor | None
     predicted: Tensor | None = None
     """what an architecture predicted from earlier vectors of those that were encoded last, scaled; None: it does not"""

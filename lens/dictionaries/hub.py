@@ -48,8 +48,8 @@ def fetch(source: str | Path, revision: str | None = None, files: Iterable[str] 
         )
     repo_id, folder = found["repo_id"], (found["folder"] or "").strip("/")
     wanted = [f"{folder}/{name}" for name in files] if folder else [*files]
-    if folder:  # a file by itself; and of the run that made it, for the model's name (sparsify)
-        wanted += [folder, str(Path(folder).parent / "config.json")]
+    if folder:  # a file by itself; and what lies around it says (the model: sparsify; the place: circuit-tracer)
+        wanted += [folder, *(str(Path(folder).parent / name) for name in ("config.json", "config.yaml"))]
     try:
         check_on_hub(repo_id)
         root = huggingface_hub.snapshot_download(repo_id, revision=revision, allow_patterns=wanted)

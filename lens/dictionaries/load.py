@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lens.dictionaries.dictionary import Dictionary
 from lens.dictionaries.formats import (
+    circuit_tracer,
     dictionary_learning,
     gemma_scope,
     gemma_scope_2,
@@ -67,6 +68,20 @@ FORMATS = (
     _Format("params.safetensors", "Gemma Scope 2", gemma_scope_2.read, (gemma_scope_2.CONFIG,)),
     _Format(tfa.WEIGHTS, "temporal feature analysis", tfa.read, (tfa.CONFIG,)),
     _Format(qwen_scope.FILES, "Qwen-Scope", qwen_scope.read, alone=qwen_scope.FILES),
+    _Format(
+        circuit_tracer.TRANSCODERS,
+        "circuit-tracer",
+        circuit_tracer.read,
+        (circuit_tracer.CONFIG,),
+        circuit_tracer.TRANSCODERS,
+    ),
+    _Format(
+        circuit_tracer.CROSS_LAYER,
+        "circuit-tracer, cross-layer",
+        circuit_tracer.read,
+        (circuit_tracer.CONFIG,),
+        circuit_tracer.CROSS_LAYER,
+    ),
     _Format(goodfire.FILES, "Goodfire", goodfire.read, alone=goodfire.FILES),
 )
 # One of many files in a repository is asked for by its name, or all would be fetched.
@@ -79,8 +94,9 @@ def load(
     """A dictionary in any known format, in fp32 on the CPU.
 
     Known formats are our own, SAELens, Gemma Scope (1 and 2), Qwen-Scope, Llama Scope, Goodfire, dictionary_learning,
-    sparsify and temporal feature analysis; what each holds is in `lens.dictionaries.formats`. Nothing that a file says
-    is run, unless you trust it.
+    sparsify, temporal feature analysis and circuit-tracer; what each holds is in `lens.dictionaries.formats`. Of
+    transcoders, which read something else than they write, the encoder alone is read (`lens.dictionaries.encoder`).
+    Nothing that a file says is run, unless you trust it.
     `lens.dictionaries.compatible.check_fits` compares the dictionary with a language model and layer.
 
     Args:
@@ -93,7 +109,7 @@ def load(
 
     Raises:
         ValueError: it cannot be fetched, its format is not known, or it is incomplete, altered, broken or of a kind
-            that cannot stand for a dictionary of the residual stream. The message names it and what to do.
+            that is not known. The message names it and what to do.
     """
     path = fetch(source, revision, FETCHED)
     found, place = _format(path)
@@ -126,8 +142,7 @@ def _warn_of_weights(sae: Dictionary, path: Path) -> None:
     """What is odd in finite weights, whatever the format; it is computed as written."""
     if isinstance(sae, Wrapped):
         return
-    empty = int((sae.W_dec == 0).all(-1).sum())
-    if empty:
+    if sae.reconstructs and (empty := int((sae.W_dec == 0).all(-1).sum())):
         warnings.warn(
             f"{path}: {empty} of {sae.info.d_sae} decoder rows are zero: these features are counted where they fire, "
             "and write nothing",

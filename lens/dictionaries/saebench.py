@@ -58,13 +58,15 @@ class SAEBenchAdapter(nn.Module):
     first, as `test_sae` does, lose the positions and are refused, not answered with some other position's mask.
 
     Raises:
-        DictionaryError: the dictionary does not say its model or layer, or a position term of its own is in the units
-            of scaled inputs.
+        DictionaryError: the dictionary does not say its model or layer, reconstructs something else than it reads, or a
+            position term of its own is in the units of scaled inputs.
     """
 
     def __init__(self, sae: Dictionary):
         super().__init__()
         info, scale = sae.info, sae.info.input_scale
+        if not sae.reconstructs:
+            raise DictionaryError(f"{info.name} writes elsewhere than it reads: SAEBench evaluates reconstructions")
         if not info.model or not info.layer:
             raise DictionaryError(
                 f"the dictionary says model {info.model!r}, layer {info.layer!r}; SAEBench needs both: set them in "

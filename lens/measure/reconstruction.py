@@ -145,6 +145,21 @@ def reconstruct(
 
 
 @torch.no_grad()
+def sparsity(sae: Dictionary, activations: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`active`, `l1` and `firings` of `Reconstruction`, of an encoder that reconstructs nothing."""
+    T, sae = activations.shape[1], sae.float().cpu()
+    active, l1 = (torch.zeros(T, dtype=torch.float64) for _ in range(2))
+    firings = torch.zeros(sae.info.d_sae, dtype=torch.float64)
+    for _, x in _chunks(activations, 1.0):
+        codes = sae.encode(x)
+        on = codes.fired()
+        active += on.sum((0, 2))
+        l1 += codes.dense().abs().sum(2, dtype=torch.float64).sum(0)
+        firings += on[:, 1:].sum((0, 1))
+    return active.numpy(), l1.numpy(), firings.numpy()
+
+
+@torch.no_grad()
 def squared_errors(
     rebuild: Callable[[Tensor], Tensor], activations: Tensor, block: Tensor, n_blocks: int, scale: float
 ) -> np.ndarray:

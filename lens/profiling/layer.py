@@ -9,7 +9,7 @@ from lens.activations.language_model import LanguageModel
 from lens.measure.profiles import PERMUTATIONS, Labelling
 from lens.profiling.features import Measured, measure_features
 from lens.profiling.layer_data import SETS, LayerData, independent_blocks, sets_of
-from lens.profiling.reconstruction import fidelity_tables, reconstruction_tables
+from lens.profiling.reconstruction import fidelity_tables, reconstruction_tables, sparsity_tables
 from lens.profiling.tables import Dictionaries, Key, Tables, join
 
 
@@ -17,7 +17,8 @@ class Measures(NamedTuple):
     """What is measured of the dictionaries of one layer."""
 
     tables: Tables
-    """`positions`, `summary`, `blocks` and `tests`: reconstruction, sparsity and fidelity"""
+    """`positions`, `summary`, `blocks` and `tests`: reconstruction, sparsity and fidelity; of encoders that reconstruct
+    nothing, the first two alone"""
     features: dict[Key, Measured]
     """what each dictionary's features do with position; empty if no labelling was asked for"""
 
@@ -44,13 +45,19 @@ def measure_dictionaries(
         baseline: variant that the others are held against in the table `tests`.
         permutations: of the labels of each labelling.
         seed: draws the permutations.
+
+    Raises:
+        ValueError: encoders that reconstruct nothing and dictionaries at once, or such encoders to be spliced.
     """
     test = data.test
-    parts = [
-        reconstruction_tables(
-            dictionaries, test.activations, test.document, test.documents, data.scale, baseline=baseline
-        )
-    ]
+    inputs = test.activations, test.document, test.documents, data.scale
+    encoders = [sae for sae in dictionaries.values() if not sae.reconstructs]
+    if encoders and (spliced or len(encoders) < len(dictionaries)):
+        raise ValueError("encoders that reconstruct nothing are measured by themselves, and spliced nowhere")
+    if encoders:
+        parts = [sparsity_tables(dictionaries, *inputs)]
+    else:
+        parts = [reconstruction_tables(dictionaries, *inputs, baseline=baseline)]
     if spliced and model is not None:
         parts.append(
             fidelity_tables(

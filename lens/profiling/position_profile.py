@@ -99,6 +99,8 @@ class PositionProfile:
         drawn = [self, *others]
         if missing := [p.name for p in drawn if metric not in set(p.positions["metric"])]:
             hint = "; profile with fidelity of 1 or more" if metric in ("delta_ce", "kl") else ""
+            if any("fvu" not in set(p.summary["metric"]) for p in drawn):
+                hint = "; an encoder that writes something else than it reads has no reconstruction of its input"
             raise FigureError(f"{metric} was not measured of {', '.join(missing)}{hint}")
         if len({p.name for p in drawn}) < len(drawn):
             raise FigureError(f"two profiles have one name: {', '.join(p.name for p in drawn)}")

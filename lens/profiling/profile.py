@@ -18,13 +18,15 @@ from torch import Tensor
 from lens.activations import language_model
 from lens.activations.corpus import LEAST_HELD_OUT, Windows, draw_windows
 from lens.activations.documents import Corpus
+from lens.activations.hooks import Site
 from lens.activations.language_model import LanguageModel
 from lens.activations.layers import Layer, as_layer
 from lens.activations.offset_windows import TILES, draw_offset_windows
+from lens.activations.sites import activations_at
 from lens.activations.split import Text, as_dataset
 from lens.activations.store import LayerStore
 from lens.activations.token_texts import token_texts
-from lens.dictionaries.compatible import check_fits
+from lens.dictionaries.compatible import check_fits, check_hook, check_width, place_of
 from lens.dictionaries.dictionary import Dictionary
 from lens.dictionaries.load import load
 from lens.dictionaries.wrapped import Encodes, Wrapped
@@ -72,6 +74,8 @@ class _Subject(NamedTuple):
     bos_id: int | None
     texts: Callable[[np.ndarray], list[str]] | None
     """words of token numbers; None: it isn't known which token is where"""
+    place: Site | Layer = ""
+    """where the language model was read"""
 
 
 def profile(
@@ -93,7 +97,9 @@ def profile(
 
     Args:
         sae: a dictionary, or where to find one (`lens.load`: a folder or a hub id, of any format it knows), or a module
-            of any library with `encode` and `decode` (`lens.dictionaries.wrapped`). It is copied and left as it is.
+            of any library with `encode` and `decode` (`lens.dictionaries.wrapped`). It is copied and left as it is. The
+            encoder of a transcoder (`lens.dictionaries.encoder`) is read at the place that it names, on the way to an
+            MLP, and has no FVU, Delta CE and KL.
         model: a language model, or its name (`lens.activations.language_model.load`); or activations [n, T, d] that you
             have, of anything, in the place of a model and a text, with labels as `lens.Activations`.
         text: a corpus by name, the path of a UTF-8 text file, a list of documents, or a data set with `text` and
@@ -107,7 +113,7 @@ def profile(
             holds BOS, or text where the tokenizer has no BOS or the dictionary says that it was trained without
             (`Info.bos`), and is not counted among the `text` positions. Of activations, their own.
         fidelity: windows on which the reconstruction is spliced into the model, for Delta CE and KL, by default 16; 0:
-            none. Needs a model.
+            none. Needs a model, and a dictionary that reconstructs what it reads.
         permutations: of the null of the position test, at least 40.
         offsets: M, 2 or more: read as much text as `windows` hold M times, in windows that start at different places,
             and say of each feature whether it is specialised, inherits its profile, or follows the text (columns
@@ -119,7 +125,7 @@ def profile(
 
     Raises:
         ProfileError: no layer is known, a context longer than the dictionary's positions, or something that needs a
-            model is asked of activations.
+            model is asked of activations, or a reconstruction of an encoder alone.
         ConfigError: a number that is out of range, or activations and labels that do not fit each other.
         ValueError: the dictionary does not fit the model's width or the hook, or the text is too short; both sides
             are named. See `lens.load` and `lens.activations.corpus` for what else can be wrong with either.
@@ -135,6 +141,12 @@ def profile(
     source = _source(model, corpus, asked)
     sae = (opened if isinstance(opened, Dictionary) else Wrapped(opened, source.width)).eval()
     name = name or sae.info.name or type(sae).__name__
+    if not sae.reconstructs:
+        if fidelity:
+            raise ProfileError(
+                f"{name} writes something else than it reads, and can't be spliced in its place: leave fidelity out"
+            )
+        spliced = 0
     if isinstance(source, Activations):
         subject, spliced = _of_activations(sae, source, layer), 0
     else:
@@ -157,7 +169,7 @@ def profile(
     found = measured[KEY]
     features = feature_rows(found, subject.texts is not None)
     if offsets and subject.source is not None:
-        told = _verdicts(sae, subject.source, data, found, offsets, subject.bos_id, permutations, seed)
+        told = _verdicts(sae, subject, subject.source, found, offsets, permutations, seed)
         features = features.merge(told, on="feature")
     about = About(
         name, subject.name, str(data.layer), subject.digest, windows, length, spliced, permutations, seed,
@@ -204,6 +216,7 @@ def _of_activations(sae: Dictionary, given: Activations, layer: Layer | None) ->
         raise ProfileError(f"the dictionary reads width {sae.info.d_in}, the {given.name} have width {width}")
     if n < LEAST_HELD_OUT:
         raise ProfileError(f"{n} windows of activations: a profile needs {LEAST_HELD_OUT} or more")
+    check_hook(sae, given.hook)
     _check_length(sae, length)
     data = given.layer_data("" if layer is None else str(layer))
     return _Subject(data, None, given.name, given.digest(), None, None if given.tokens is None else given.texts)
@@ -213,50 +226,55 @@ def _of_text(
     sae: Dictionary, source: _Source, layer: Layer | None, windows: int, length: int | None, seed: int
 ) -> _Subject:
     model = source.model
-    layer = as_layer(_layer_of(sae) if layer is None else layer)
-    check_fits(sae, model, layer)
+    if sae.reconstructs:
+        place = as_layer(_layer_of(sae) if layer is None else layer)
+        check_fits(sae, model, place)
+    else:
+        place = place_of(sae, None if layer is None else as_layer(layer))
+        check_width(sae, model)
     _warn_of_another_model(sae.info.model, model.name)
     length = _length_of(sae) if length is None else whole("length", length, SHORTEST)
     _check_length(sae, length)
     bos_id = model.bos_id if sae.info.bos else None
     cut = _windows(source.text, model, windows, length, bos_id, seed)
     return _Subject(
-        _layer_data(cut, model, layer),
+        _layer_data(cut, model, place),
         source,
         model.name,
         cut.digest,
         bos_id,
         partial(token_texts, tokenizer=model.tokenizer),
+        place,
     )
 
 
 def _verdicts(
-    sae: Dictionary, source: _Source, data: LayerData, found: Measured, offsets: int, bos_id: int | None,
-    permutations: int, seed: int,
-) -> pd.DataFrame:  # fmt: skip
+    sae: Dictionary, subject: _Subject, source: _Source, found: Measured, offsets: int, permutations: int, seed: int
+) -> pd.DataFrame:
     model, text = source
-    n, length = data.test.tokens.shape
+    test = subject.data.test
+    n, length = test.tokens.shape
     drawn = draw_offset_windows(
         text,
         model.tokenizer,
         max(MIN_SEGMENTS, n // (2 * TILES)),
         length,
         readings=offsets,
-        bos_id=bos_id,
+        bos_id=subject.bos_id,
         seed=seed,
     )
     read = (
-        _read(model, torch.from_numpy(tokens).flatten(0, 1), data.layer).unflatten(0, tokens.shape[:2])
+        _read(model, torch.from_numpy(tokens).flatten(0, 1), subject.place).unflatten(0, tokens.shape[:2])
         for tokens in track(drawn.tokens, f"text read at {offsets} offsets", "stretches")
     )
-    return specialisation(sae, data.test, drawn, read, found.positional_K, permutations=permutations, seed=seed)
+    return specialisation(sae, test, drawn, read, found.positional_K, permutations=permutations, seed=seed)
 
 
-def _layer_data(cut: Windows, model: LanguageModel, layer: Layer) -> LayerData:
+def _layer_data(cut: Windows, model: LanguageModel, place: Site | Layer) -> LayerData:
     """Windows of text with their activations, which also set the scale of errors: those of training are not known."""
     tokens, document, start = (torch.as_tensor(a) for a in (cut.tokens, cut.document, cut.start))
-    store = LayerStore(_residual_stream(model, tokens, layer), tokens, document, start, cut.documents, {})
-    return LayerData(layer, lambda split: store)
+    store = LayerStore(_activations(model, tokens, place), tokens, document, start, cut.documents, {})
+    return LayerData(str(place) if isinstance(place, Site) else place, lambda split: store)
 
 
 def _warn_of_another_model(trained_on: str, name: str) -> None:
@@ -271,7 +289,7 @@ def _warn_of_other_inputs(sae: Dictionary, summary: pd.DataFrame, scale: float) 
     """What a dictionary gives of activations in another scale than those that it was trained on, or of other ones."""
     value = summary[summary["positions"] == "text"].set_index("metric")["value"]
     said = []
-    if not value["fvu"] <= 1:
+    if "fvu" in value and not value["fvu"] <= 1:
         said.append(f"FVU is {value['fvu']:.3g}, where the mean of the activations alone gives 1")
     stated, l0 = sae.stated_l0, value["l0"]
     if stated and not stated / OFF <= l0 <= stated * OFF:
@@ -314,11 +332,13 @@ def _windows(text: Corpus, model: LanguageModel, n: int, length: int, bos_id: in
     return draw_windows(text, model.tokenizer, n, length, **options)
 
 
-def _residual_stream(model: LanguageModel, tokens: Tensor, layer: Layer) -> Tensor:
+def _activations(model: LanguageModel, tokens: Tensor, place: Site | Layer) -> Tensor:
     """Activations [n, T, d] in the model's precision, on the CPU."""
     batches = track(tokens.split(BATCH_WINDOWS), "language model", "batches")
-    return torch.cat([_read(model, batch, layer) for batch in batches])
+    return torch.cat([_read(model, batch, place) for batch in batches])
 
 
-def _read(model: LanguageModel, tokens: Tensor, layer: Layer) -> Tensor:
-    return model.residual_stream(tokens, [layer])[layer].cpu()
+def _read(model: LanguageModel, tokens: Tensor, place: Site | Layer) -> Tensor:
+    if isinstance(place, Site):
+        return activations_at(model, tokens, place).cpu()
+    return model.residual_stream(tokens, [place])[place].cpu()

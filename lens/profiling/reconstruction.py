@@ -15,7 +15,15 @@ from lens.activations.language_model import LanguageModel
 from lens.activations.layers import Layer
 from lens.measure.buckets import buckets
 from lens.measure.fidelity import ce_recovered, constant, dictionary, keep_bos, splice
-from lens.measure.reconstruction import InputMoments, by_block, fvu, input_moments, position_share, reconstruct
+from lens.measure.reconstruction import (
+    InputMoments,
+    by_block,
+    fvu,
+    input_moments,
+    position_share,
+    reconstruct,
+    sparsity,
+)
 from lens.profiling.tables import BLOCKS, INPUT, POSITIONS, SUMMARY, Dictionaries, Key, Tables
 from lens.progress import track
 
@@ -56,9 +64,7 @@ def reconstruction_tables(
             "mse": (r.sq_error.sum(0) / n_t, SQUARED),
             "fvu_global": (_ratio(r.sq_error.sum(0), moments.sq_deviation.sum(0)), "fraction"),
             "fvu_position": (_ratio(r.sq_error.sum(0), moments.sq_deviation_position.sum(0)), "fraction"),
-            "l0": (r.active / n_t, "features"),
-            "l1": (r.l1 / n_t, "activation"),
-            "zero_fraction": (1 - r.active / n_t / d_sae, "fraction"),
+            **_sparsity_curves(r.active, r.l1, n_t, d_sae),
         }
         positions += _curve_rows(key, curves, n_t)
         error_t = _ratio(r.sq_error_ordinary.sum(0), ordinary_t)
@@ -67,28 +73,19 @@ def reconstruction_tables(
             n, deviation = n_t[where].sum(), moments.sq_deviation[:, where].sum()
             if label == "all":  # about the mean of all positions
                 deviation -= moments.count.sum() * moments.sq_mean_shift
-            l0 = r.active[where].sum() / n
             summary += [
                 (*key, label, metric, value, n, unit)
                 for metric, value, unit in (
                     ("mse", r.sq_error[:, where].sum() / n, SQUARED),
                     ("fvu", r.sq_error[:, where].sum() / deviation, "fraction"),
                     ("nmse", fvu(r.sq_error[:, where], moments.sq_norm[:, where]), "fraction"),
-                    ("l0", l0, "features"),
-                    ("l1", r.l1[where].sum() / n, "activation"),
-                    ("zero_fraction", 1 - l0 / d_sae, "fraction"),
+                    *_sparsity_measures(r.active[where].sum() / n, r.l1[where].sum() / n, d_sae),
                 )
             ]
         summary += _token_summary(key, r.per_token, n_t[TEXT].sum())
         fvu_ordinary = r.sq_error_ordinary[:, TEXT].sum() / ordinary_deviation
         summary.append((*key, "text", f"fvu{ORDINARY}", fvu_ordinary, ordinary_t[TEXT].sum(), "fraction"))
-        density = r.firings / n_t[TEXT].sum()
-        summary += [
-            (*key, "text", "silent_features", float((density == 0).sum()), d_sae, "features"),
-            (*key, "text", "dense_features", float((density > DENSE).sum()), d_sae, "features"),
-            (*key, "text", "alive_share", float((density > 0).mean()), d_sae, "fraction of features"),
-            (*key, "text", "dense_share", float((density > DENSE).mean()), d_sae, "fraction of features"),
-        ]
+        summary += _density_summary(key, r.firings / n_t[TEXT].sum())
         rows += block_rows(key, "sq_error", r.sq_error, r.count, blocks)
         rows += block_rows(key, f"sq_error{ORDINARY}", r.sq_error_ordinary, moments.count_ordinary, blocks)
         by_window[key] = r.by_window
@@ -98,6 +95,49 @@ def reconstruction_tables(
         "blocks": pd.DataFrame(rows, columns=BLOCKS),
         "tests": pd.DataFrame(_window_tests(by_window, activations.shape[1], baseline), columns=TESTS),
     }
+
+
+def sparsity_tables(
+    encoders: Dictionaries, activations: Tensor, block: Tensor, blocks: Iterable[str], scale: float
+) -> Tables:
+    """What `reconstruction_tables` says of encoders that reconstruct nothing, and of their inputs: `positions` and
+    `summary`."""
+    moments = input_moments(activations, block, len(list(blocks)), scale)
+    positions, summary, n_t = _input_positions(moments), _input_summary(moments), moments.count.sum(0)
+    for key, encoder in track(encoders.items(), "sparsity", "encoders"):
+        active, l1, firings = sparsity(encoder, activations)
+        positions += _curve_rows(key, _sparsity_curves(active, l1, n_t, encoder.info.d_sae), n_t)
+        for label, where in (("text", TEXT), ("all", ALL)):
+            n = n_t[where].sum()
+            measures = _sparsity_measures(active[where].sum() / n, l1[where].sum() / n, encoder.info.d_sae)
+            summary += [(*key, label, metric, value, n, unit) for metric, value, unit in measures]
+        summary += _density_summary(key, firings / n_t[TEXT].sum())
+    return {
+        "positions": pd.DataFrame(positions, columns=POSITIONS),
+        "summary": pd.DataFrame(summary, columns=SUMMARY),
+    }
+
+
+def _sparsity_curves(active: np.ndarray, l1: np.ndarray, n_t: np.ndarray, d_sae: int) -> dict:
+    return {
+        "l0": (active / n_t, "features"),
+        "l1": (l1 / n_t, "activation"),
+        "zero_fraction": (1 - active / n_t / d_sae, "fraction"),
+    }
+
+
+def _sparsity_measures(l0: float, l1: float, d_sae: int) -> list[tuple[str, float, str]]:
+    return [("l0", l0, "features"), ("l1", l1, "activation"), ("zero_fraction", 1 - l0 / d_sae, "fraction")]
+
+
+def _density_summary(key: Key, density: np.ndarray) -> list[tuple]:
+    d_sae = len(density)
+    return [
+        (*key, "text", "silent_features", float((density == 0).sum()), d_sae, "features"),
+        (*key, "text", "dense_features", float((density > DENSE).sum()), d_sae, "features"),
+        (*key, "text", "alive_share", float((density > 0).mean()), d_sae, "fraction of features"),
+        (*key, "text", "dense_share", float((density > DENSE).mean()), d_sae, "fraction of features"),
+    ]
 
 
 def _window_tests(by_window: dict[Key, np.ndarray], T: int, baseline: str | None) -> list[tuple]:

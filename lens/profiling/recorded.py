@@ -30,6 +30,8 @@ class Activations:
         tokens: [n, T] number from 0 on of the token, class, ... at each position.
         words: the text of each of these numbers.
         name: what they are of, for titles.
+        hook: where in a model they were read, as libraries name it (`blocks.3.mlp.hook_in`); needed by what reads
+            something else than the residual stream, so that it isn't given that.
 
     Raises:
         ConfigError: no such shape or numbers, numbers that are not finite, or labels that do not fit them.
@@ -42,8 +44,9 @@ class Activations:
         tokens: Tensor | np.ndarray | None = None,
         words: Mapping[int, str] | Sequence[str] | None = None,
         name: str = "activations",
+        hook: str = "",
     ):
-        self.values, self.words, self.name = _tensor(values), words, name
+        self.values, self.words, self.name, self.hook = _tensor(values), words, name, hook
         self.tokens = None if tokens is None else _tensor(tokens)
         self.documents = None if documents is None else [str(x) for x in documents]
         shape = tuple(self.values.shape)

@@ -30,7 +30,8 @@ class Shown:
     reading: Reading
     text: ShownText
     directions: np.ndarray | None
-    """[K, d] float16 of unit length: what each feature writes; None of a dictionary that doesn't say"""
+    """[K, d] float16 of unit length: what each feature writes; None of a dictionary that doesn't say, or that writes
+    elsewhere than it reads"""
     facts: dict
     """documents (names), architecture, position, causal, quantisation (of the model) and lens (logit lens), as JSON"""
 
@@ -77,7 +78,7 @@ def show(
     reading = read_features(sae, test.activations, test.document, passages, contexts)
     text, [reading] = shown_text([reading], passages, test.tokens, test.document, test.start, texts)
     directions, lens = None, None
-    if not isinstance(sae, Wrapped):
+    if sae.reconstructs and not isinstance(sae, Wrapped):
         directions = torch.nn.functional.normalize(sae.directions.detach().float(), dim=-1)
         reading = reading._replace(arrays=reading.arrays | neighbours(directions))
         if model is not None and model.causal:

@@ -87,6 +87,7 @@ def sae_lens(folder: Path) -> None:
         record(folder / name, sae.encode, sae.decode)
 
     batchtopk(folder / "trained-batchtopk", metadata)
+    transcoders(folder / "transcoders")
     releases(folder / "releases")
     for path in sorted((folder / "exported").iterdir()):
         if path.is_dir():
@@ -95,6 +96,20 @@ def sae_lens(folder: Path) -> None:
             sae.save_model(folder / "saved-again" / path.name)
             refused = {"flat": refusal(sae, inputs()[0]), "long": refusal(sae, torch.zeros(1, T + 1, D_IN))}
             path.with_suffix(".json").write_text(json.dumps(refused))
+
+
+def transcoders(folder: Path) -> None:
+    """They read the MLP's input after its norm, and write vectors of another width."""
+    from sae_lens.registry import SAE_CLASS_REGISTRY
+    from sae_lens.saes.sae import SAEMetadata
+
+    metadata = {"model_name": "a-model", "hook_name": "blocks.3.ln2.hook_normalized"}
+    for architecture in ("transcoder", "skip_transcoder", "jumprelu_transcoder", "jumprelu_skip_transcoder"):
+        kind, config = SAE_CLASS_REGISTRY[architecture]
+        coder = kind(config(D_IN, D_SAE, d_out=5, apply_b_dec_to_input=False, metadata=SAEMetadata(**metadata)))
+        perturb(coder.parameters())
+        coder.save_model(folder / architecture)
+        record(folder / architecture, coder.encode, coder.decode)
 
 
 def refusal(sae, x: torch.Tensor) -> str:

@@ -60,7 +60,7 @@ def test_gemma_scope_2_without_a_configuration_is_known_by_its_folders(tmp_path,
 @pytest.mark.parametrize(
     ("place", "config", "changes", "message"),
     [
-        ("transcoder_all/layer_3_width_16k_l0_big_affine", None, {}, "layers.3.transcoder', which is not known"),
+        ("crosscoder/layer_3_width_16k_l0_big", None, {}, "layers.3.crosscoder', which is not known"),
         ("a", {**GEMMA_3, "hf_hook_point_out": "model.layers.13.output"}, {}, "reads something else than it writes"),
         ("a", {**GEMMA_3, "type": "transcoder"}, {}, "type 'transcoder'.*reads something else than it writes"),
         ("a", {**GEMMA_3, "architecture": "topk"}, {}, "config.json says architecture 'topk'; known is jump_relu"),
@@ -83,7 +83,7 @@ def test_gemma_scope_files_that_do_not_fit(tmp_path):
         ("c", {"extra": np.zeros(3)}, "params.npz holds .*'extra'.*this kind of dictionary has"),
         ("d", {"W_enc": np.zeros(3)}, r"W_enc has shape \(3,\), a matrix"),
         ("e", {"W_dec": np.zeros((3, 4))}, r"W_dec has shape \(3, 4\).*says \(3, 2\)"),
-        ("gemma-scope-2b-pt-transcoders/layer_3", {}, "transcoders.*reads something else than it writes"),
+        ("gemma-scope-2b-pt-crosscoders/layer_3", {}, "crosscoders.* is not known"),
         ("gemma-scope-2b-pt-res/embedding/width_4k", {}, "embedding.*in other units"),
     ):
         with pytest.raises(DictionaryError, match=message):

@@ -88,11 +88,15 @@ def test_saelens_before_version_6(tmp_path):
         ({"d_sae": "3"}, "cfg.json says d_sae = '3', of type str: int needed"),
         (
             {"architecture": "crosscoder"},
-            "architecture 'crosscoder'; known are standard, topk, abstopk, jumprelu, gated, temporallens",
+            "architecture 'crosscoder'; known are standard, topk, abstopk, jumprelu, gated, transcoder",
         ),
         ({"architecture": "matching_pursuit"}, "no score of one vector: open it with SAELens, and give lens.profile"),
         ({"architecture": "temporal"}, "no score of one vector: give the files that its authors published"),
-        ({"architecture": "jumprelu_skip_transcoder"}, "reads something else than it writes"),
+        ({"architecture": "jumprelu_skip_transcoder"}, "holds .*, this kind of dictionary has .*'W_skip'.*'threshold'"),
+        (
+            {"architecture": "transcoder", "normalize_activations": "layer_norm"},
+            "normalize_activations 'layer_norm'; known for transcoder are none",
+        ),
         ({"architecture": "topk"}, "cfg.json has no 'k'"),
         ({"architecture": "jumprelu"}, "holds .*'b_enc'.*, this kind of dictionary has .*'threshold'"),
         ({"architecture": 3}, "architecture = 3, of type int: str needed"),

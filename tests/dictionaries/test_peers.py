@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from benchmarks import environment
 from lens import checkout
 from lens.activations.hooks import layer_name
+from lens.dictionaries.compatible import place_of
 from lens.dictionaries.dictionary import Dictionary, Info
 from lens.dictionaries.export import export_saelens
 from lens.dictionaries.load import load
@@ -114,6 +115,17 @@ def test_published_files_as_saelens_converts_them(saelens):
         if "gemma" in path.stem:
             assert sae.info.model.removeprefix("google/") == said["model_name"].removeprefix("google/")
             assert sae.info.hook == said["hook_name"]
+
+
+def test_saelens_transcoders_encode_as_there(saelens):
+    folders = [path for path in (saelens / "transcoders").iterdir() if path.is_dir()]
+    assert len(folders) == 4
+    for path in folders:
+        coder, theirs = load(path), load_file(f"{path}.safetensors")
+        f = coder.encode(theirs["x"]).dense()
+        assert (f != 0).any() and torch.equal(f.sign(), theirs["f"].sign()), path.name
+        assert error(f, theirs["f"]) < TOLERANCE, path.name
+        assert str(place_of(coder)) == "3 normalised"
 
 
 def test_temporal_feature_analysis_as_it_is_trained_here_is_that_of_saelens(saelens):

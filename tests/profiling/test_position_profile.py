@@ -229,7 +229,7 @@ def test_too_short_a_text_is_found_before_the_model_runs(model, monkeypatch):
         monkeypatch.context() as patch,
         pytest.raises(ValueError, match="16 take about 496 .* are 495: pass windows=15"),
     ):
-        patch.setattr("lens.profiling.profile._residual_stream", lambda *a: pytest.fail("the model ran"))
+        patch.setattr("lens.profiling.profile._activations", lambda *a: pytest.fail("the model ran"))
         profile(identity(model), model, text, **{**OPTIONS, "windows": 256})
     assert profile(identity(model), model, text, **{**OPTIONS, "windows": 15}).about.windows == 15
 

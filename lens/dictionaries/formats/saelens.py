@@ -11,10 +11,24 @@ from torch import Tensor
 
 from lens.activations.hooks import layer_name
 from lens.dictionaries.dictionary import Dictionary, Info
-from lens.dictionaries.formats.files import TEMPORALLENS, T, l0_in_name, pick, read_json, read_safetensors, setting
+from lens.dictionaries.encoder import Encoder
+from lens.dictionaries.formats.files import (
+    TEMPORALLENS,
+    T,
+    check_names,
+    l0_in_name,
+    pick,
+    read_json,
+    read_safetensors,
+    setting,
+)
 from lens.errors import DictionaryError
 
 CONFIG, WEIGHTS, SCALER = "cfg.json", "sae_weights.safetensors", "activation_scaler.json"
+TRANSCODERS = {
+    "transcoder": "relu", "skip_transcoder": "relu", "jumprelu_transcoder": "jumprelu",
+    "jumprelu_skip_transcoder": "jumprelu",
+}  # fmt: skip
 RULES = {"standard": "relu", "topk": "topk", "abstopk": "abs_topk", "jumprelu": "jumprelu", "gated": "gated"}
 _ELSEWHERE = {
     "matching_pursuit": "open it with SAELens, and give lens.profile what that opened",
@@ -33,7 +47,7 @@ _MIN_NORM = 1e-8  # of a decoder row, as in SAELens
 
 
 def read(folder: Path, norm_scaling_factor: float | None = None) -> Dictionary:
-    """Read a folder; one of the architecture `temporallens` has its masks.
+    """Read a folder; one of the architecture `temporallens` has its masks, of a transcoder the encoder alone is read.
 
     What SAELens keeps apart is folded into the weights: `rescale_acts_by_decoder_norm`, and the factor of
     `expected_average_only_in`, by which inputs were multiplied in training. That factor is `norm_scaling_factor`, or
@@ -55,6 +69,8 @@ def read(folder: Path, norm_scaling_factor: float | None = None) -> Dictionary:
     if architecture == TEMPORALLENS:
         return _temporallens(config, weights)
     d_in, d_sae = (setting(config, key, int, CONFIG) for key in ("d_in", "d_sae"))
+    if architecture in TRANSCODERS:
+        return _transcoder(config, weights, d_in, d_sae)
     names = ("W_enc", "W_dec", "b_dec", *_VECTORS.get(architecture, ("b_enc",)))
     ones = {"scaling_factor"} if _is_ones(weights.get("scaling_factor")) else set()  # an option that was not in use
     weights = pick(weights, {name: name for name in names}, ones, WEIGHTS)
@@ -83,6 +99,25 @@ def read(folder: Path, norm_scaling_factor: float | None = None) -> Dictionary:
     if architecture in _TOPK and setting(config, "rescale_acts_by_decoder_norm", bool, CONFIG):
         fold_decoder_norm(dictionary)
     return dictionary
+
+
+def _transcoder(config: dict, weights: dict[str, Tensor], d_in: int, d_sae: int) -> Encoder:
+    """W_dec, b_dec and W_skip concern what it writes."""
+    architecture, metadata = config["architecture"], config["metadata"]
+    rule = TRANSCODERS[architecture]
+    names = ("W_enc", *_VECTORS.get(rule, ("b_enc",)))
+    skip = ["W_skip"] * ("skip" in architecture)
+    check_names(weights, (*names, "W_dec", "b_dec", *skip), (), WEIGHTS)
+    hook, model = (setting(metadata, key, str, f"metadata of {CONFIG}", "") for key in ("hook_name", "model_name"))
+    bos = setting(metadata, "prepend_bos", bool, f"metadata of {CONFIG}", True)
+    _warn_of_other_inputs(metadata)
+    info = Info(
+        d_in, d_sae, architecture=rule, model=model, hook=hook, layer=layer_name(hook),
+        name=f"saelens-{architecture}", bos=bos,
+    )  # fmt: skip
+    read = Encoder(info, pick({name: weights[name] for name in names}, {name: name for name in names}, (), WEIGHTS))
+    read.stated_l0 = l0_in_name(str(value) for value in metadata.values())
+    return read
 
 
 def _warn_of_other_inputs(metadata: dict) -> None:
@@ -128,19 +163,18 @@ def _nested(config: dict) -> dict:
 def _check(config: dict) -> None:
     architecture = config["architecture"]
     normalisation = setting(config, "normalize_activations", str, CONFIG)
-    if "transcoder" in architecture:
-        raise DictionaryError(f"{CONFIG} says architecture {architecture!r}: it reads something else than it writes")
     if architecture in _ELSEWHERE:
         raise DictionaryError(
             f"{CONFIG} says architecture {architecture!r}, whose code is no score of one vector: "
             f"{_ELSEWHERE[architecture]}"
         )
-    if architecture not in (*RULES, TEMPORALLENS):
+    if architecture not in (*RULES, *TRANSCODERS, TEMPORALLENS):
+        known = ", ".join([*RULES, *TRANSCODERS, TEMPORALLENS])
         raise DictionaryError(
-            f"{CONFIG} says architecture {architecture!r}; known are {', '.join([*RULES, TEMPORALLENS])}. "
+            f"{CONFIG} says architecture {architecture!r}; known are {known}. "
             "A training checkpoint of SAELens becomes one of these with its save_inference_model"
         )
-    known = ("none",) if architecture == TEMPORALLENS else _NORMALISATIONS
+    known = ("none",) if architecture in (*TRANSCODERS, TEMPORALLENS) else _NORMALISATIONS
     if normalisation not in known:
         raise DictionaryError(
             f"{CONFIG} says normalize_activations {normalisation!r}; known for {architecture} are {', '.join(known)}. "
