@@ -68,6 +68,10 @@ class _Combined(PositionTerm):
     def on_input(self) -> bool:
         return True
 
+    @property
+    def keeps_scores(self) -> bool:
+        return self.outer.keeps_scores
+
     def initialise(self, generator: torch.Generator) -> None:
         self.inner.initialise(generator)
         self.outer.initialise(generator)
@@ -94,6 +98,9 @@ class _Combined(PositionTerm):
 
     def apply(self, target: Tensor, values: Tensor) -> Tensor:
         return self.outer.apply(target, values[..., -self.d_sae :])
+
+    def scores(self, x: Tensor, W_enc: Tensor, values: Tensor) -> Tensor:
+        return self.outer.scores(x, W_enc, values[..., -self.d_sae :])
 
     def gate(self, codes: Codes, values: Tensor) -> Codes:
         return self.outer.gate(codes, values[..., -self.d_sae :])

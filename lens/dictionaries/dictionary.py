@@ -211,10 +211,7 @@ class Dictionary(nn.Module):
 
     def scores_of(self, x_in: Tensor, values: Tensor | None) -> Tensor:
         """Pre-activations u [..., d_sae] of what W_enc multiplies."""
-        u = x_in @ self.W_enc
-        if values is None or self.position_term.acts_on != "score":
-            return u
-        return self.position_term.apply(u, values)
+        return x_in @ self.W_enc if values is None else self.position_term.scores(x_in, self.W_enc, values)
 
     def encoder_input(self, x: Tensor, values: Tensor | None, first: int = 0) -> Tensor:
         """What W_enc multiplies, of scaled and folded inputs; a prediction from earlier vectors is taken off and kept

@@ -197,11 +197,23 @@ class PositionTerm(nn.Module):
         """`target` (see `acts_on`) with the values of its positions."""
         return target * values
 
+    def scores(self, x: Tensor, W_enc: Tensor, values: Tensor) -> Tensor:
+        """Pre-activations [..., d_sae] of what W_enc multiplies [..., d_in], with the values of its positions, where
+        the term acts on scores."""
+        u = x @ W_enc
+        return self.apply(u, values) if self.acts_on == "score" else u
+
     def gate(self, codes: Codes, values: Tensor) -> Codes:
         """Selected codes as they are decoded: with the values of their positions, where the term acts on codes."""
         if self.acts_on != "code":
             return codes
         return Codes(self.apply(codes.dense(), values), None, codes.d_sae)
+
+    @property
+    def keeps_scores(self) -> bool:
+        """Whether features that are selected have x W_enc as their score and keep their values: the term acts on the
+        input alone, or closes features."""
+        return self.acts_on == "input"
 
     @property
     def on_input(self) -> bool:

@@ -47,7 +47,7 @@ def losses(dictionary: Dictionary, x: Tensor, positions: Tensor) -> tuple[Losses
     x_in = dictionary.encoder_input(x, values, first)
     u = dictionary.scores_of(x_in, values)
     u_at, few = partial(u.gather, -1), None
-    if values is None or dictionary.position_term.acts_on == "input":  # u is x W_enc, and features stay as selected
+    if values is None or dictionary.position_term.keeps_scores:  # u is x W_enc where it counts, and stays as selected
         u_at = partial(sparse.scores_at, u=u.detach(), x=x_in, W_enc=dictionary.W_enc)
         few = architecture.select_few(u.detach(), u_at)
     selected = few or architecture.select(u)

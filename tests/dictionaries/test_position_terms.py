@@ -223,6 +223,13 @@ def test_bucket_copies_by_hand():
         sae.position_term.intervention("mean", torch.Generator())
 
 
+@pytest.mark.parametrize("position", ["buckets", "stacked", "centred+buckets"])
+def test_scores_of_windows_are_those_of_their_vectors_one_by_one(position):
+    term = position_term(position)(3, 10, 41, position_term(position).Settings())
+    x, W_enc = torch.randn(2, 41, 3), torch.randn(3, 10)
+    assert torch.allclose(term.scores(x, W_enc, term.values()), term.scores(x, W_enc, term.values().expand(2, -1, -1)))
+
+
 @pytest.mark.parametrize(
     ("position", "settings", "named"),
     [

@@ -15,10 +15,10 @@ B, P, D, K = 3, 4, 6, 10
 NO_AUTOCAST = torch.autocast("cpu", enabled=False)
 
 
-def made(architecture: str, d_sae: int = K, **settings) -> Dictionary:
+def made(architecture: str, d_sae: int = K, position: str = "none", **settings) -> Dictionary:
     """In training, with weights for which every term of every loss has a gradient."""
     generator = torch.Generator().manual_seed(0)
-    info = Info(D, d_sae, P, architecture=architecture, settings=settings)
+    info = Info(D, d_sae, P, architecture=architecture, position=position, settings=settings)
     weights = {n: p.detach().double() for n, p in Dictionary.initialise(info, torch.zeros(D), 1).weights().items()}
     for name, value in weights.items():
         if name not in ("W_enc", "W_dec"):
@@ -103,6 +103,22 @@ def test_matryoshka_is_the_sum_of_the_errors_of_its_prefixes_and_batch_topk_has_
     dictionary.architecture.silent[dead] = 1
     for edge in {round(share * d_sae) for share in prefixes} - {d_sae}:  # features on both sides of it are on
         dictionary.architecture.b_enc.data[edge - 1 : edge + 1] += 1
+    check(dictionary, 0.0, definition)
+
+
+@pytest.mark.parametrize("d_sae", [K, WIDE])
+def test_copies_for_buckets_are_one_batch_topk_with_closed_scores(d_sae):
+    dead = torch.arange(d_sae) % 4 < 2
+    closed = (torch.arange(P)[:, None] >= 3) != (torch.arange(d_sae) % 2 == 1)
+
+    def definition(x, w):
+        all_f = (torch.where(closed, -1e12, x @ w["W_enc"]) + w["b_enc"]).relu()
+        f = all_f * (all_f >= all_f.flatten().sort(descending=True).values[3 * B * P - 1])
+        error = x - f @ w["W_dec"] - w["b_dec"]
+        return per_window(error) + revival(all_f, dead, error, w, 4)
+
+    dictionary = made("batch_topk", d_sae, "buckets", k=3, edges=[3], **AUX)
+    dictionary.architecture.silent[dead] = 1
     check(dictionary, 0.0, definition)
 
 

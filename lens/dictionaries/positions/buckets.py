@@ -59,6 +59,10 @@ class Buckets(PositionTerm):
         bucket = torch.bucketize(torch.arange(self.T, device="cpu"), edges, right=True)
         self.register_buffer("bucket", bucket, persistent=False)
 
+    @property
+    def keeps_scores(self) -> bool:
+        return True
+
     def values(self, positions: Tensor | None = None) -> Tensor:
         """1 where a feature can be selected, else 0."""
         bucket = self.bucket if positions is None else self.bucket[positions]
@@ -67,6 +71,22 @@ class Buckets(PositionTerm):
 
     def apply(self, target: Tensor, values: Tensor) -> Tensor:
         return torch.where(values > 0, target, CLOSED)
+
+    def scores(self, x: Tensor, W_enc: Tensor, values: Tensor) -> Tensor:
+        """The same as for any term, without the products whose scores are closed where x are windows."""
+        if values.ndim != 2:
+            return super().scores(x, W_enc, values)
+        opened = values[:, : self.copies].argmax(1)
+        found = {
+            bucket: (rows, x[..., rows, :] @ W_enc[:, bucket :: self.copies])
+            for bucket in opened.unique().tolist()
+            for rows in [(opened == bucket).nonzero()[:, 0]]
+        }
+        dtype = next(iter(found.values()))[1].dtype
+        u = torch.full((*x.shape[:-1], self.d_sae), CLOSED, dtype=dtype, device=x.device)
+        for bucket, (rows, part) in found.items():
+            u[..., rows, bucket :: self.copies] = part
+        return u
 
     def before_step(self, step: int, steps: int) -> None:
         self.parted = step >= self.settings.part_at * steps
