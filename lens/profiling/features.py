@@ -165,30 +165,33 @@ def _position_measures(m: Measured) -> dict[str, tuple[float, str]]:
     for name, found in m.position.items():
         values[f"positional_share_{name}"] = (found.share_significant, "fraction of eligible features")
         values[f"positional_share_{name}_null"] = (found.null_share, "fraction of eligible features")
-        values[f"information_{name}"] = (_median(found.u_corrected_K[found.eligible_K]), "fraction of firing entropy")
+        values[f"information_{name}"] = (
+            finite_median(found.u_corrected_K[found.eligible_K]),
+            "fraction of firing entropy",
+        )
     return values
 
 
 def _span_measures(m: Measured) -> dict[str, tuple[float, str]]:
     s, has_width = m.spans, np.isfinite(m.spans.fwhm_K)
     values = {
-        "span_fwhm": _median(s.fwhm_K),
-        "span_fwhm_permuted": _median(s.null_fwhm_K[has_width]),
-        "span_fwhm_frequency": _median(s.frequency_fwhm_K[has_width]),
+        "span_fwhm": finite_median(s.fwhm_K),
+        "span_fwhm_permuted": finite_median(s.null_fwhm_K[has_width]),
+        "span_fwhm_frequency": finite_median(s.frequency_fwhm_K[has_width]),
         **{f"span_fwhm_bin_{b}": v for b, v in spans.medians_by_density(s.fwhm_K, s.density_K).items()},
-        "span_effective_positions": _median(s.effective_positions_K),
-        "span_dwell": _median(s.dwell_K),
-        "span_autocorrelation_time": _median(s.autocorrelation_time_K),
+        "span_effective_positions": finite_median(s.effective_positions_K),
+        "span_dwell": finite_median(s.dwell_K),
+        "span_autocorrelation_time": finite_median(s.autocorrelation_time_K),
     }
     if m.mask_TK is not None:
-        values["span_mask_run"] = _median(s.mask_run_K)
+        values["span_mask_run"] = finite_median(s.mask_run_K)
         start = _mask_at_start(m.sae, len(m.mask_TK))
-        values["span_mask_run_start"] = _median(spans.longest_run(spans.above_half(start[1:])))
+        values["span_mask_run_start"] = finite_median(spans.longest_run(spans.above_half(start[1:])))
     ratios = {
-        "span_effective_ratio": _median(s.effective_positions_ratio_K),
-        "span_participation_ratio": _median(s.participation_ratio_K),
-        "span_dwell_ratio": _median(s.dwell_ratio_K),
-        "span_autocorrelation_ratio": _median(s.autocorrelation_ratio_K),
+        "span_effective_ratio": finite_median(s.effective_positions_ratio_K),
+        "span_participation_ratio": finite_median(s.participation_ratio_K),
+        "span_dwell_ratio": finite_median(s.dwell_ratio_K),
+        "span_autocorrelation_ratio": finite_median(s.autocorrelation_ratio_K),
     }
     return {k: (v, "positions") for k, v in values.items()} | {k: (v, "ratio to null") for k, v in ratios.items()}
 
@@ -392,6 +395,7 @@ def _profile_table(measured: Mapping[Key, Measured], grouped) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["variant", "seed", "feature"])
 
 
-def _median(values: np.ndarray) -> float:
+def finite_median(values: np.ndarray) -> float:
+    """Median of the values that are finite; nan if none is."""
     finite = values[np.isfinite(values)]
     return float(np.median(finite)) if len(finite) else np.nan

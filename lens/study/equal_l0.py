@@ -32,15 +32,23 @@ TRIES = 8
 Measure = Callable[[LayerData, Dictionary, Tensor, float], dict]
 """of held-out activations [n, T, d] of the data, as a dictionary is to see them, and the L0 that is asked for; its `l0`
 is what the search goes by"""
+Finish = Callable[[LayerData, Dictionary, Tensor], dict]
+"""the same of the dictionary that the search ended with: what takes longer"""
 
 
-def rows(study: Study, open_data: Callable[[int], LayerData], targets: Sequence[float], measure: Measure) -> list[dict]:
+def rows(
+    study: Study,
+    open_data: Callable[[int], LayerData],
+    targets: Sequence[float],
+    measure: Measure,
+    finish: Finish = lambda *_: {},
+) -> list[dict]:
     """What was measured of each variant and seed of a study at each L0, those of the first seed first.
 
     A `k` in a recipe stands for the L0 that is asked for. A twin that learns on windows with permuted positions is
-    measured on such windows. To what `measure` answers are added variant, seed, target, knob and its value, tries,
-    visits (vectors trained on, in all tries) and processor (instructions or GPU that it was made with: rows of one
-    table may come from several machines).
+    measured on such windows. To what `measure` and `finish` answer are added variant, seed, target, knob and its value,
+    tries, visits (vectors trained on, in all tries) and processor (instructions or GPU that it was made with: rows of
+    one table may come from several machines).
 
     Args:
         open_data: data of one layer as a seed sees them.
@@ -54,7 +62,7 @@ def rows(study: Study, open_data: Callable[[int], LayerData], targets: Sequence[
     for seed, target, variant in track(wanted, study.name, "dictionaries"):
         if data is None or seen != seed:
             data, seen = open_data(seed), seed
-        found.append(_row(study.of_seed(seed), data, variant, seed, target, measure))
+        found.append(_row(study.of_seed(seed), data, variant, seed, target, measure, finish))
     return found
 
 
@@ -63,18 +71,21 @@ def permuted(x: Tensor) -> Tensor:
     return torch.cat([x[:, :1], shuffle_positions(x[:, 1:], 0, 0)], dim=1)
 
 
-def _row(study: Study, data: LayerData, variant: str, seed: int, target: float, measure: Measure) -> dict:
+def _row(
+    study: Study, data: LayerData, variant: str, seed: int, target: float, measure: Measure, finish: Finish
+) -> dict:  # fmt: skip
     """A row as it was kept, if all that decides it but the processor is the same; else made and kept."""
     recipe = study.train_recipe(variant)
     of_data = [_without_digests(store.manifest) for store in (data.train, data.test)]
-    identity = [recipe.identity(), variant, seed, target, of_data, study.model, str(data.layer), study.windows.seed]
-    key = hashlib.sha256(json.dumps([identity, version("train"), version("analyse")], sort_keys=True).encode())
+    windows, versions = [study.windows.seed, study.windows.fidelity], [version("train"), version("equal_l0")]
+    identity = [recipe.identity(), variant, seed, target, of_data, study.model, str(data.layer), windows, versions]
+    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode())
     path = study.results / "rows" / f"layer_{data.layer}" / f"l0_{target:g}" / f"{variant}-seed{seed}.json"
     kept = files.read_json(path, f"delete {path} and run again") if path.is_file() else {}
     if kept.get("made_from") != key.hexdigest():
         kept = {
             "made_from": key.hexdigest(),
-            "row": _searched(study, data, variant, seed, recipe, target, measure),
+            "row": _searched(study, data, variant, seed, recipe, target, measure, finish),
         }
         path.parent.mkdir(parents=True, exist_ok=True)
         files.write(path, (json.dumps(files.with_digest(kept)) + "\n").encode())
@@ -87,7 +98,8 @@ def _without_digests(manifest: dict) -> dict:
 
 
 def _searched(
-    study: Study, data: LayerData, variant: str, seed: int, recipe: Recipe, target: float, measure: Measure
+    study: Study, data: LayerData, variant: str, seed: int, recipe: Recipe, target: float, measure: Measure,
+    finish: Finish,
 ) -> dict:  # fmt: skip
     """The try whose L0 is nearest to the target; the first one that is near enough ends the search."""
     kind = parts.architecture(recipe.architecture)
@@ -97,9 +109,11 @@ def _searched(
     value, test = recipe.setting(knob) if knob else 0, data.test.activations
     x = permuted(test) if recipe.positions == "shuffled" else test
     found: dict[float, dict] = {}
+    made: dict[float, Dictionary] = {}
     for _ in range(TRIES):
         one = dataclasses.replace(recipe, settings={**recipe.settings, **({knob: value} if knob else {})})
-        found[value] = measure(data, _trained(study, data, variant, seed, one, target), x, target)
+        made[value] = _trained(study, data, variant, seed, one, target)
+        found[value] = measure(data, made[value], x, target)
         tried = [(v, max(row["l0"], target / 1000)) for v, row in found.items()]
         if not knob or abs(found[value]["l0"] / target - 1) <= TOLERANCE:
             break
@@ -109,7 +123,8 @@ def _searched(
             break
     value = min(found, key=lambda v: abs(found[v]["l0"] - target))
     visits = len(found) * recipe.steps * recipe.batch_windows * (data.train.tokens.shape[1] - 1)
-    about = {"variant": variant, "seed": seed, "target": target, **found[value], "processor": _processor()}
+    measured = found[value] | finish(data, made[value], x)
+    about = {"variant": variant, "seed": seed, "target": target, **measured, "processor": _processor()}
     return about | {"knob": knob, "value": value if knob else None, "tries": len(found), "visits": visits}
 
 

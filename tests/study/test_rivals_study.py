@@ -7,8 +7,11 @@ import pytest
 import torch
 
 from lens import checkout
+from lens.activations import language_model
 from lens.activations.store import LayerStore
+from lens.dictionaries.dictionary import Dictionary, Info
 from lens.errors import ConfigError
+from lens.measure import fidelity
 from lens.measure.at_l0 import next_value
 from lens.profiling.layer_data import LayerData
 from lens.study import equal_l0, rivals
@@ -33,9 +36,12 @@ def study(tmp_path, monkeypatch) -> Study:
     recipes = {name: {field: small.get(field, value) for field, value in whole.recipes[name].items()} for name in kept}
     training = dataclasses.replace(whole.training, steps=8)
     training.overrides.update(lr=1e-2, batch_windows=8, precision="fp32")
+    windows = dataclasses.replace(whole.windows, fidelity=0)
     monkeypatch.setattr(Study, "pool", tmp_path / "pool")
     monkeypatch.setattr(equal_l0, "TRIES", 2)
-    return dataclasses.replace(whole, recipes=recipes, variants=kept, seeds=(0,), training=training)
+    return dataclasses.replace(
+        whole, recipes=recipes, variants=kept, seeds=(0,), training=training, windows=windows
+    )  # fmt: skip
 
 
 DATA = LayerData(8, lambda split: store(*{"train": (24, 0), "test": (16, 1)}[split]))
@@ -73,6 +79,7 @@ def test_a_small_study_is_measured_and_goes_on_where_it_was_stopped(study, monke
     assert (found["predicted"] > 0).tolist() == [False, False, True, False, False]
     assert found["tries"].max() <= 2 and (found.loc[["tfa", "crosscoder_2"], "tries"] == 1).all()
     assert (found["visits"] == found["tries"] * 8 * 8 * 8).all()
+    assert (found["dwell"].dropna() >= 1).all() and found["delta_ce"].isna().all()  # no window is spliced
 
 
 def test_a_finished_row_is_used_on_another_machine_and_made_again_for_other_data(study, monkeypatch):
@@ -84,6 +91,23 @@ def test_a_finished_row_is_used_on_another_machine_and_made_again_for_other_data
         assert rivals.rivals_table(one, elsewhere, 3.0).equals(made)
     fewer = LayerData(8, lambda split: store(*{"train": (20, 0), "test": (16, 1)}[split]))
     assert not rivals.rivals_table(one, fewer, 3.0).equals(made)
+
+
+def test_what_the_model_loses_is_what_splicing_says(study):
+    model = language_model.load("random:gemma-3-tiny")
+    tokens = torch.randint(5, 200, (63, 20), generator=torch.Generator().manual_seed(0)).int()
+    x = model.residual_stream(tokens, [1])[1]
+    sae = Dictionary.initialise(Info(d_in=model.d_model, d_sae=8, n_positions=20), torch.zeros(model.d_model), 0)
+    held_out = LayerStore(x, tokens, torch.zeros(63, dtype=torch.long), torch.arange(63), ("text",), {})
+    data = LayerData(1, lambda split: held_out)
+    windows = dataclasses.replace(study.windows, fidelity=3)
+    finish = rivals._Finish(dataclasses.replace(study, model="random:gemma-3-tiny", windows=windows))
+    found = finish(data, sae, x)
+    right = fidelity.splice(model, tokens[[0, 21, 42]], 1, {"sae": fidelity.keep_bos(fidelity.dictionary(sae))})
+    assert found["ce_clean"] == pytest.approx(right.ce_clean[:, 1:].mean(), rel=1e-6)
+    assert found["delta_ce"] == pytest.approx((right.ce["sae"] - right.ce_clean)[:, 1:].mean(), rel=1e-3)
+    assert -1 < found["information"] < 1 and found["positional_share_null"] <= 1
+    assert finish(data, sae, equal_l0.permuted(x))["delta_ce"] is None  # its vectors are elsewhere than the model's
 
 
 def test_an_altered_row_is_named(study):
