@@ -32,8 +32,11 @@ def headroom_by_position(found: pd.DataFrame, looks: dict[str, Look], margin: fl
         figure = style.new_figure(1.2 + 4.6 * len(targets))
         axes = figure.subplots(len(targets), 1, sharex=True, squeeze=False)[:, 0]
         for ax, target in zip(axes, targets, strict=True):
+            at_target = found[found["target"] == target].set_index("variant")
             for i, (arm, look) in enumerate(looks.items()):
-                here = found[(found["target"] == target) & (found["variant"] == arm)].set_index("where").reindex(places)
+                if arm not in at_target.index:
+                    continue
+                here = at_target.loc[[arm]].set_index("where").reindex(places)
                 x = [place + step * (i - (len(looks) - 1) / 2) for place in range(len(places))]
                 ax.vlines(x, here["low"], here["high"], color=look.color, linewidth=1.4, zorder=3)
                 ax.plot(x, here["estimate"], look.marker, color=look.color, markersize=4.2, zorder=5)

@@ -39,11 +39,11 @@ Finish = Callable[[LayerData, Dictionary, Tensor], dict]
 def rows(
     study: Study,
     open_data: Callable[[int], LayerData],
-    targets: Sequence[float],
+    wanted: Sequence[tuple[int, float, str]],
     measure: Measure,
     finish: Finish = lambda *_: {},
 ) -> list[dict]:
-    """What was measured of each variant and seed of a study at each L0, those of the first seed first.
+    """What was measured of each of those wanted, (seed, L0, variant), in this order.
 
     A `k` in a recipe stands for the L0 that is asked for. A twin that learns on windows with permuted positions is
     measured on such windows. To what `measure` and `finish` answer are added variant, seed, target, knob and its value,
@@ -58,7 +58,6 @@ def rows(
         TrainingError: see `lens.training.train.train_layer`.
     """
     found, data, seen = [], None, None
-    wanted = [(seed, target, variant) for seed in study.seeds for target in targets for variant in study.variants]
     for seed, target, variant in track(wanted, study.name, "dictionaries"):
         if data is None or seen != seed:
             data, seen = open_data(seed), seed

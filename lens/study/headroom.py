@@ -20,32 +20,34 @@ from lens.measure.reconstruction import input_moments
 from lens.profiling.layer_data import LayerData
 from lens.study import equal_l0
 from lens.study.layer_data import open_layer_data
-from lens.study.params import Study
+from lens.study.params import EqualL0, Study
 
 
-def headroom_tables(study: Study, layer: Layer, targets: Sequence[float]) -> dict[str, pd.DataFrame]:
-    """Tables of one layer at each L0, from dictionaries of all variants and seeds; raises as `equal_l0.rows` does.
+def headroom_tables(study: Study, layer: Layer) -> dict[str, pd.DataFrame]:
+    """Tables of one layer from all that the study trains there, see `trained_at`; raises as `equal_l0.rows` does.
 
     Returns:
-        `dictionaries`: variant, seed, l0 and the rest of `equal_l0.rows`; `errors`: target, variant, seed, arrangement,
-        document, bucket, first, sq_error, active (features that fired) and n of ordinary tokens (see
-        `lens.measure.reconstruction`); `headroom`: see
-        `lens.measure.headroom.headroom`, with the target.
+        `dictionaries`: variant, seed, target, l0 and the rest of `equal_l0.rows`; `errors`: target, variant, seed,
+        arrangement, document, bucket, first, sq_error, active (features that fired) and n of ordinary tokens (see
+        `lens.measure.reconstruction`); `headroom`: see `lens.measure.headroom.headroom`, with the target.
 
     Raises:
-        ConfigError: the study names no baseline, or an arm without a twin.
+        ConfigError: see `trained_at` and `twins_of`.
     """
-    blind, twins = study.roles.baseline, twins_of(study)
-    if blind is None:
-        raise ConfigError(f"{study.params_file}: roles.baseline is missing: the variant that knows no position")
-    rows = equal_l0.rows(study, lambda seed: open_layer_data(study.of_seed(seed), layer), targets, measured)
-    parts = [
-        error_rows(sums).assign(arrangement=arrangement, **{key: row[key] for key in ("target", "variant", "seed")})
-        for row in rows
-        for arrangement, sums in row.pop("errors").items()
-    ]
-    errors = pd.concat(parts, ignore_index=True)
-    found = [headroom(part, blind, twins).assign(target=target) for target, part in errors.groupby("target")]
+    blind, parts = study.roles.baseline, trained_at(study, layer)
+    twins = {l0: twins_of(study, variants) for l0, variants in variants_at(study, layer).items()}
+    wanted = [(seed, part.l0, variant) for part in parts for seed in study.seeds for variant in part.variants]
+    wanted = list(dict.fromkeys(wanted))
+    rows = equal_l0.rows(study, lambda seed: open_layer_data(study.of_seed(seed), layer), wanted, measured)
+    errors = pd.concat(
+        [
+            error_rows(sums).assign(arrangement=arrangement, **{key: row[key] for key in ("target", "variant", "seed")})
+            for row in rows
+            for arrangement, sums in row.pop("errors").items()
+        ],
+        ignore_index=True,
+    )
+    found = [headroom(part, blind, twins[l0]).assign(target=l0) for l0, part in errors.groupby("target")]
     return {
         "dictionaries": pd.DataFrame(rows).fillna({"knob": ""}),
         "errors": errors,
@@ -53,20 +55,46 @@ def headroom_tables(study: Study, layer: Layer, targets: Sequence[float]) -> dic
     }
 
 
-def twins_of(study: Study) -> dict[str, str]:
-    """Of each variant but the baseline, the one of the same recipe that learns with permuted positions.
+def trained_at(study: Study, layer: Layer) -> list[EqualL0]:
+    """What of `equal_l0` of a study concerns a layer, in order.
 
     Raises:
-        ConfigError: a variant has none.
+        ConfigError: nothing does.
     """
-    recipes = {variant: study.train_recipe(variant) for variant in study.variants}
-    arms = [v for v, recipe in recipes.items() if recipe.positions == "true" and v != study.roles.baseline]
+    found = [part for part in study.equal_l0 if layer in (part.layers or study.layers)]
+    if not found:
+        raise ConfigError(f"{study.params_file}: equal_l0 names nothing that is trained at layer {layer}: add it there")
+    return found
+
+
+def variants_at(study: Study, layer: Layer) -> dict[float, tuple[str, ...]]:
+    """Variants by the L0 with which they are trained at a layer; raises as `trained_at` does."""
+    parts = trained_at(study, layer)
+    return {one.l0: tuple(v for part in parts if part.l0 == one.l0 for v in part.variants) for one in parts}
+
+
+def twins_of(study: Study, variants: Sequence[str]) -> dict[str, str]:
+    """Of each of these variants but the baseline, the one among them of the same recipe that learns with permuted
+    positions.
+
+    Raises:
+        ConfigError: a variant has none, or the baseline is not among them.
+    """
+    blind = study.roles.baseline
+    if blind not in variants:
+        raise ConfigError(
+            f"{study.params_file}: the variant that knows no position, roles.baseline, is not among "
+            f"{', '.join(variants)}: add it to equal_l0 with their l0"
+        )
+    recipes = {variant: study.train_recipe(variant) for variant in variants}
+    arms = [v for v, recipe in recipes.items() if recipe.positions == "true" and v != blind]
     twins = {}
     for arm in arms:
         wanted = dataclasses.replace(recipes[arm], positions="shuffled")
         if not (found := [v for v, recipe in recipes.items() if recipe == wanted]):
             raise ConfigError(
-                f"{study.params_file}: {arm} has no twin: add a variant of the same recipe with positions: shuffled"
+                f"{study.params_file}: {arm} has no twin: add a variant of the same recipe with positions: shuffled, "
+                "to equal_l0 too"
             )
         twins[arm] = found[0]
     return twins

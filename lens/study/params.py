@@ -93,6 +93,15 @@ class Calibration:
 
 
 @dataclass(frozen=True)
+class EqualL0:
+    """Variants that are trained with one L0, with all seeds, and the layers where they are (empty: the study's)."""
+
+    l0: float
+    variants: tuple[str, ...]
+    layers: tuple[Layer, ...] = ()
+
+
+@dataclass(frozen=True)
 class Roles:
     """Which of a study's variants is the method, which the baseline it is held against, and which its null.
 
@@ -128,6 +137,8 @@ class Study:
     main_layers: tuple[Layer, ...] = ()
     control_seeds: tuple[int, ...] = ()
     calibration: Calibration = Calibration()
+    equal_l0: tuple[EqualL0, ...] = ()
+    """what 09_headroom trains, in this order"""
     roles: Roles = Roles()
     model_note: str = ""
     """what pages say of the model"""
@@ -333,6 +344,8 @@ def _check(study: Study, where: str) -> None:
         raise ConfigError(f"{where}: {SEED} in corpus {named[0]} stands for the seed: write windows.draw: per_seed")
     if w.fidelity > w.test:
         raise ConfigError(f"{where}: windows.fidelity ({w.fidelity}) is more than windows.test ({w.test})")
+    if low := [part.l0 for part in study.equal_l0 if part.l0 < 1]:
+        raise ConfigError(f"{where}: equal_l0: l0 must be at least 1, found {low[0]:g}")
     for layer in (*study.layers, *study.ablations.layers):
         check_layer(layer, where)
     for variant in study.recipes:
@@ -342,6 +355,8 @@ def _check(study: Study, where: str) -> None:
         ("main_layers", study.main_layers, study.layers),
         ("ablations.seeds", study.ablations.seeds, study.seeds),
         ("control_seeds", study.control_seeds, study.seeds),
+        *(("equal_l0: layers", part.layers, study.layers) for part in study.equal_l0),
+        *(("equal_l0: variants", part.variants, study.variants) for part in study.equal_l0),
     ):
         if missing := [x for x in part if x not in whole]:
             raise ConfigError(f"{where}: {name} {missing} are not among {list(whole)}")

@@ -34,7 +34,8 @@ def rivals_table(study: Study, data: LayerData, target: float) -> pd.DataFrame:
     that a feature stays on) and autocorrelation_time, and from position 8 on the information about position in firing
     (fraction of its entropy) and the share of features with any, beside that among features with permuted positions.
     """
-    rows = equal_l0.rows(study, lambda seed: data, [target], _measured, _Finish(study))
+    wanted = [(seed, target, variant) for seed in study.seeds for variant in study.variants]
+    rows = equal_l0.rows(study, lambda seed: data, wanted, _measured, _Finish(study))
     return pd.DataFrame(rows).fillna({"knob": ""})
 
 

@@ -11,10 +11,10 @@ from lens.figures.headroom import headroom_by_position
 from lens.figures.looks import Looks
 from lens.measure.headroom import estimates
 from lens.study import equal_l0, extraction
-from lens.study.headroom import headroom_tables, twins_of
+from lens.study.headroom import headroom_tables, trained_at, twins_of, variants_at
 from lens.study.headroom_toy import toy_errors
 from lens.study.layer_data import open_layer_data
-from lens.study.params import Study
+from lens.study.params import EqualL0, Study, _check
 
 ARMS = ("blind", "oracle", "oracle_permuted")
 
@@ -28,18 +28,50 @@ def study(tmp_path, monkeypatch) -> Study:
     training.overrides.update(batch_windows=8, precision="fp32")
     windows = dataclasses.replace(whole.windows, length=40, train=24, test=44)
     return dataclasses.replace(
-        whole, model="random:gemma-3-tiny", layers=(1,), windows=windows, training=training, variants=ARMS, seeds=(0, 1)
+        whole,
+        model="random:gemma-3-tiny",
+        layers=(1,),
+        windows=windows,
+        training=training,
+        variants=ARMS,
+        seeds=(0, 1),
+        equal_l0=(EqualL0(4, ARMS), EqualL0(8, ARMS[:2]), EqualL0(8, ARMS[1:], (1,))),
     )
 
 
 def test_every_arm_of_the_study_has_a_twin_and_every_recipe_is_one():
     whole = Study.load("headroom")
     whole.check_recipes()
-    twins = twins_of(whole)
+    twins = twins_of(whole, whole.variants)
     assert twins == {arm: f"{arm}_permuted" for arm in twins} and len(twins) == 7
-    lonely = dataclasses.replace(whole, variants=whole.variants[:-1])
     with pytest.raises(ConfigError, match="oracle has no twin"):
-        twins_of(lonely)
+        twins_of(whole, whole.variants[:-1])
+    with pytest.raises(ConfigError, match="roles.baseline, is not among centred"):
+        twins_of(whole, whole.variants[1:])
+
+
+def test_each_layer_has_arms_with_twins_and_the_oracle_at_every_l0():
+    whole = Study.load("headroom")
+    for layer in whole.layers:
+        at = variants_at(whole, layer)
+        assert set(at) == ({32} if layer == "embedding" else {16, 32, 64})
+        assert all("oracle" in twins_of(whole, variants) for variants in at.values())
+    assert set(variants_at(whole, 8)[32]) == set(whole.variants)
+    with pytest.raises(ConfigError, match="nothing that is trained at layer 5"):
+        trained_at(whole, 5)
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        (EqualL0(32, ("blind", "orcale")), "equal_l0: variants .'orcale'. are not among"),
+        (EqualL0(32, ("blind",), (4,)), "equal_l0: layers .4. are not among"),
+        (EqualL0(0.5, ("blind",)), "l0 must be at least 1, found 0.5"),
+    ],
+)
+def test_what_cannot_be_trained_is_named(part, message):
+    with pytest.raises(ConfigError, match=message):
+        _check(dataclasses.replace(Study.load("headroom"), equal_l0=(part,)), "params.yaml")
 
 
 def test_seeds_have_texts_windows_and_order_of_their_own():
@@ -84,12 +116,13 @@ def test_a_small_study_goes_on_where_it_was_stopped(study, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(equal_l0, "_trained", stops)
         with pytest.raises(KeyboardInterrupt):
-            headroom_tables(study, 1, [4, 8])
-    assert seen == [(v, 0) for _ in (4, 8) for v in ARMS] + [("blind", 1)]
+            headroom_tables(study, 1)
+    assert seen == [(v, 0) for v in ARMS] + [("blind", 1)]  # all seeds of a part, then the next
     again = []
     monkeypatch.setattr(equal_l0, "_trained", lambda *a: (again.append(a[2:4]), trained(*a))[1])
-    tables = headroom_tables(study, 1, [4, 8])
-    assert again == [(v, 1) for v in (*ARMS[1:], *ARMS)]
+    tables = headroom_tables(study, 1)
+    at_8 = [(v, seed) for part in (ARMS[:2], ARMS[2:]) for seed in (0, 1) for v in part]
+    assert again == [(v, 1) for v in ARMS[1:]] + at_8
 
     rows = {path.relative_to(study.results / "rows").as_posix() for path in study.results.rglob("rows/**/*.json")}
     assert rows == {f"layer_1/l0_{l0}/{v}-seed{seed}.json" for l0 in (4, 8) for v in ARMS for seed in (0, 1)}
@@ -100,8 +133,8 @@ def test_a_small_study_goes_on_where_it_was_stopped(study, monkeypatch):
     found = tables["headroom"]
     assert len(found) == 2 * 2 * (5 + 3) and np.isfinite(found["headroom"]).all()
     assert tables["dictionaries"].eval("l0 == target and tries == 1").all()
-    means = estimates(errors.query("target == 4"), "blind", twins_of(study)).assign(target=4)
-    drawn = headroom_by_position(means, {arm: Looks()[arm] for arm in twins_of(study)}, 0.01)
+    means = estimates(errors.query("target == 4"), "blind", twins_of(study, ARMS)).assign(target=4)
+    drawn = headroom_by_position(means, {arm: Looks()[arm] for arm in twins_of(study, ARMS)}, 0.01)
     assert "Means over 2 seeds" in drawn.caption and "32-39" in drawn.alt
 
 
