@@ -1,4 +1,7 @@
-"""States of unfinished training: from the newest complete one, runs go on to the same numbers."""
+"""States of unfinished training: from the newest complete one, runs go on to the same numbers.
+
+The state of runs that are trained together is a folder with one of them per saved step, beside a list of the folders
+that the runs will have when they are finished."""
 
 from __future__ import annotations
 
@@ -6,14 +9,39 @@ import json
 import re
 import shutil
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 
 from safetensors.torch import load_file
 
-from lens.files import write, write_tensors
+from lens.errors import ConfigError
+from lens.files import read_json, write, write_tensors
 from lens.processes import from_all, wait_for_all
 from lens.training.run import Run, TrainingError
 from lens.training.sealed import damage, sealing
+
+OF = "of.json"
+
+
+def begin(folder: Path, finished: Iterable[Path]) -> None:
+    """Note in the folder of a state, before anything else is in it, where its runs will be when they are finished."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write(folder / OF, json.dumps({"runs": sorted(path.name for path in finished)}).encode())
+
+
+def remove_useless(states: Iterable[Path], pool: Path) -> None:
+    """Remove what no call goes on from, which a killed one left behind: states of runs of which one is finished, for it
+    isn't trained again and so never together with the others; and folders that were begun or removed in part. One whose
+    list cannot be read is removed too, and a warning names it."""
+    for folder in states:
+        runs = []
+        if (folder / OF).is_file():
+            try:
+                runs = read_json(folder / OF, "this training starts again from its first step", {"runs": list})["runs"]
+            except ConfigError as error:
+                warnings.warn(str(error), stacklevel=3)
+        if not runs or any((pool / name).is_dir() for name in runs):
+            shutil.rmtree(folder)
 
 
 def snapshot(runs: list[Run], folder: Path, step: int) -> None:

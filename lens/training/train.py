@@ -22,7 +22,7 @@ from lens.files import write
 from lens.processes import from_all, from_first, holding_together, rank, wait_for_all
 from lens.progress import progress
 from lens.training import first_pool
-from lens.training.checkpoint import restore, snapshot
+from lens.training.checkpoint import begin, remove_useless, restore, snapshot
 from lens.training.events import event_log
 from lens.training.gradients import Workspace
 from lens.training.pool import key, remove_if_damaged, run_key, take_over
@@ -119,11 +119,13 @@ def train_layer(
     finished = {run: pool / f"trained-{key}" for run, key in keys.items()}
     check(recipes, len(seeds), d_in)
     mine = share_of([(v, s) for v, s in keys if recipes[v].processes == "runs"])
+    states = f"train-{key(shared)}"  # what it starts with is under the lock
     with holding_together(pool / f"training-{key(shared)}"):
         if not rank():
             take_over({(v, s): first_pool.first_key(recipes[v], v, s, shared) for v, s in keys}, finished)
             for (v, s), path in finished.items():
                 remove_if_damaged(path, recipes[v], f"{v}-seed{s}", log_every)
+            remove_useless(pool.glob(f"{states}-*"), pool)
         groups = from_first(_together(keys, recipes, order_seed, finished))
         if groups:
             sample = source.sample(order_seed)
@@ -147,7 +149,8 @@ def train_layer(
             ]
             if runs:
                 of_share = list(vars(share).values()) if share.by else []  # each process has states of its own
-                state = pool / f"train-{key([keys[run] for run in own] + of_share)}"
+                state = pool / f"{states}-{key([keys[run] for run in own] + of_share)}"
+                begin(state, [finished[run] for run in own])
                 read, log_to = source.shared() if share.by else source, None if share.rank else log_dir
                 _train(runs, read, state, size, order, log_every, layer, log_to)
                 _finish({finished[run]: trained for run, trained in zip(own, runs, strict=True)}, state)

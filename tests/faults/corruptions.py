@@ -70,7 +70,9 @@ def deleted(path: Path, rng: random.Random) -> None:
 
 def changed_digit(path: Path, rng: random.Random) -> None:
     def change(content: bytes) -> bytes:
-        found = rng.choice([m.start() for m in re.finditer(rb"\d", content)])
+        if not (places := [m.start() for m in re.finditer(rb"\d", content)]):
+            return content + b"7"  # a table with a head alone
+        found = rng.choice(places)
         other = str((int(content[found : found + 1]) + rng.randrange(1, 9)) % 10).encode()
         return content[:found] + other + content[found + 1 :]
 

@@ -70,7 +70,13 @@ def _ended(prepare: Callable[[], None], work: Callable[[], object]) -> int:
             work()
         finally:
             os._exit(0)
-    return os.WTERMSIG(status) if os.WIFSIGNALED(status := os.waitpid(child, 0)[1]) else 0
+    try:
+        status = os.waitpid(child, 0)[1]
+    except BaseException:  # a time limit: what goes on would write into the folders of the next test
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        raise
+    return os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
 
 
 def _watch(root: Path, notice: Callable[[], None]) -> None:

@@ -15,6 +15,7 @@ from lens import checkout
 from lens.dictionaries.dictionary import Dictionary
 from lens.errors import DictionaryError
 from lens.locks import holding
+from lens.training.checkpoint import OF, begin
 from lens.training.recipe import recipe
 from lens.training.sealed import DIGESTS
 from lens.training.train import train_layer
@@ -167,6 +168,26 @@ def test_a_damaged_state_is_named_and_training_starts_again(whole, tmp_path, mon
     assert not list((tmp_path / "pool").glob("train-*"))
 
 
+def test_a_state_whose_list_of_runs_is_damaged_is_named_and_training_starts_again(whole, tmp_path, monkeypatch):
+    cut(stopped(tmp_path, monkeypatch).parent / OF)
+    with pytest.warns(UserWarning, match=f"{OF}.*: this training starts again from its first step"):
+        train(tmp_path, **FEW)
+    assert same(tmp_path / "out", whole[0] / "out")
+
+
+def test_a_state_that_was_not_removed_when_its_runs_were_finished_is_removed_by_the_next_call(tmp_path, monkeypatch):
+    state = stopped(tmp_path, monkeypatch).parent
+    shutil.copytree(state, tmp_path / "kept")
+    train(tmp_path, **FEW)
+    assert not state.exists()
+    (tmp_path / "kept").rename(state)
+    begun, unfinished = (state.with_name(f"{state.name[:-1]}{end}") for end in "_-")
+    begun.mkdir()  # and killed before anything was in it
+    begin(unfinished, [tmp_path / "pool" / "trained-of-another-call"])
+    train(tmp_path, **FEW)
+    assert [*(tmp_path / "pool").glob("train-*")] == [unfinished]
+
+
 def test_strangers_among_states_are_left_alone(whole, tmp_path, monkeypatch):
     state = stopped(tmp_path, monkeypatch)
     for name in ("step-old", "step-"):
@@ -218,7 +239,7 @@ def test_a_full_disk_is_named_and_leaves_nothing_that_blocks(tmp_path, monkeypat
         with pytest.raises(OSError, match=r"[\d,]{6,} " + file):
             train(tmp_path / "b", **kinds)
         left = [path for path in (tmp_path / "b").rglob("*") if path.is_file() and path.suffix != ".lock"]
-        assert all("step-100" in path.parts for path in left), left
+        assert all("step-100" in path.parts or path.name == OF for path in left), left
     little_room(resource.getrlimit(resource.RLIMIT_FSIZE)[1])
     found = train(tmp_path / "b", **kinds)
     assert same(tmp_path / "a" / "out", tmp_path / "b" / "out")
