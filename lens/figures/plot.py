@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
+from matplotlib import rcParams
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from lens import files
 from lens.figures.style import house_style
@@ -34,17 +38,30 @@ def svg(plot: Plot) -> bytes:
     # No date and no library version in the file: a re-run must not differ from what is committed.
     about = {"Date": None, "Creator": None, "Title": plot.title, "Description": plot.alt}
     content = BytesIO()
-    with house_style():
-        FigureCanvasSVG(plot.figure).print_figure(content, format="svg", metadata=about)
+    with _ready(plot.figure) as figure:
+        FigureCanvasSVG(figure).print_svg(content, metadata=about)
     return content.getvalue()
 
 
-def png(plot: Plot) -> bytes:
-    """The figure as PNG; see `svg`."""
+def png(plot: Plot, dpi: float | None = None) -> bytes:
+    """The figure as PNG, for print if no `dpi` is given; see `svg`."""
     content = BytesIO()
-    with house_style():
-        FigureCanvasAgg(plot.figure).print_figure(content, format="png", metadata={"Software": None})
+    with _ready(plot.figure, dpi) as figure:
+        FigureCanvasAgg(figure).print_png(content, metadata={"Software": None})
     return content.getvalue()
+
+
+@contextmanager
+def _ready(figure: Figure, dpi: float | None = None) -> Iterator[Figure]:
+    """In the house style, with its parts in their places. These are found once for all files of a figure, which takes
+    longer than to draw one of them; `Figure.savefig` would do it twice for each."""
+    with house_style():
+        if isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine):
+            FigureCanvasAgg(figure)
+            figure.draw_without_rendering()
+            figure.set_layout_engine("none")
+        figure.dpi = dpi or rcParams["savefig.dpi"]
+        yield figure
 
 
 def save(plot: Plot, folder: Path, name: str) -> tuple[Path, Path, Path]:

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pandas as pd
 from IPython.display import HTML, Image, Markdown, display
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from lens.figures.plot import Plot
-from lens.figures.style import house_style, layers_in_order
+from lens.figures.plot import Plot, png
+from lens.figures.style import layers_in_order
 
 DPI = 110  # legible on a screen; the files under figures/ are for print
 COLORS = 64  # of a picture's palette: a third of the bytes, and no difference to be seen
@@ -19,10 +18,7 @@ COLORS = 64  # of a picture's palette: a third of the bytes, and no difference t
 
 def show(plot: Plot) -> None:
     """Display a plot with its alt text, and under it the caption that reads its numbers."""
-    png = BytesIO()
-    with house_style():
-        FigureCanvasAgg(plot.figure).print_figure(png, format="png", dpi=DPI)
-    display(Image(data=small_png(png.getvalue()), alt=plot.alt))
+    display(Image(data=small_png(png(plot, DPI)), alt=plot.alt))
     display(Markdown(f"*{plot.title}.* {plot.caption}"))
 
 

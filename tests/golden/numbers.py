@@ -1,6 +1,6 @@
 """Every number of a study's tables in short: what a golden test compares.
 
-    python -m tests.golden.numbers smoke amd      # renew tests/golden/smoke/amd.json from the `smoke` that was run here
+    python -m tests.golden.numbers smoke amd      # renew tests/golden/smoke/amd.json.gz from the `smoke` run here
 
 There is one file for each kind of processor: sums round differently on others, and training in bf16 carries that on.
 A table counts by the number, sum and sum of squares of each numeric column, by variant and metric; a dictionary by the
@@ -9,6 +9,7 @@ digest of its weights. Renew only together with a raised version of the stage wh
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import math
@@ -36,6 +37,11 @@ NEWER = (
 """Rows that stand beside the numbers of golden files, and of committed tables, made before there were such; no number
 that was there changed. `analyse` is raised when the tables are renewed, and this emptied when the files are."""
 NOT_OF_A_STUDY = {"C21", "C22", "C30", "C32"}  # claims about timings of `make bench`, and about the project itself
+
+
+def known(study: str) -> list[dict]:
+    """The golden documents of a study."""
+    return [json.loads(gzip.decompress(path.read_bytes())) for path in sorted((GOLDEN / study).glob("*.json.gz"))]
 
 
 def of_table(table: pd.DataFrame) -> dict[str, list[float]]:
@@ -134,6 +140,5 @@ def _claims(path: Path) -> dict[str, list]:
 if __name__ == "__main__":
     study, kind, *where = sys.argv[1:]
     document = read(study, Path(where[0]) if where else Path.cwd())
-    (GOLDEN / study / f"{kind}.json").write_text(
-        json.dumps(document, indent=0, sort_keys=True) + "\n", encoding="utf-8"
-    )
+    text = json.dumps(document, indent=0, sort_keys=True) + "\n"
+    (GOLDEN / study / f"{kind}.json.gz").write_bytes(gzip.compress(text.encode(), mtime=0))

@@ -1,13 +1,12 @@
 """No number of `smoke` changes without a raised version of the stage that makes it (lens/versions.yaml)."""
 
-import json
 import math
 
 import pytest
 
 from tests.golden import numbers
 
-KNOWN = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((numbers.GOLDEN / "smoke").glob("*.json"))]
+KNOWN = numbers.known("smoke")
 SAME = (1e-4, 1e-4)  # relative and absolute, where the golden numbers were made on such a processor
 OTHER = (0.1, 0.06)  # elsewhere: more than what the processors of the golden numbers differ by
 

@@ -23,7 +23,7 @@ def section() -> str:
 
 @pytest.fixture
 def folder(tmp_path):
-    (tmp_path / "mine.txt").write_text(corpus.load("tiny-shakespeare")["text"][0][:120_000])
+    (tmp_path / "mine.txt").write_text(corpus.load("tiny-shakespeare")["text"][0][:60_000])
     return tmp_path
 
 
@@ -80,16 +80,16 @@ def test_the_python_snippet_does_what_the_papermill_line_does(section, folder, w
     code = block(section, "python", "import lens")
     steps = f"steps={notebooks.parameters(checkout.root() / 'notebooks' / '06_your_model.ipynb')['steps'].default}"
     assert steps in code
-    code = code.replace(steps, "steps=50")
+    code = code.replace(steps, "steps=20")
     code = code.replace('"smollm2-135m", 14', f"{without_bos!r}, 1").replace('"smollm2-135m"', repr(without_bos))
     code = code.replace("mine.txt", str(folder / "mine.txt")).replace("scratch/mine", str(folder / "mine"))
     run([sys.executable, "-c", code])
-    out = by_papermill(section, folder, without_bos, 1, "-p", "steps", "50")
+    out = by_papermill(section, folder, without_bos, 1, "-p", "steps", "20")
     for one, other in (("dictionaries/relu-mask/relu-mask-seed0",) * 2, ("profile", "profile_masked")):
         files = {p.name: p.read_bytes() for p in (folder / "mine" / one).iterdir() if p.suffix not in (".png", ".svg")}
         assert len(files) > 1
         assert files == {name: (out / other / name).read_bytes() for name in files}
-    assert PositionProfile.read(out / "profile_masked").about.windows == 24_000 // 128  # of 256: all there are
+    assert PositionProfile.read(out / "profile_masked").about.windows == 12_000 // 128  # of 256: all there are
 
 
 def test_the_command_line(section, folder):
