@@ -88,17 +88,16 @@ def estimates(errors: pd.DataFrame, blind: str, twins: Mapping[str, str], value:
     Returns:
         Rows of variant, where, first, seeds, documents, mean, low, high, se, df.
     """
-    rows = [
-        (
-            variant,
-            *place,
-            *_described(part),
-            *crossed(part[WHOLE].to_numpy(), part.drop(columns=WHOLE).mean().to_numpy()),
-        )
-        for variant, both in _gains(errors, blind, twins).items()
-        for place, part in both[value].groupby(level=["where", "first"], sort=False)
-    ]
-    return pd.DataFrame(rows, columns=_COLUMNS)
+    return _over_seeds({variant: both[value] for variant, both in _gains(errors, blind, twins).items()})
+
+
+def added(errors: pd.DataFrame, before: pd.DataFrame, blind: str, twins: Mapping[str, str]) -> pd.DataFrame:
+    """By how much each arm's headroom is larger in these errors than it was before; rows and intervals as `estimates`.
+
+    Both are of the same seeds and documents, whose differences are taken.
+    """
+    now, then = (_gains(part, blind, twins) for part in (errors, before))
+    return _over_seeds({variant: now[variant]["headroom"] - then[variant]["headroom"] for variant in twins})
 
 
 def share_of(errors: pd.DataFrame, blind: str, twins: Mapping[str, str], oracle: str) -> pd.DataFrame:
@@ -174,6 +173,16 @@ def _without_each(sums: pd.DataFrame) -> pd.DataFrame:
     """Sums over columns: of all of them, `WHOLE`, and of all but each."""
     total = sums.sum(axis=1)
     return (-sums).add(total, axis=0).assign(**{WHOLE: total})
+
+
+def _over_seeds(values: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Means with the intervals of `crossed`, of frames as in `_gains`."""
+    rows = []
+    for variant, found in values.items():
+        for place, part in found.groupby(level=["where", "first"], sort=False):
+            of = crossed(part[WHOLE].to_numpy(), part.drop(columns=WHOLE).mean().to_numpy())
+            rows.append((variant, *place, *_described(part), *of))
+    return pd.DataFrame(rows, columns=_COLUMNS)
 
 
 def _described(part: pd.DataFrame) -> tuple[int, int]:

@@ -6,6 +6,7 @@ All are trained once, with the L0 that is asked for as their k, and measured at 
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Sequence
 
 import pandas as pd
@@ -20,34 +21,48 @@ from lens.measure.reconstruction import input_moments
 from lens.profiling.layer_data import LayerData
 from lens.study import equal_l0
 from lens.study.layer_data import open_layer_data
-from lens.study.params import EqualL0, Study
+from lens.study.params import EqualL0, Planted, Study
+from lens.study.planted import with_planted
 
 
 def headroom_tables(study: Study, layer: Layer) -> dict[str, pd.DataFrame]:
     """Tables of one layer from all that the study trains there, see `trained_at`; raises as `equal_l0.rows` does.
 
     Returns:
-        `dictionaries`: variant, seed, target, l0 and the rest of `equal_l0.rows`; `errors`: target, variant, seed,
-        arrangement, document, bucket, first, sq_error, active (features that fired) and n of ordinary tokens (see
-        `lens.measure.reconstruction`); `headroom`: see `lens.measure.headroom.headroom`, with the target.
+        `dictionaries`: variant, seed, target, planted (what was planted into the layer; empty: nothing), l0 and the
+        rest of `equal_l0.rows`; `errors`: planted, target, variant, seed, arrangement, document, bucket, first,
+        sq_error, active (features that fired) and n of ordinary tokens (see `lens.measure.reconstruction`); `headroom`:
+        see `lens.measure.headroom.headroom`, with planted and target.
 
     Raises:
         ConfigError: see `trained_at` and `twins_of`.
     """
-    blind, parts = study.roles.baseline, trained_at(study, layer)
-    twins = {l0: twins_of(study, variants) for l0, variants in variants_at(study, layer).items()}
-    wanted = [(seed, part.l0, variant) for part in parts for seed in study.seeds for variant in part.variants]
-    wanted = list(dict.fromkeys(wanted))
-    rows = equal_l0.rows(study, lambda seed: open_layer_data(study.of_seed(seed), layer), wanted, measured)
+    twins = {setting: twins_of(study, variants) for setting, variants in variants_at(study, layer).items()}
+    rows = [
+        {**row, "planted": _named(part.planted)}
+        for part in trained_at(study, layer)
+        for row in equal_l0.rows(
+            study,
+            lambda seed, part=part: with_planted(open_layer_data(study.of_seed(seed), layer), part.planted, seed),
+            [(seed, part.l0, variant) for seed in study.seeds for variant in part.variants],
+            measured,
+        )
+    ]
+    labels = ("planted", "target", "variant", "seed")
     errors = pd.concat(
         [
-            error_rows(sums).assign(arrangement=arrangement, **{key: row[key] for key in ("target", "variant", "seed")})
+            error_rows(sums).assign(arrangement=arrangement, **{key: row[key] for key in labels})
             for row in rows
             for arrangement, sums in row.pop("errors").items()
         ],
         ignore_index=True,
     )
-    found = [headroom(part, blind, twins[l0]).assign(target=l0) for l0, part in errors.groupby("target")]
+    found = [
+        headroom(errors.query("planted == @planted and target == @l0"), study.roles.baseline or "", of).assign(
+            planted=planted, target=l0
+        )
+        for (planted, l0), of in twins.items()
+    ]
     return {
         "dictionaries": pd.DataFrame(rows).fillna({"knob": ""}),
         "errors": errors,
@@ -59,18 +74,31 @@ def trained_at(study: Study, layer: Layer) -> list[EqualL0]:
     """What of `equal_l0` of a study concerns a layer, in order.
 
     Raises:
-        ConfigError: nothing does.
+        ConfigError: nothing does, or a variant is there twice.
     """
     found = [part for part in study.equal_l0 if layer in (part.layers or study.layers)]
     if not found:
         raise ConfigError(f"{study.params_file}: equal_l0 names nothing that is trained at layer {layer}: add it there")
+    named = Counter((variant, part.l0, part.planted) for part in found for variant in part.variants)
+    if twice := [variant for (variant, *_), count in named.items() if count > 1]:
+        raise ConfigError(
+            f"{study.params_file}: equal_l0 names {twice[0]} twice for layer {layer} and one l0: once is enough"
+        )
     return found
 
 
-def variants_at(study: Study, layer: Layer) -> dict[float, tuple[str, ...]]:
-    """Variants by the L0 with which they are trained at a layer; raises as `trained_at` does."""
-    parts = trained_at(study, layer)
-    return {one.l0: tuple(v for part in parts if part.l0 == one.l0 for v in part.variants) for one in parts}
+def variants_at(study: Study, layer: Layer) -> dict[tuple[str, float], tuple[str, ...]]:
+    """Variants by what was planted and the L0 with which they are trained at a layer; raises as `trained_at` does."""
+    found: dict[tuple[str, float], tuple[str, ...]] = {}
+    for part in trained_at(study, layer):
+        setting = _named(part.planted), part.l0
+        found[setting] = found.get(setting, ()) + part.variants
+    return found
+
+
+def _named(planted: Planted) -> str:
+    """What was planted, in a word; empty: nothing."""
+    return f"{planted.share:.3g} of depth {planted.depth:g}" if planted.share else ""
 
 
 def twins_of(study: Study, variants: Sequence[str]) -> dict[str, str]:

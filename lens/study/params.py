@@ -93,12 +93,22 @@ class Calibration:
 
 
 @dataclass(frozen=True)
+class Planted:
+    """Features tuned to position that are added to a layer (`lens.study.planted`): their share of the variance (0: none
+    are added), and the depth of their profiles, 1 - lowest / highest rate of firing."""
+
+    share: float = 0.0
+    depth: float = 1.0
+
+
+@dataclass(frozen=True)
 class EqualL0:
     """Variants that are trained with one L0, with all seeds, and the layers where they are (empty: the study's)."""
 
     l0: float
     variants: tuple[str, ...]
     layers: tuple[Layer, ...] = ()
+    planted: Planted = Planted()
 
 
 @dataclass(frozen=True)
@@ -346,6 +356,9 @@ def _check(study: Study, where: str) -> None:
         raise ConfigError(f"{where}: windows.fidelity ({w.fidelity}) is more than windows.test ({w.test})")
     if low := [part.l0 for part in study.equal_l0 if part.l0 < 1]:
         raise ConfigError(f"{where}: equal_l0: l0 must be at least 1, found {low[0]:g}")
+    for planted in (part.planted for part in study.equal_l0):
+        if not (0 <= planted.share < 1 and 0 <= planted.depth <= 1):
+            raise ConfigError(f"{where}: equal_l0: planted: share and depth lie between 0 and 1, found {planted}")
     for layer in (*study.layers, *study.ablations.layers):
         check_layer(layer, where)
     for variant in study.recipes:

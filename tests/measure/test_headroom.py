@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from lens.measure.at_l0 import Sums
-from lens.measure.headroom import buckets, crossed, error_rows, error_sums, estimates, headroom, share_of
+from lens.measure.headroom import added, buckets, crossed, error_rows, error_sums, estimates, headroom, share_of
 
 
 def rows(variant, arrangement, seed, by_bucket, n=10):
@@ -117,3 +117,12 @@ def test_a_share_is_one_of_means(errors):
     assert share["estimate"] == pytest.approx(0.5) and share["low"] == pytest.approx(0.5)
     worse = pd.concat([errors, double.assign(sq_error=9.0)])
     assert share_of(worse, "blind", twins, "oracle")["estimate"].isna().all()
+
+
+def test_what_is_added_is_the_difference_of_seeds_and_documents(errors):
+    better = errors.copy()
+    better.loc[better["variant"] == "arm", "sq_error"] *= 0.5
+    found = added(better, errors, "blind", {"arm": "twin"}).set_index("where").loc["late"]
+    rises = [0.5 * 0.5, 0.5 * 0.75]
+    assert found["estimate"] == pytest.approx(np.mean(rises))
+    assert found["se"] ** 2 == pytest.approx(np.var(rises, ddof=1) / 2)

@@ -14,7 +14,7 @@ from lens.study import equal_l0, extraction
 from lens.study.headroom import headroom_tables, trained_at, twins_of, variants_at
 from lens.study.headroom_toy import toy_errors
 from lens.study.layer_data import open_layer_data
-from lens.study.params import EqualL0, Study, _check
+from lens.study.params import EqualL0, Planted, Study, _check
 
 ARMS = ("blind", "oracle", "oracle_permuted")
 
@@ -26,7 +26,7 @@ def study(tmp_path, monkeypatch) -> Study:
     monkeypatch.setattr(Study, "artifacts", tmp_path / "artifacts")
     training = dataclasses.replace(whole.training, steps=8)
     training.overrides.update(batch_windows=8, precision="fp32")
-    windows = dataclasses.replace(whole.windows, length=40, train=24, test=44)
+    windows = dataclasses.replace(whole.windows, length=70, train=24, test=44)
     return dataclasses.replace(
         whole,
         model="random:gemma-3-tiny",
@@ -35,7 +35,12 @@ def study(tmp_path, monkeypatch) -> Study:
         training=training,
         variants=ARMS,
         seeds=(0, 1),
-        equal_l0=(EqualL0(4, ARMS), EqualL0(8, ARMS[:2]), EqualL0(8, ARMS[1:], (1,))),
+        equal_l0=(
+            EqualL0(4, ARMS),
+            EqualL0(8, ARMS[:2]),
+            EqualL0(8, ARMS[2:], (1,)),
+            EqualL0(4, ARMS, planted=Planted(0.1)),
+        ),
     )
 
 
@@ -54,11 +59,14 @@ def test_each_layer_has_arms_with_twins_and_the_oracle_at_every_l0():
     whole = Study.load("headroom")
     for layer in whole.layers:
         at = variants_at(whole, layer)
-        assert set(at) == ({32} if layer == "embedding" else {16, 32, 64})
+        assert {l0 for planted, l0 in at if not planted} == ({32} if layer == "embedding" else {16, 32, 64})
+        assert (("0.005 of depth 1", 32) in at) == (layer == 8)
         assert all("oracle" in twins_of(whole, variants) for variants in at.values())
-    assert set(variants_at(whole, 8)[32]) == set(whole.variants)
+    assert set(variants_at(whole, 8)["", 32]) == set(whole.variants)
     with pytest.raises(ConfigError, match="nothing that is trained at layer 5"):
         trained_at(whole, 5)
+    with pytest.raises(ConfigError, match="names blind twice for layer 3"):
+        trained_at(dataclasses.replace(whole, equal_l0=2 * whole.equal_l0[:1]), 3)
 
 
 @pytest.mark.parametrize(
@@ -66,6 +74,7 @@ def test_each_layer_has_arms_with_twins_and_the_oracle_at_every_l0():
     [
         (EqualL0(32, ("blind", "orcale")), "equal_l0: variants .'orcale'. are not among"),
         (EqualL0(32, ("blind",), (4,)), "equal_l0: layers .4. are not among"),
+        (EqualL0(32, ("blind",), planted=Planted(2.0)), "share and depth lie between 0 and 1"),
         (EqualL0(0.5, ("blind",)), "l0 must be at least 1, found 0.5"),
     ],
 )
@@ -122,20 +131,21 @@ def test_a_small_study_goes_on_where_it_was_stopped(study, monkeypatch):
     monkeypatch.setattr(equal_l0, "_trained", lambda *a: (again.append(a[2:4]), trained(*a))[1])
     tables = headroom_tables(study, 1)
     at_8 = [(v, seed) for part in (ARMS[:2], ARMS[2:]) for seed in (0, 1) for v in part]
-    assert again == [(v, 1) for v in ARMS[1:]] + at_8
+    assert again == [(v, 1) for v in ARMS[1:]] + at_8 + [(v, seed) for seed in (0, 1) for v in ARMS]
 
     rows = {path.relative_to(study.results / "rows").as_posix() for path in study.results.rglob("rows/**/*.json")}
-    assert rows == {f"layer_1/l0_{l0}/{v}-seed{seed}.json" for l0 in (4, 8) for v in ARMS for seed in (0, 1)}
+    settings = ("l0_4", "l0_8", "planted-10-100/l0_4")
+    assert rows == {f"layer_1/{setting}/{v}-seed{seed}.json" for setting in settings for v in ARMS for seed in (0, 1)}
     errors = tables["errors"]
     assert set(errors.query("variant == 'blind'")["arrangement"]) == {"text", "permuted"}
     assert set(errors.query("variant == 'oracle'")["arrangement"]) == {"text"}
     assert set(errors.query("variant == 'oracle_permuted'")["arrangement"]) == {"permuted"}
     found = tables["headroom"]
-    assert len(found) == 2 * 2 * (5 + 3) and np.isfinite(found["headroom"]).all()
+    assert len(found) == 3 * 2 * (6 + 3) and np.isfinite(found["headroom"]).all()
     assert tables["dictionaries"].eval("l0 == target and tries == 1").all()
-    means = estimates(errors.query("target == 4"), "blind", twins_of(study, ARMS)).assign(target=4)
+    means = estimates(errors.query("target == 4 and planted == ''"), "blind", twins_of(study, ARMS)).assign(target=4)
     drawn = headroom_by_position(means, {arm: Looks()[arm] for arm in twins_of(study, ARMS)}, 0.01)
-    assert "Means over 2 seeds" in drawn.caption and "32-39" in drawn.alt
+    assert "Means over 2 seeds" in drawn.caption and "64-69" in drawn.alt
 
 
 def test_the_toy_has_headroom_where_position_has_a_share_and_none_where_it_has_not():
