@@ -108,6 +108,10 @@ def _trust(command: Callable) -> Callable:
     "--contexts", type=int, default=0, metavar="N",
     help="Keep the N strongest windows of each feature and stretch of positions, for `lens explore` (3, say).",
 )  # fmt: skip
+@click.option(
+    "--clock", "clocks", multiple=True, metavar="CLOCK",
+    help="Test for tokens since this began, too: document, newline; may be repeated.",
+)  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True, help="Draws windows and permutations.")
 @_trust
 def profile(dictionary: str, model: str, text: str, out: str, **options) -> None:

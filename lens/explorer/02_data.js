@@ -81,6 +81,12 @@ function kernel(P, bandwidth) {
   return weights;
 }
 
+/** The clocks that features were tested for beside the position: name, and the column of what they explain. */
+function clocksOf(layer) {
+  const found = Object.keys(layer.columns).map((key) => /^since_(\w+)_information$/.exec(key));
+  return found.filter((match) => match).map(([key, name]) => ({ key, name }));
+}
+
 /** Text as a search compares it: in lower case, with the signs that the page shows for line breaks and spaces. */
 function comparable(text) {
   return text.toLowerCase().replaceAll("\n", "↵").replaceAll(" ", "·");

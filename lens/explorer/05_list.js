@@ -48,7 +48,15 @@ const NO_FILTERS = { ranges: {}, positional: "", verdict: "", cluster: "", seeds
 function columnsOf(facts, layer) {
   if (!facts.profile) return COLUMNS;
   const there = ({ key }) => key !== "cluster" && (key !== "shared_with_seeds" || layer.twins.length);
-  return COLUMNS.filter(there).map((c) => (c.others ? { ...c, label: c.others, long: c.longOthers } : c));
+  const clocks = clocksOf(layer).map(({ key, name }) => ({
+    key,
+    label: `Since ${name}`,
+    long: `share of the entropy of firing that the tokens since ${name} explain, chance subtracted`,
+    show: (v) => fixed(v, 3),
+  }));
+  return COLUMNS.filter(there)
+    .map((c) => (c.others ? { ...c, label: c.others, long: c.longOthers } : c))
+    .flatMap((c) => (c.key === "information" ? [c, ...clocks] : [c]));
 }
 
 /** Whether a feature fires too rarely for its position information to be more than noise. */

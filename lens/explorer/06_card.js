@@ -47,6 +47,13 @@ function axisChoice(app) {
   );
 }
 
+/** What the tests say of the tokens since a clock started, and of position beside them. */
+function sinceTest(v, name) {
+  if (v(`since_${name}_p`) === null) return "too few firings to test";
+  const [depends, beside] = [v(`since_${name}`), v(`positional_given_${name}`)];
+  return `${depends ? "depends on it" : "no effect found"}; on position beside it: ${beside ? "yes" : "no effect found"}`;
+}
+
 function numbers(app, k) {
   const { facts, layer } = app;
   const v = (key) => value(layer, key, k);
@@ -57,6 +64,7 @@ function numbers(app, k) {
   const rows = [
     ["Fires on", percent(v("density")), "of text tokens"],
     ["Position information U", number(v("information")), test],
+    ...clocksOf(layer).map(({ key, name }) => [`Since ${name}, U`, number(v(key)), sinceTest(v, name)]),
     layer.verdicts && ["Verdict on position", layer.verdicts.of[k], inheritedFrom(layer.verdicts.from[k])],
     [
       "Span (fwhm)",

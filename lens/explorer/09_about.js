@@ -49,6 +49,11 @@ function glossary(facts, layer) {
         "beyond all of them it is the tail of a gamma distribution with their mean and variance. “Depends on " +
         "position” is decided at a false discovery rate of 5 %.",
     ],
+    clocksOf(layer).length > 0 && [
+      "Since …",
+      "The same of the tokens since a document, a line or a turn began, in bins that double. “On position beside it” asks " +
+        "whether position in the window still tells among tokens at equal distance from there.",
+    ],
     layer.verdicts && [
       "Verdict on position",
       "The same text was read in windows that start at different places. “Specialised”: the feature changes with the " +

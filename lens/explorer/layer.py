@@ -85,10 +85,15 @@ def header(name: str, reading: Reading, features: pd.DataFrame, numbers: Mapping
         "layer": name,
         "features": len(features),
         "band_scale": reading.band_scale,
-        "columns": {name: plain(features[name]) for name in COLUMNS if name in features},
+        "columns": {name: plain(features[name]) for name in (*COLUMNS, *_clock_columns(features)) if name in features},
         "verdicts": _verdicts(features),
         "numbers": {name: plain([numbers[name]])[0] for name in NUMBERS if name in numbers},
     }
+
+
+def _clock_columns(features: pd.DataFrame) -> list[str]:
+    """Those of clocks beside the position, of profiles that have any (`lens.profiling.profile_tables`)."""
+    return [name for name in features if name.startswith(("since_", "positional_given_"))]
 
 
 def _verdicts(features: pd.DataFrame) -> dict | None:

@@ -42,6 +42,10 @@ class Labelling:
     circular: bool = True
     """permute by a random circular shift of each window's labels, which leaves neighbours together: a feature that
     stays on for several tokens, at no particular position, passes for positional when labels are shuffled one by one"""
+    each_stratum: bool = False
+    """shift each stratum's labels by a uniform share of its own tokens. By a share of all tokens, as otherwise, the
+    first label falls the more often on a token the farther the one before it is in its stratum: a feature that follows
+    the strata's course inside them passes for positional"""
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,17 @@ def clock_bins(clock_nT: Tensor) -> Tensor:
     """Bins of a count of tokens since some event [n, T]: 0, 1, 2-3, 4-7, ..., 64+ (`CLOCK_NAMES`); -1 stays -1."""
     edges = torch.tensor([0, *(2**i for i in range(len(CLOCK_NAMES) - 1))])
     return torch.bucketize(clock_nT, edges, right=True) - 1
+
+
+def clock_labelling(clock_nT: Tensor) -> Labelling:
+    """Bins of a count since some event [n, T] that double as those of `clock_bins`, as many as the count needs; text
+    positions (1..T-1) alone are in the set."""
+    widest = int(clock_nT.max()).bit_length()  # 2^(widest - 1) <= the largest < 2^widest
+    edges = torch.tensor([0, *(2**i for i in range(widest))])
+    bins = torch.bucketize(clock_nT, edges, right=True) - 1
+    bins[:, 0] = -1
+    names = ["0", "1", *(f"{2**i}-{2 ** (i + 1) - 1}" for i in range(1, widest))]
+    return Labelling(bins, tuple(names[: len(edges)]))
 
 
 @torch.no_grad()
@@ -195,7 +210,10 @@ def _with_permutations(labelling: Labelling, rows: slice, keys_RmT: Tensor) -> T
     labels = labelling.bins[rows].long()
     strata = torch.zeros_like(labels) if labelling.strata is None else labelling.strata[rows].long()
     strata = strata.masked_fill(labels < 0, int(strata.max()) + 1)  # tokens outside the set stay outside
-    keys = _rotated(labels >= 0, keys_RmT[..., :1]) if labelling.circular else keys_RmT
+    keys = keys_RmT
+    if labelling.circular:
+        shift = keys_RmT[..., :1]
+        keys = _rotated_each(strata, shift) if labelling.each_stratum else _rotated(labels >= 0, shift)
     order = (keys + strata).argsort(-1)  # strata one after the other, in random order inside each
     slots = labels.gather(-1, strata.argsort(dim=-1, stable=True))
     permuted = torch.empty_like(order).scatter_(-1, order, slots.expand_as(order))
@@ -206,6 +224,16 @@ def _rotated(inside_mT: Tensor, u_Rm1: Tensor) -> Tensor:
     """Sort keys in [0, 1) that rotate the tokens inside a set by a share u in [0, 1) of their number."""
     count = inside_mT.sum(-1, keepdim=True).clamp_min(1)
     rank = inside_mT.cumsum(-1) - 1
+    return (rank + (u_Rm1 * count).long()) % count / count.double()
+
+
+def _rotated_each(strata_mT: Tensor, u_Rm1: Tensor) -> Tensor:
+    """Sort keys in [0, 1) that rotate the tokens of each stratum by a share u in [0, 1) of their number."""
+    ordered, order = strata_mT.sort(dim=-1, stable=True)
+    place = torch.arange(strata_mT.shape[-1]).expand_as(ordered)
+    first = torch.searchsorted(ordered, ordered)
+    count = torch.searchsorted(ordered, ordered, right=True) - first
+    rank, count = (torch.empty_like(x).scatter_(-1, order, x) for x in (place - first, count))
     return (rank + (u_Rm1 * count).long()) % count / count.double()
 
 

@@ -15,7 +15,16 @@ from lens.dictionaries.dictionary import Dictionary
 from lens.measure import clusters, matching, spans
 from lens.measure.masks import drift, fvu_rise, mask_of, mask_profile_correlation
 from lens.measure.position_information import PositionInformation, positional
-from lens.measure.profiles import CLOCK_NAMES, PERMUTATIONS, Labelling, Profile, clock_bins, position_labelling, profile
+from lens.measure.profiles import (
+    CLOCK_NAMES,
+    PERMUTATIONS,
+    Labelling,
+    Profile,
+    clock_bins,
+    clock_labelling,
+    position_labelling,
+    profile,
+)
 from lens.profiling.controls import untrained
 from lens.profiling.late_spans import COLUMNS, late_columns, late_measures
 from lens.profiling.layer_data import LayerData
@@ -65,6 +74,17 @@ def labellings(n: int, T: int, clocks: Mapping[str, np.ndarray]) -> dict[str, La
     if SETTLED in found and "since_newline" in found:
         settled = found[SETTLED]
         found[GIVEN_NEWLINE] = Labelling(settled.bins, settled.names, found["since_newline"].bins)
+    return found
+
+
+def clock_labellings(n: int, T: int, clocks: Mapping[str, np.ndarray]) -> dict[str, Labelling]:
+    """Position from 1 on, and for each clock [n, T] its bins at text positions (`since_<clock>`) and position among
+    tokens at equal distance from where it started (`given_<clock>`)."""
+    found = {FIRST: position_labelling(n, T, 1)}
+    for name, clock in clocks.items():
+        since = clock_labelling(torch.as_tensor(clock))
+        found[f"since_{name}"] = since
+        found[f"given_{name}"] = Labelling(found[FIRST].bins, found[FIRST].names, since.bins, each_stratum=True)
     return found
 
 

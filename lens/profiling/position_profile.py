@@ -11,6 +11,7 @@ import pandas as pd
 
 from lens import files
 from lens.activations.store import digest, write_json
+from lens.figures import clocks as clock_figures
 from lens.figures import features as feature_figures
 from lens.figures import positions as position_figures
 from lens.figures.looks import Looks
@@ -21,6 +22,7 @@ from lens.measure.late_spans import FIRST as FIRST_SPAN
 from lens.measure.verdicts import VERDICTS
 from lens.profiling.shown import FILE, Shown
 
+CLOCKS = "clocks.csv"
 TABLES, INDEXED = ("summary", "positions", "features", "rates", "null_rates"), ("rates", "null_rates")
 
 
@@ -81,6 +83,11 @@ class PositionProfile:
     """low and high of each feature: where 95 % of its rates lie when each window's positions are shifted in a circle"""
     shown: Shown | None = None
     """what `lens explore` shows beside the tables, if contexts were asked for"""
+    clocks: pd.DataFrame | None = None
+    """rate of firing by clock, if clocks were asked for: clock, since (tokens since it started), tokens (how many there
+    are), and each feature's rate on them. `features` then has for each clock since_<clock> (whether firing depends on
+    it), since_<clock>_p, since_<clock>_information, and positional_given_<clock>: whether it depends on the position
+    among tokens at equal distance"""
 
     def plot_positions(
         self, metric: str = "fvu_global", *, others: Sequence[PositionProfile] = (), bos: bool = False
@@ -132,6 +139,16 @@ class PositionProfile:
         """
         return feature_figures.card(feature, self.features, self.rates, self.null_rates, self.about.place)
 
+    def plot_clocks(self, feature: int | None = None) -> Plot:
+        """Features on at a token by the tokens since each clock started; of one feature, its rate of firing.
+
+        Raises:
+            FigureError: no clock was asked for, or there is no such feature.
+        """
+        if self.clocks is None:
+            raise FigureError("no clock was measured; profile with clocks=[...] (--clock on a command line)")
+        return clock_figures.by_clock(self.clocks, self.about.place, feature)
+
     def save(self, folder: Path | str) -> Path:
         """Write every table as CSV, the figures and, last, `about.json` into `folder`, which is made; the folder."""
         folder = Path(folder)
@@ -147,6 +164,12 @@ class PositionProfile:
         if "width" in self.features:
             save_plot(self.plot_spans(), folder, "spans")
         names = [f"{name}.csv" for name in TABLES]
+        (folder / CLOCKS).unlink(missing_ok=True)
+        if self.clocks is not None:
+            table = self.clocks.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+            files.write(folder / CLOCKS, table.encode())
+            names.append(CLOCKS)
+            save_plot(self.plot_clocks(), folder, "clocks")
         (folder / FILE).unlink(missing_ok=True)
         if self.shown is not None:
             self.shown.save(folder / FILE)
@@ -173,13 +196,18 @@ class PositionProfile:
                 if digest(path) != digests.get(path.name, digest(path)):
                     raise ValueError("it is truncated or altered")
                 tables[name] = pd.read_csv(path, index_col=0 if name in INDEXED else None)
-        shown = None
+        shown = clocks = None
         if FILE in digests:
             with files.intact(path := folder / FILE, remedy, ProfileError):
                 if digest(path) != digests[FILE]:
                     raise ValueError("it is truncated or altered")
                 shown = Shown.read(path)
-        return cls(about, shown=shown, **tables | {"rates": tables["rates"].rename(columns=int)})
+        if CLOCKS in digests:
+            with files.intact(path := folder / CLOCKS, remedy, ProfileError):
+                if digest(path) != digests[CLOCKS]:
+                    raise ValueError("it is truncated or altered")
+                clocks = pd.read_csv(path, dtype={"since": str}).rename(columns=_number)
+        return cls(about, shown=shown, clocks=clocks, **tables | {"rates": tables["rates"].rename(columns=int)})
 
     @property
     def name(self) -> str:
@@ -202,6 +230,12 @@ class PositionProfile:
             tested = rows.loc["positional_share", "n"]
             shown.append((f"positional, of {tested:.0f} features tested", "positional_share", "fraction of features"))
             shown.append(("the same in shifted windows", "positional_share_null", "fraction of features"))
+        for metric in value.index:
+            if metric.startswith("since_") and metric.endswith("_share"):
+                clock, tested = metric[len("since_") : -len("_share")], rows.loc[metric, "n"]
+                shown.append((f"by tokens since {clock}, of {tested:.0f} tested", metric, "fraction of features"))
+                given = f"positional_given_{clock}_share"
+                shown.append(("  by position, at equal distance from it", given, "fraction of features"))
         shown.append((f"with a span from position {FIRST_SPAN} on", "late_span_share", "fraction of features"))
         shown.append(("  its width, median", "late_width_q50", "positions"))
         shown += [(f"  {verdict}", f"verdict: {verdict}", "features") for verdict in VERDICTS]
@@ -219,3 +253,7 @@ class PositionProfile:
     def _repr_html_(self) -> str:
         title = html.escape(self.__repr__().partition("\n")[0])
         return f"<p>{title}</p>{self.headline().to_html(index=False, float_format='{:.3g}'.format, border=0)}"
+
+
+def _number(column: str) -> str | int:
+    return int(column) if column.isdecimal() else column

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -16,12 +16,14 @@ import torch
 from torch import Tensor
 
 from lens.activations import language_model
+from lens.activations.clocks import named_clocks
 from lens.activations.corpus import LEAST_HELD_OUT, Windows, draw_windows
 from lens.activations.documents import Corpus
 from lens.activations.hooks import Site
 from lens.activations.language_model import LanguageModel
 from lens.activations.layers import Layer, as_layer
 from lens.activations.offset_windows import TILES, draw_offset_windows
+from lens.activations.packing import as_windows
 from lens.activations.sites import activations_at
 from lens.activations.split import Text, as_dataset
 from lens.activations.store import LayerStore
@@ -33,12 +35,12 @@ from lens.dictionaries.wrapped import Encodes, Wrapped
 from lens.errors import whole
 from lens.measure.offsets import MIN_SEGMENTS
 from lens.measure.position_information import NULL_DRAWS
-from lens.measure.profiles import PERMUTATIONS, position_labelling
-from lens.profiling.features import FIRST, Measured
+from lens.measure.profiles import PERMUTATIONS
+from lens.profiling.features import Measured, clock_labellings
 from lens.profiling.layer import measure_dictionaries
 from lens.profiling.layer_data import LayerData
 from lens.profiling.position_profile import About, PositionProfile, ProfileError
-from lens.profiling.profile_tables import feature_rows, null_band, own_rows, positional_rows, verdict_rows
+from lens.profiling.profile_tables import clock_rates, feature_rows, null_band, own_rows, positional_rows, verdict_rows
 from lens.profiling.recorded import Activations
 from lens.profiling.shown import show
 from lens.profiling.specialisation import specialisation
@@ -55,7 +57,7 @@ class _Source(NamedTuple):
     """What activations are made of."""
 
     model: LanguageModel
-    text: Corpus
+    text: Corpus | Windows
 
     @property
     def width(self) -> int:
@@ -74,6 +76,8 @@ class _Subject(NamedTuple):
     bos_id: int | None
     texts: Callable[[np.ndarray], list[str]] | None
     """words of token numbers; None: it isn't known which token is where"""
+    clocks: Mapping[str, np.ndarray]
+    """[n, T] by name"""
     place: Site | Layer = ""
     """where the language model was read"""
 
@@ -81,7 +85,7 @@ class _Subject(NamedTuple):
 def profile(
     sae: Dictionary | Encodes | Path | str,
     model: LanguageModel | str | os.PathLike | Activations | np.ndarray | Tensor,
-    text: Text | None = None,
+    text: Text | Tensor | np.ndarray | None = None,
     *,
     layer: Layer | None = None,
     windows: int | None = None,
@@ -90,6 +94,7 @@ def profile(
     permutations: int = PERMUTATIONS,
     offsets: int = 0,
     contexts: int = 0,
+    clocks: Sequence[str] = (),
     seed: int = 0,
     trust: bool = False,
 ) -> PositionProfile:
@@ -103,7 +108,8 @@ def profile(
         model: a language model, or its name (`lens.activations.language_model.load`); or activations [n, T, d] that you
             have, of anything, in the place of a model and a text, with labels as `lens.Activations`.
         text: a corpus by name, the path of a UTF-8 text file, a list of documents, or a data set with `text` and
-            `document`. It should be text that the dictionary was not trained on.
+            `document`. It should be text that the dictionary was not trained on. Or token ids [n, T] of windows as your
+            pipeline makes them: packed documents, chats (see `lens.activations.packing`).
         layer: the block after which the dictionary reads; by default the one that it says it was trained on.
         windows: how many, without overlap, spread over all documents, by default 256; of a short text all that it has,
             with a warning, if they are `lens.activations.corpus.LEAST_HELD_OUT` (16) or more. A feature needs 100
@@ -120,6 +126,9 @@ def profile(
             verdict and others of `features`, see `lens.profiling.specialisation`); 0: don't. Needs a model.
         contexts: strongest windows to keep of each feature and stretch of positions, for `lens explore` (3, say), with
             histograms, neighbours and what its direction promotes; about doubles the time. 0: none.
+        clocks: `document`, `newline`, `turn`: test, beside the position in a window, for dependence on the tokens since
+            a document, a line or a turn of a chat began, and on position among tokens at equal distance from it (see
+            `lens.activations.clocks`). Activations have their own, `lens.Activations(..., clocks=...)`.
         seed: draws windows and permutations, at least 0.
         trust: as in `lens.load`: let code of somebody's own run that a folder names.
 
@@ -135,10 +144,10 @@ def profile(
     spliced, seed = whole("fidelity", SPLICED if fidelity is None else fidelity, 0), whole("seed", seed, 0)
     permutations, offsets = whole("permutations", permutations, 2 * NULL_DRAWS), whole("offsets", offsets, 0)
     contexts = whole("contexts", contexts, 0)
-    corpus = None if text is None else as_dataset(text)
+    corpus = None if text is None else as_windows(text) if isinstance(text, Tensor | np.ndarray) else as_dataset(text)
     opened = load(sae, trust=trust) if isinstance(sae, str | Path) else copy.deepcopy(sae)
     name = str(sae) if isinstance(sae, str | Path) else ""
-    source = _source(model, corpus, asked)
+    source = _source(model, corpus, asked, clocks)
     sae = (opened if isinstance(opened, Dictionary) else Wrapped(opened, source.width)).eval()
     name = name or sae.info.name or type(sae).__name__
     if not sae.reconstructs:
@@ -152,7 +161,7 @@ def profile(
     else:
         if spliced and not source.model.causal:
             raise ProfileError(f"{source.model.name} is an encoder and predicts no next token: pass fidelity=0")
-        subject = _of_text(sae, source, layer, windows, length, seed)
+        subject = _of_text(sae, source, layer, windows, length, seed, clocks)
     if contexts and subject.texts is None:
         raise ProfileError("contexts are windows of text: pass tokens= of lens.Activations, or leave contexts out")
     data = subject.data
@@ -161,9 +170,10 @@ def profile(
         where = f"at layer {data.layer}" if data.layer != "" else "given"
         raise ProfileError(f"the activations {where} are the same at every token: profile on text that varies")
     spliced = min(spliced, windows)
+    labels = clock_labellings(windows, length, subject.clocks)
     tables, measured = measure_dictionaries(
         {KEY: sae.float().cpu()}, data, subject.source and subject.source.model,
-        labellings={FIRST: position_labelling(windows, length)}, spliced=list(range(spliced)), by_document=False,
+        labellings=labels, spliced=list(range(spliced)), by_document=False,
         permutations=permutations, seed=seed,
     )  # fmt: skip
     found = measured[KEY]
@@ -186,20 +196,26 @@ def profile(
     if contexts and subject.texts is not None:
         shown = show(sae, data.test, subject.texts, subject.source and subject.source.model, contexts)
     return PositionProfile(
-        about, summary, own_rows(tables["positions"]), features, rates, null_band(found.profile), shown
-    )
+        about, summary, own_rows(tables["positions"]), features, rates, null_band(found.profile), shown,
+        clock_rates(found, labels),
+    )  # fmt: skip
 
 
 def _source(
     model: LanguageModel | str | os.PathLike | Activations | np.ndarray | Tensor,
-    text: Corpus | None,
+    text: Corpus | Windows | None,
     asked: dict[str, int | None],
+    clocks: Sequence[str],
 ) -> Activations | _Source:
     """Raise ProfileError for a model without a text, and for what activations alone can't answer."""
     if not isinstance(model, Activations | np.ndarray | Tensor):
         if text is None:
             raise ProfileError("a model without a text: pass the text to profile on, or activations [n, T, d] alone")
+        if isinstance(text, Windows) and (wanted := [n for n in ("windows", "length", "offsets") if asked[n]]):
+            raise ProfileError(f"{' and '.join(wanted)} asked of token ids, which are windows already: leave it out")
         return _Source(language_model.load(model) if isinstance(model, str | os.PathLike) else model, text)
+    if clocks:
+        raise ProfileError("clocks asked of activations: compute them, and pass lens.Activations(..., clocks=...)")
     if text is not None:
         raise ProfileError("activations and a text: pass activations alone, with labels as lens.Activations")
     if wanted := [name for name, value in asked.items() if value]:
@@ -219,13 +235,15 @@ def _of_activations(sae: Dictionary, given: Activations, layer: Layer | None) ->
     check_hook(sae, given.hook)
     _check_length(sae, length)
     data = given.layer_data("" if layer is None else str(layer))
-    return _Subject(data, None, given.name, given.digest(), None, None if given.tokens is None else given.texts)
+    texts = None if given.tokens is None else given.texts
+    return _Subject(data, None, given.name, given.digest(), None, texts, given.clocks)
 
 
 def _of_text(
-    sae: Dictionary, source: _Source, layer: Layer | None, windows: int, length: int | None, seed: int
-) -> _Subject:
-    model = source.model
+    sae: Dictionary, source: _Source, layer: Layer | None, windows: int, length: int | None, seed: int,
+    clocks: Sequence[str],
+) -> _Subject:  # fmt: skip
+    model, text = source
     if sae.reconstructs:
         place = as_layer(_layer_of(sae) if layer is None else layer)
         check_fits(sae, model, place)
@@ -233,10 +251,16 @@ def _of_text(
         place = place_of(sae, None if layer is None else as_layer(layer))
         check_width(sae, model)
     _warn_of_another_model(sae.info.model, model.name)
-    length = _length_of(sae) if length is None else whole("length", length, SHORTEST)
-    _check_length(sae, length)
-    bos_id = model.bos_id if sae.info.bos else None
-    cut = _windows(source.text, model, windows, length, bos_id, seed)
+    if isinstance(text, Windows):
+        _check_length(sae, text.tokens.shape[1])
+        cut, bos_id = text, model.bos_id if (text.tokens[:, 0] == model.bos_id).all() else None
+    else:
+        length = _length_of(sae) if length is None else whole("length", length, SHORTEST)
+        _check_length(sae, length)
+        bos_id = model.bos_id if sae.info.bos else None
+        cut = _windows(text, model, windows, length, bos_id, seed)
+    start = None if cut is text else cut.start
+    measured = named_clocks(clocks, cut.tokens, model.tokenizer, start, bos_id is not None)
     return _Subject(
         _layer_data(cut, model, place),
         source,
@@ -244,6 +268,7 @@ def _of_text(
         cut.digest,
         bos_id,
         partial(token_texts, tokenizer=model.tokenizer),
+        measured,
         place,
     )
 
@@ -252,6 +277,7 @@ def _verdicts(
     sae: Dictionary, subject: _Subject, source: _Source, found: Measured, offsets: int, permutations: int, seed: int
 ) -> pd.DataFrame:
     model, text = source
+    assert not isinstance(text, Windows)  # `_source` has looked
     test = subject.data.test
     n, length = test.tokens.shape
     drawn = draw_offset_windows(

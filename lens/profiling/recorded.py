@@ -30,6 +30,8 @@ class Activations:
         tokens: [n, T] number from 0 on of the token, class, ... at each position.
         words: the text of each of these numbers.
         name: what they are of, for titles.
+        clocks: by name, [n, T] steps since something began at each position (a turn, a scene), -1 before it ever did
+            (see `lens.activations.clocks`).
         hook: where in a model they were read, as libraries name it (`blocks.3.mlp.hook_in`); needed by what reads
             something else than the residual stream, so that it isn't given that.
 
@@ -45,6 +47,7 @@ class Activations:
         words: Mapping[int, str] | Sequence[str] | None = None,
         name: str = "activations",
         hook: str = "",
+        clocks: Mapping[str, np.ndarray] | None = None,
     ):
         self.values, self.words, self.name, self.hook = _tensor(values), words, name, hook
         self.tokens = None if tokens is None else _tensor(tokens)
@@ -64,6 +67,7 @@ class Activations:
         if self.documents is not None and len(self.documents) != shape[0]:
             raise ConfigError(f"documents names {len(self.documents)} windows, the activations are {shape[0]}")
         self._check_tokens(shape[:2])
+        self.clocks = {name: _clock(name, np.asarray(clock), shape[:2]) for name, clock in (clocks or {}).items()}
 
     def _check_tokens(self, shape: tuple[int, ...]) -> None:
         if self.tokens is None:
@@ -114,6 +118,17 @@ class Activations:
         for chunk in self.values.split(CHUNK):
             sha.update(chunk.contiguous().view(torch.uint8).numpy().data)
         return sha.hexdigest()
+
+
+def _clock(name: str, clock: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    if not name.isidentifier():
+        raise ConfigError(f"clock {name!r}: name it with letters, digits and underscores")
+    if clock.shape != shape or not np.issubdtype(clock.dtype, np.integer) or clock.min() < -1 or clock.max() < 0:
+        raise ConfigError(
+            f"clock {name!r} is {clock.dtype} of shape {clock.shape}: whole numbers of shape {shape} are needed, -1 "
+            "before it started, and it has to start"
+        )
+    return clock
 
 
 def _tensor(values: Tensor | np.ndarray) -> Tensor:

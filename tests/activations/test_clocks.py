@@ -6,8 +6,10 @@ import tokenizers
 from tokenizers import decoders, models
 from transformers import PreTrainedTokenizerFast
 
-from lens.activations.clocks import clocks
+from lens.activations.clocks import clocks, named_clocks, turn_marker
+from lens.activations.packing import packed
 from lens.activations.random_models import byte_tokenizer
+from lens.errors import ConfigError
 
 PIECES = ["<bos>", "\n", "\n\n", "\n\n\n", ":", ":\n", "King", "All", " speak", "\nAll:\n", " ", "é"]
 
@@ -85,3 +87,105 @@ def test_each_token_id_is_decoded_once():
     tokenizer = Counting()
     clocks(np.tile(np.array([256, 65, 10, 66]), (50, 8)), tokenizer)
     assert tokenizer.calls == 3
+
+
+GEMMA = (
+    "{{ bos_token }}{% for m in messages %}<start_of_turn>{{ 'model' if m.role == 'assistant' else m.role }}\n"
+    "{{ m.content }}<end_of_turn>\n{% endfor %}"
+)
+CHATML = "{% if messages[0].role != 'system' %}<|im_start|>system\nHelp.<|im_end|>\n{% endif %}" + (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+)
+MISTRAL = (
+    "<s>{% for m in messages %}{{ '[INST]' + m.content + '[/INST]' if m.role == 'user' else m.content + '</s>' }}"
+    "{% endfor %}"
+)
+
+
+def chatting(template: str, *special: str, **named):
+    tokenizer = byte_tokenizer()
+    tokenizer.add_special_tokens({"additional_special_tokens": list(special), **named})
+    tokenizer.chat_template = template
+    return tokenizer
+
+
+@pytest.mark.parametrize(
+    ("template", "special", "marker"),
+    [
+        (GEMMA, ("<end_of_turn>", "<start_of_turn>"), "<start_of_turn>"),
+        (CHATML, ("<|im_start|>", "<|im_end|>"), "<|im_start|>"),
+    ],
+)
+def test_turns_begin_at_the_token_that_the_template_begins_them_by(template, special, marker):
+    tokenizer = chatting(template, *special)
+    assert turn_marker(tokenizer) == tokenizer.convert_tokens_to_ids(marker)
+
+
+def test_templates_without_such_a_token_are_refused():
+    with pytest.raises(ValueError, match="begins turns by no special token of its own.*clocks="):
+        turn_marker(chatting(MISTRAL, "[INST]", "[/INST]", "<s>", "</s>"))
+    with pytest.raises(ValueError, match="no chat template"):
+        turn_marker(byte_tokenizer())
+
+
+def test_turns_and_documents_of_packed_chats():
+    tokenizer = chatting(GEMMA, "<start_of_turn>", "<end_of_turn>")
+    chats = [[{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]] * 2
+    windows = packed(chats, tokenizer, 10)
+    start, end, bos = (tokenizer.convert_tokens_to_ids(t) for t in ("<start_of_turn>", "<end_of_turn>", "<bos>"))
+    one = [bos, start, *b"user\na", end, *b"\n", start, *b"model\nb", end, *b"\n"]
+    assert windows.tolist() == np.array((one * 2)[:40]).reshape(4, 10).tolist()
+    found = named_clocks(["turn", "document", "newline"], windows, tokenizer)
+    assert list(found) == ["turn", "document", "newline"]
+    assert found["turn"][0].tolist() == [-1, *range(9)]  # <start_of_turn> is 0
+    assert found["turn"][1].tolist() == list(range(10))
+    begin = len(one)
+    expected = np.full(40, -1)
+    expected[:10] = range(10)
+    expected[begin:30] = range(30 - begin)
+    assert found["document"].ravel().tolist() == expected.tolist()
+
+
+def test_the_document_of_a_window_cut_from_it_began_before():
+    tokenizer, tokens = byte_tokenizer(), np.array([[256, 65, 66], [256, 67, 68]])
+    found = named_clocks(["document"], tokens, tokenizer, np.array([0, 40]), bos=True)["document"]
+    assert found.tolist() == [[-1, 1, 2], [-1, 41, 42]]
+    tokenizer.bos_token = None
+    found = named_clocks(["document"], tokens, tokenizer, np.array([0, 40]))["document"]
+    assert found.tolist() == [[0, 1, 2], [40, 41, 42]]
+
+
+def test_without_bos_a_packed_document_begins_after_eos():
+    tokenizer = byte_tokenizer()
+    tokenizer.bos_token = None
+    with pytest.raises(ValueError, match="neither BOS nor EOS"):
+        named_clocks(["document"], np.array([[65, 66]]), tokenizer)
+    tokenizer.add_special_tokens({"eos_token": "</s>"})
+    windows = packed(["ab", "cde"], tokenizer, 7)
+    assert windows.tolist() == [[97, 98, 257, 99, 100, 101, 257]]
+    assert named_clocks(["document"], windows, tokenizer)["document"].tolist() == [[-1, -1, -1, 0, 1, 2, 3]]
+
+
+def test_clocks_that_there_are_not_are_refused():
+    tokenizer, tokens = byte_tokenizer(), np.array([[65, 66]])
+    for names, message in (
+        (["newlin"], "no clock 'newlin' .did you mean 'newline'.*document, newline, turn"),
+        ("newline", r"give a list of names, \['newline'\]"),
+        (["newline", "newline"], "name each once"),
+        (["newline"], "'newline' never starts in these 1 windows"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            named_clocks(names, tokens, tokenizer)
+    gemma = chatting(GEMMA, "<start_of_turn>", "<end_of_turn>")
+    with pytest.raises(ConfigError, match="'turn' never starts .*chats as ids"):
+        named_clocks(["turn"], tokens, gemma)
+    for documents, length, message in (
+        (["ab"], 9, "3 tokens in 1 documents: not one window of 9"),
+        ([[{"role": "user", "content": "a"}]], 2, "no chat template"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            packed(documents, tokenizer, length)
+
+
+def test_a_text_that_spells_a_special_token_is_read_as_it_is():
+    assert packed(["<bos>"], byte_tokenizer(), 6).tolist() == [[256, *b"<bos>"]]

@@ -6,8 +6,8 @@ import test from "node:test";
 import vm from "node:vm";
 
 const read = (name) => readFileSync(new URL(`../../lens/explorer/${name}`, import.meta.url), "utf8");
-const { relevance, bare, kernel, positionTicks } = vm.runInNewContext(
-  `${read("02_data.js")}; ${read("04_charts.js")}; ({ relevance, bare, kernel, positionTicks })`,
+const { relevance, bare, kernel, positionTicks, clocksOf } = vm.runInNewContext(
+  `${read("02_data.js")}; ${read("04_charts.js")}; ({ relevance, bare, kernel, positionTicks, clocksOf })`,
 );
 const ticksOf = (T) => [...positionTicks({ T }, "linear")];
 
@@ -37,6 +37,13 @@ test("the axis has few ticks, however long the window", () => {
     const found = ticksOf(T);
     assert.ok(found.length <= 8 && found[0] === 1 && found.at(-1) === T - 1, `${T}: ${found}`);
   }
+});
+
+test("clocks are told by their columns", () => {
+  const columns = { information: [], since_turn: [], since_turn_p: [], since_turn_information: [], since_new_line_information: [] };
+  const found = Array.from(clocksOf({ columns }), ({ key, name }) => `${key} ${name}`);
+  assert.deepEqual(found, ["since_turn_information turn", "since_new_line_information new_line"]);
+  assert.equal(clocksOf({ columns: { information: [] } }).length, 0);
 });
 
 test("weights of smoothing add up to one at every position", () => {

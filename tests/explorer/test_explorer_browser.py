@@ -5,13 +5,15 @@ import json
 import pathlib
 import shutil
 
+import numpy as np
 import pandas as pd
 import pytest
 
+import lens
 from lens.explorer import page as explorer
 from lens.explorer.profiles import collect
 from tests.explorer import synthetic
-from tests.explorer.test_explorer_profiles import dictionary, profiled
+from tests.explorer.test_explorer_profiles import dictionary, given, profiled
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs a browser driver: pip install playwright")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -450,3 +452,28 @@ def test_a_feature_and_the_list_leave_as_files(profiles_page):
         page.get_by_role("button", name="CSV").click()
     table = pd.read_csv(got.value.path())
     assert sorted(table["feature"]) == list(range(8)) and table["density"].iloc[-1] == 0
+
+
+def test_clocks_are_columns_and_lines_of_the_card(tab, tmp_path):
+    turn = np.tile(np.arange(16) % 5, (48, 1))
+    activations = given()
+    activations.clocks["turn"] = turn
+    found = lens.profile(dictionary(0, "first"), activations, permutations=40, contexts=1)
+    path = tmp_path / "explorer.html"
+    path.write_text(explorer.page(collect({"a": found})), encoding="utf-8")
+    for size in (WIDE, PHONE):
+        page = tab(*size, "light")
+        page.goto(path.as_uri())
+        page.locator("#views a").first.wait_for()
+        heads = page.locator(".list thead th").all_inner_texts()
+        assert heads[heads.index("Info") + 1] == "Since turn"
+        page.wait_for_timeout(200)
+        assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
+    page = tab(*WIDE, "light")
+    page.get_by_role("button", name="Since turn").click()
+    values = [
+        float(v.replace("−", "-")) for v in page.locator("td.since_turn_information").all_inner_texts() if v != "–"
+    ]
+    assert values[:-1] == sorted(values[:-1], reverse=True) and len(values) > 3
+    assert page.locator(".numbers").inner_text().count("Since turn, U") == 1
+    assert tab.complaints == []

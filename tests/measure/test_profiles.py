@@ -2,7 +2,17 @@ import numpy as np
 import pytest
 import torch
 
-from lens.measure.profiles import CHUNK, CLOCK_NAMES, Labelling, clock_bins, position_labelling, profile
+from lens.measure.position_information import positional
+from lens.measure.profiles import (
+    CHUNK,
+    CLOCK_NAMES,
+    Labelling,
+    _with_permutations,
+    clock_bins,
+    clock_labelling,
+    position_labelling,
+    profile,
+)
 from tests.making import Code
 
 
@@ -35,6 +45,48 @@ def test_clock_bins_double_and_keep_missing_clocks():
     clock = torch.tensor([-1, 0, 1, 2, 3, 4, 7, 8, 63, 64, 1000])
     assert clock_bins(clock).tolist() == [-1, 0, 1, 2, 2, 3, 3, 4, 6, 7, 7]
     assert len(CLOCK_NAMES) == 8
+
+
+def test_labellings_of_clocks_have_as_many_bins_as_they_need():
+    clock = torch.tensor([[5, -1, 0, 1, 2, 3], [5, 4, 7, 8, 1000, 1023]])
+    found = clock_labelling(clock)
+    assert found.names[:5] == ("0", "1", "2-3", "4-7", "8-15") and found.names[-1] == "512-1023"
+    assert found.bins.tolist() == [[-1, -1, 0, 1, 2, 2], [-1, 3, 3, 4, 10, 10]] and len(found.names) == 11
+    for largest, names in ((0, ("0",)), (1, ("0", "1")), (2, ("0", "1", "2-3"))):
+        assert clock_labelling(torch.tensor([[-1, largest]])).names == names
+
+
+def test_each_stratum_is_shifted_by_a_share_of_its_own_tokens():
+    labels = torch.tensor([[-1, 0, 1, 2, 3, 4]])
+    strata = torch.tensor([[7, 0, 1, 0, 1, 0]])  # three tokens of stratum 0, two of 1, one outside
+    for u, expected in ((0.2, [0, 1, 2, 3, 4]), (0.4, [2, 1, 4, 3, 0]), (0.6, [2, 3, 4, 1, 0]), (0.9, [4, 3, 0, 1, 2])):
+        labelling = Labelling(labels, tuple("abcde"), strata, each_stratum=True)
+        observed, permuted = _with_permutations(labelling, slice(0, 1), torch.full((1, 1, 6), u))[:, 0].tolist()
+        assert observed == [-1, 0, 1, 2, 3, 4] and permuted == [-1, *expected], u
+
+
+def test_without_strata_both_ways_of_shifting_are_one():
+    labels = position_labelling(5, 12).bins.clone()
+    labels[2, 3:6] = -1
+    keys = torch.rand(9, 5, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    one, other = (
+        _with_permutations(Labelling(labels, tuple("abcd"), each_stratum=each), slice(0, 5), keys)
+        for each in (False, True)
+    )
+    assert torch.equal(one, other)
+
+
+def test_what_follows_the_course_of_a_stratum_is_not_taken_for_positional():
+    """It fires on tokens 0 to 2 of every ten, from any place on, and 2 shares its bin with 3."""
+    n, T, found = 64, 40, []
+    for seed in range(30):
+        phase = torch.randint(10, (n, 1), generator=torch.Generator().manual_seed(seed))
+        clock = (torch.arange(T) + phase) % 10
+        position = position_labelling(n, T)
+        labels = {"given": Labelling(position.bins, position.names, clock_labelling(clock).bins, each_stratum=True)}
+        p = measured((clock < 3).float()[..., None], labels, permutations=60)
+        found.append(positional(p.observed["given"], p.null["given"], p.bin_sizes["given"]).p_K[0])
+    assert 3 <= sum(p < 0.5 for p in found) <= 24 and sum(p < 0.05 for p in found) <= 5
 
 
 def test_sums_by_hand():
