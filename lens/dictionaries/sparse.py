@@ -11,12 +11,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
-FEW = 32
+from lens.bf16 import native
+
+FEW = 32 if native(torch.device("cpu")) else 10
+"""features for each that is kept, from which on it is faster to gather rows than to multiply with all of them"""
 
 
 def is_few(k: int, d_sae: int) -> bool:
-    """Whether k of d_sae features are so few that gathering their rows is faster than a product with all (on a CPU,
-    from 32 features for each that is kept)."""
+    """Whether k of d_sae features are so few that their rows are gathered: the same numbers but for their rounding."""
     return FEW * k <= d_sae
 
 
