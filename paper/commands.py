@@ -56,7 +56,15 @@ def readme(study: str) -> None:
     readme.refresh(Study.load(study))
 
 
-COMMANDS = (claims, paper, trace, readme)
+@click.command()
+def headroom() -> None:
+    """Show the registered questions of the study headroom, and what its tables answer so far."""
+    from paper import headroom
+
+    print(headroom.said(Study.load("headroom")))
+
+
+COMMANDS = (claims, paper, trace, readme, headroom)
 
 
 def outdated() -> list[str]:

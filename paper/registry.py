@@ -94,8 +94,11 @@ def digest(claims: list[dict]) -> str:
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
-def check(document: dict, name: str = REGISTRY.name) -> None:
+def check(document: dict, name: str = REGISTRY.name, digest_of: Callable[[list[dict]], str] = digest) -> None:
     """Compare the claims with the digest of the registration, or of the last amendment.
+
+    Args:
+        digest_of: digest of the claims and of whatever else is locked with them.
 
     Raises:
         ConfigError: they differ; an entry is incomplete or names an unknown claim; or its date lies before the previous
@@ -117,7 +120,7 @@ def check(document: dict, name: str = REGISTRY.name) -> None:
             raise ConfigError(f"{name}, {label}: no claims {unknown}")
         previous = date
     label, last, _ = entries[-1]
-    if (found := digest(document["claims"])) != last["sha256"]:
+    if (found := digest_of(document["claims"])) != last["sha256"]:
         raise ConfigError(
             f"{name}: the claims have the digest {found}, {label} ({previous}) says {last['sha256']}. A rule does not "
             "change unseen: undo the change, or add a dated entry to `amendments` that names the claims and the "

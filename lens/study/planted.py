@@ -70,7 +70,7 @@ def rates(P: int, depth: float, rng: np.random.Generator) -> np.ndarray:
         width, rising = WIDTHS[j % len(WIDTHS)], rng.random() < 0.5
         ramp = synthetic.ramp(P) if rising else 1 - synthetic.ramp(P)
         shapes.append(synthetic.bump(P, int(rng.integers(1, P - width + 2)), width) if width else ramp)
-    density = np.exp(rng.uniform(*np.log(DENSITIES), FEATURES))
+    density = np.exp(rng.uniform(np.log(DENSITIES[0]), np.log(DENSITIES[1]), FEATURES))
     return synthetic.rates(np.stack(shapes, axis=1), np.full(FEATURES, depth), density)
 
 
