@@ -132,8 +132,8 @@ class _Errors:
 
     def rise(self, layer: object, l0: float, arm: str, planted: str) -> Interval:
         """How much larger H is where something was planted."""
-        both = (self.of(layer, l0, (arm,), name) for name in (planted, ""))
-        return _late(added(*both, self.blind, self.only(arm)), arm)
+        now, before = (self.of(layer, l0, (arm,), name) for name in (planted, ""))
+        return _late(added(now, before, self.blind, self.only(arm)), arm)
 
     def share(self, layer: object, l0: float, arm: str, oracle: str) -> Interval:
         """Of the oracle's headroom."""

@@ -97,7 +97,7 @@ def test_arms_help_that_have_a_share_of_the_oracle_and_others_gain_too_little():
     said = answers(same(0.04, centred=0.02, gain=0.005))["H04"]
     assert said.outcome == headroom.HELPS
     assert f"centred {headroom.HELPS}" in said.why and f"gain {headroom.LITTLE}" in said.why
-    assert f"mask {headroom.NO_GAIN}" in said.why and "50% of the oracle's" in said.why
+    assert f"mask {headroom.NO_GAIN}" in said.why and "49% of the oracle's" in said.why
     assert answers(same(0.04))["H04"].outcome == headroom.NO_GAIN
     assert answers(same(0.0, centred=0.02))["H04"].outcome == headroom.CANT_TELL
     assert answers(same(0.04, centred=0.02), 0.01)["H04"].outcome == headroom.CONTROLS_FAIL
