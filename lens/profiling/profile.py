@@ -32,7 +32,7 @@ from lens.dictionaries.compatible import check_fits, check_hook, check_width, pl
 from lens.dictionaries.dictionary import Dictionary
 from lens.dictionaries.load import load
 from lens.dictionaries.wrapped import Encodes, Wrapped
-from lens.errors import whole
+from lens.errors import seed_of, whole
 from lens.measure.offsets import MIN_SEGMENTS
 from lens.measure.position_information import NULL_DRAWS
 from lens.measure.profiles import PERMUTATIONS
@@ -141,7 +141,7 @@ def profile(
     """
     asked = {"windows": windows, "length": length, "fidelity": fidelity, "offsets": offsets}
     windows = whole("windows", WINDOWS if windows is None else windows, 1)
-    spliced, seed = whole("fidelity", SPLICED if fidelity is None else fidelity, 0), whole("seed", seed, 0)
+    spliced, seed = whole("fidelity", SPLICED if fidelity is None else fidelity, 0), seed_of(seed)
     permutations, offsets = whole("permutations", permutations, 2 * NULL_DRAWS), whole("offsets", offsets, 0)
     contexts = whole("contexts", contexts, 0)
     corpus = None if text is None else as_windows(text) if isinstance(text, Tensor | np.ndarray) else as_dataset(text)

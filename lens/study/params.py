@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from lens import checkout, files
 from lens.activations.layers import EMBEDDING, Layer
-from lens.errors import ConfigError, suggest
+from lens.errors import ConfigError, seed_of, suggest
 from lens.fields import build, folder_name
 from lens.study.hosts import read_record
 from lens.training import recipe_file
@@ -274,16 +274,14 @@ class Study:
 
 
 def _params_path(study: str | Path) -> Path:
+    of_study = {p.parent.name: p for p in sorted((checkout.root() / "studies").glob("*/params.yaml"))}
+    of_study = {"quick": checkout.root() / "params.yaml"} | of_study
     given = Path(study)
-    for path in (given, checkout.root() / given, checkout.root() / "studies" / str(study) / "params.yaml"):
+    for path in (given, checkout.root() / given, of_study.get(str(study), given)):  # a name is no path: not `..`
         if path.is_file():
             return path
-    default = checkout.root() / "params.yaml"
-    if str(study) == "quick" and default.is_file():
-        return default
-    names = ["quick", *sorted(p.parent.name for p in (checkout.root() / "studies").glob("*/params.yaml"))]
-    close = suggest(str(study), names)
-    raise ConfigError(f"no study or parameter file {str(study)!r}{close}; studies: {', '.join(names)}")
+    close = suggest(str(study), [*of_study])
+    raise ConfigError(f"no study or parameter file {str(study)!r}{close}; studies: {', '.join(of_study)}")
 
 
 def _check_name(name: str, path: Path, said: object) -> None:
@@ -343,13 +341,13 @@ def _check(study: Study, where: str) -> None:
         ("training.steps", study.training.steps, 1),
         ("training.log_every", study.training.log_every, 1),
         ("seeds (count)", len(study.seeds), 1),
-        ("seeds", min(study.seeds, default=0), 0),
-        ("windows.seed", w.seed, 0),
         ("layers (count)", len(study.layers), 1),
         ("variants (count)", len(study.variants), 1),
     ):
         if value < least:
             raise ConfigError(f"{where}: {name} must be at least {least}, found {value}")
+    for name, seed in [("windows.seed", w.seed), *(("seeds", seed) for seed in study.seeds)]:
+        seed_of(seed, f"{where}: {name}")
     if w.draw == "once" and (named := [n for n in dataclasses.astuple(study.corpus) if SEED in n]):
         raise ConfigError(f"{where}: {SEED} in corpus {named[0]} stands for the seed: write windows.draw: per_seed")
     if w.fidelity > w.test:

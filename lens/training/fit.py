@@ -19,7 +19,7 @@ from lens.activations.split import Text, as_dataset
 from lens.activations.store import open_layer, write_json
 from lens.dictionaries.dictionary import Dictionary
 from lens.dictionaries.folder import CONFIG
-from lens.errors import ConfigError, whole
+from lens.errors import ConfigError, seed_of, whole
 from lens.fields import folder_name
 from lens.files import read_json
 from lens.processes import holding_together, join
@@ -80,14 +80,14 @@ def fit(
 
     Raises:
         ValueError: no such layer, or a text too short for its windows; the message has the characters it takes.
-        ConfigError: an unknown field, architecture or position term, a negative seed, a name that is no folder's, or a
-            dictionary of this name that was fitted in another way.
+        ConfigError: an unknown field, architecture or position term, a seed that is none, a name that is no folder's,
+            or a dictionary of this name that was fitted in another way.
         DictionaryError: an architecture of your own does not answer codes.
         ModuleNotFoundError: `log_dir` without TensorBoard.
         TrainingError: the loss is not finite, or every feature is silent.
     """
     recipe = build({"architecture": architecture, "position": position, "steps": steps, **fields}, "fit")
-    windows, length, seed = whole("windows", windows, 1), whole("length", length, 2), whole("seed", seed, 0)
+    windows, length, seed = whole("windows", windows, 1), whole("length", length, 2), seed_of(seed)
     if log_dir is not None:
         check_installed()
     parts = (part.rpartition(":")[2].replace("+", "-") for part in (architecture, position))

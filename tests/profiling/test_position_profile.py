@@ -213,7 +213,7 @@ def test_the_same_call_gives_the_same_profile(model, documents, found):
         ({}, {"windows": 0}, "windows must be a whole number of at least 1, found 0"),
         ({}, {"windows": 64.0}, "windows must be a whole number of at least 1, found 64.0"),
         ({}, {"fidelity": -1}, "fidelity must be a whole number of at least 0, found -1"),
-        ({}, {"seed": -1}, "seed must be a whole number of at least 0, found -1"),
+        ({}, {"seed": -1}, "seed must be a whole number of at least 0 and at most 4294967295, found -1"),
         ({}, {"permutations": True}, "permutations must be a whole number of at least 40, found True"),
         ({}, {"layer": 7}, "no layer 7"),
     ],

@@ -80,7 +80,12 @@ def test_a_trial_wants_a_folder(tmp_path):
         ("seeds: [0, 1]", "seeds: 3", "seeds: expected a list, found 3"),
         ("seeds: [0, 1]", "seeds: [0, x]", "seeds: expected int, found 'x'"),
         ("seeds: [0, 1]", "seeds: [0, 0]", "seeds lists a value twice"),
-        ("seeds: [0, 1]", "seeds: [0, -1]", "seeds must be at least 0, found -1"),
+        ("seeds: [0, 1]", "seeds: [0, -1]", "seeds must be a whole number of at least 0 .*, found -1"),
+        (
+            "seeds: [0, 1]",
+            f"seeds: [0, {2**32}]",
+            "seeds must be a whole number of .* at most 4294967295, found 4294967296",
+        ),
         ("study: tried", "study: Benchmarks", "study: Benchmarks is the name of a folder of the project"),
         ("study: tried", "study: pool", "study: pool is the name of a folder of the project"),
         ("seeds: [0, 1]", "seeds: []", r"seeds \(count\) must be at least 1"),
@@ -150,5 +155,8 @@ def test_a_study_keeps_the_results_of_one_file(tmp_path, monkeypatch):
 
 
 def test_unknown_study_lists_those_there_are():
+    for name in ("..", ".", "smoke/../.."):  # a name is no path below studies/
+        with pytest.raises(ConfigError, match="no study or parameter file"):
+            Study.load(name)
     with pytest.raises(ConfigError, match="no study or parameter file 'quik'.*'quick'.*smoke"):
         Study.load("quik")
