@@ -68,6 +68,7 @@ def answers(at: pd.DataFrame, embedding: float = 0.0) -> dict[str, headroom.Answ
         (same(0.0), 0.0, headroom.NONE),
         (layer({16: 0.02, 32: 0.0, 64: 0.0}), 0.0, headroom.NONE),
         (same(0.01), 0.0, headroom.CANT_TELL),
+        (same(0.0085), 0.0, headroom.CANT_TELL),  # an estimate below the margin, and an upper bound above it
         (same(0.0, planted=0.0), 0.0, headroom.CANT_TELL),  # it would not have been found
         (same(0.02), 0.01, headroom.CONTROLS_FAIL),
         (same(0.0), -0.01, headroom.CONTROLS_FAIL),

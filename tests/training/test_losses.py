@@ -122,6 +122,20 @@ def test_copies_for_buckets_are_one_batch_topk_with_closed_scores(d_sae):
     check(dictionary, 0.0, definition)
 
 
+@pytest.mark.parametrize("d_sae", [K, WIDE])
+def test_gains_on_scores_have_gradients_where_few_features_are_kept_too(d_sae):
+    dictionary = made("batch_topk", d_sae, "gain", k=3, splines=4, **AUX)
+    basis = dictionary.position_term.basis.double()
+    dictionary.position_term.basis = basis
+
+    def definition(x, w):
+        all_f = (x @ w["W_enc"] * (basis @ w["gain_splines"]).exp() + w["b_enc"]).relu()
+        f = all_f * (all_f >= all_f.flatten().sort(descending=True).values[3 * B * P - 1])
+        return per_window(x - f @ w["W_dec"] - w["b_dec"])
+
+    check(dictionary, 0.0, definition)
+
+
 @pytest.mark.parametrize("positive", [1.0, 0.01])  # most pre-activations, or fewer than could be kept
 def test_the_largest_of_a_batch_are_those_of_sorting_them_all(positive):
     net = batch_topk.BatchTopK(4, 640, batch_topk.Settings(k=20)).train()
