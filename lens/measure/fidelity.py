@@ -12,6 +12,7 @@ from torch import Tensor
 from lens.activations.language_model import LanguageModel
 from lens.activations.layers import Layer
 from lens.dictionaries.dictionary import Dictionary
+from lens.measure.at_once import at_once
 from lens.progress import progress
 
 Replace = Callable[[Tensor], Tensor]  # residual stream [B, T, d] -> what takes its place
@@ -80,8 +81,8 @@ def splice(model: LanguageModel, tokens: Tensor, layer: Layer, replacements: dic
     tokens = tokens.long().to(device)
     n, T = tokens.shape
     with progress(f"splice into the model, {n} windows", n * (T - 1), "predictions") as advance:
-        states = model.spliced_each(tokens, layer, [None, *replacements.values()])
-        clean_hidden, *others = (x[:, :-1].flatten(0, 1) for x in states)
+        each = (model.spliced_each(x, layer, [None, *replacements.values()]) for x in tokens.split(at_once(n, T)))
+        clean_hidden, *others = (torch.cat(parts)[:, :-1].flatten(0, 1) for parts in zip(*each, strict=True))
         hidden = dict(zip(replacements, others, strict=True))
         targets = tokens[:, 1:].flatten()
         ce_clean = torch.empty(n * (T - 1))

@@ -19,9 +19,10 @@ from torch.nn.functional import embedding_bag
 
 from lens.dictionaries.dictionary import Dictionary
 from lens.errors import whole
+from lens.measure.at_once import at_once
 from lens.progress import track
 
-CHUNK = 32  # windows held in fp32 at a time
+CHUNK = 32  # windows held in fp32 at a time, fewer of long ones
 PERMUTATIONS = 299  # of the labels
 DRAWS = 50  # permutations whose one-hot labels exist at a time: 4096 tokens x 50 x 11 bins x 4 bytes = 9 MB
 CLOCK_NAMES = ("0", "1", "2-3", "4-7", "8-15", "16-31", "32-63", "64+")
@@ -163,8 +164,9 @@ def profile(
         key: _Sums(n, n_blocks, T, sae.info.d_sae, permutations + 1, width, profile_permutations, lags, classes)
         for key, sae in dictionaries.items()
     }
-    for start in track(range(0, n, CHUNK), "profile features", "chunks"):
-        rows = slice(start, min(start + CHUNK, n))
+    chunk = at_once(CHUNK, T)
+    for start in track(range(0, n, chunk), "profile features", "chunks"):
+        rows = slice(start, min(start + chunk, n))
         x = activations[rows].float()
         draws = _keys(seed, start, (max(permutations, profile_permutations), len(x), T))
         order = (torch.arange(T - 1) + (draws[:profile_permutations, :, :1] * (T - 1)).long()) % (T - 1)

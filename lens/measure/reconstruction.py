@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from lens.dictionaries.dictionary import Dictionary
+from lens.measure.at_once import at_once
 
-CHUNK = 32  # windows held in fp32 at a time
+CHUNK = 32  # windows held in fp32 at a time, fewer of long ones
 OUTLIER = 10  # norm of a token, over the median norm of text tokens, above which its activation counts as massive
 
 
@@ -65,8 +66,9 @@ class Reconstruction:
 
 
 def _chunks(activations: Tensor, scale: float) -> Iterator[tuple[slice, Tensor]]:
-    for start in range(0, len(activations), CHUNK):
-        rows = slice(start, min(start + CHUNK, len(activations)))
+    chunk = at_once(CHUNK, activations.shape[1])
+    for start in range(0, len(activations), chunk):
+        rows = slice(start, min(start + chunk, len(activations)))
         yield rows, activations[rows].float() * scale
 
 

@@ -7,10 +7,13 @@ of equal frequency that fire at random (frequency), or firings permuted within w
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.sparse import csr_array
 from scipy.special import entr
 
 from lens.measure.position_information import MIN_FIRINGS
@@ -23,6 +26,7 @@ WIDTHS = (16, 40, 64)  # positions; the paper's spans of a shallow, a middle (32
 WIDTH_FIRINGS = 300  # with 100 to 300 firings a true width of 64 comes out 12 to 32 positions too small
 MILLER_MADOW_FIRINGS = 300  # with fewer the correction overshoots
 FREQUENCY_DRAWS = 50
+DENSE = 256  # positions, up to which smoothing is one product of matrices
 DENSITY_EDGES = 10.0 ** np.arange(-3, 0.5, 0.5)
 MIN_BIN_FEATURES = 5
 
@@ -66,13 +70,19 @@ class Spans:
 
 def smooth(profile_PK: np.ndarray, bandwidth: float = BANDWIDTH) -> np.ndarray:
     """Gaussian kernel average over positions; near the edges the weights inside the window are renormalised."""
-    weights = _kernel(profile_PK.shape[0], bandwidth)
-    return np.tensordot(weights / weights.sum(1, keepdims=True), profile_PK, axes=1)
+    weights = _weights(profile_PK.shape[0], bandwidth)
+    if isinstance(weights, csr_array):
+        return (weights @ profile_PK.reshape(len(profile_PK), -1)).reshape(profile_PK.shape)
+    return np.tensordot(weights, profile_PK, axes=1)
 
 
-def _kernel(n: int, bandwidth: float) -> np.ndarray:
+@lru_cache(maxsize=4)
+def _weights(n: int, bandwidth: float) -> np.ndarray | csr_array:
+    """[n, n] rows of sum 1; of long windows without those below the precision of the largest, which are most."""
     t = np.arange(n)
-    return np.exp(-0.5 * np.square((t[:, None] - t) / bandwidth))
+    kernel = np.exp(-0.5 * np.square((t[:, None] - t) / bandwidth))
+    weights = kernel / kernel.sum(1, keepdims=True)
+    return weights if n <= DENSE else csr_array(np.where(kernel > np.finfo(float).eps ** 2, weights, 0))
 
 
 def fwhm(profile_PK: np.ndarray, bandwidth: float = BANDWIDTH) -> np.ndarray:
@@ -135,8 +145,14 @@ def participation_ratio(firings_PK: np.ndarray) -> np.ndarray:
 
 def frequency_matched(firings_K: np.ndarray, windows: int, n_positions: int, seed: int = 0) -> np.ndarray:
     """Firings of features that fire as often and ignore position, [`FREQUENCY_DRAWS`, P, K]: Binomial(windows, p_j)."""
-    p_K = firings_K / (windows * n_positions)
-    return np.random.default_rng(seed).binomial(windows, p_K, size=(FREQUENCY_DRAWS, n_positions, len(p_K)))
+    return np.stack(list(_frequency_draws(firings_K, windows, n_positions, seed)))
+
+
+def _frequency_draws(firings_K: np.ndarray, windows: int, n_positions: int, seed: int) -> Iterator[np.ndarray]:
+    """`frequency_matched`, one draw [P, K] at a time: all of them do not fit into memory where windows are long."""
+    p_K, rng = firings_K / (windows * n_positions), np.random.default_rng(seed)
+    for _ in range(FREQUENCY_DRAWS):
+        yield rng.binomial(windows, p_K, size=(n_positions, len(p_K)))
 
 
 def autocovariance(profile: Profile) -> np.ndarray:
@@ -223,7 +239,11 @@ def spans(
     P, K = firings.shape
     total = firings.sum(0)
     enough = total >= MIN_FIRINGS
-    matched = frequency_matched(total, profile.windows, P, seed)
+    widths, matched = [], {effective_positions: [], participation_ratio: []}
+    for draw in _frequency_draws(total, profile.windows, P, seed):
+        widths.append(fwhm(draw, bandwidth))
+        for estimator, values in matched.items():
+            values.append(estimator(draw))
     above = None if mask_TK is None else above_half(mask_TK[1:])
     time = autocorrelation_time(autocovariance(profile))
     dwell = _ratio(total, profile.runs_K)
@@ -233,17 +253,16 @@ def spans(
         return np.where(gate_K, values_K, np.nan)
 
     def relative(estimator) -> np.ndarray:
-        return gated(_ratio(estimator(firings), np.where(enough, estimator(matched).mean(0), np.nan)))
+        return gated(_ratio(estimator(firings), np.where(enough, np.mean(matched[estimator], axis=0), np.nan)))
 
-    def median_width(profiles_RPK: np.ndarray) -> np.ndarray:
-        widths = fwhm(profiles_RPK.transpose(1, 0, 2).reshape(P, -1), bandwidth).reshape(-1, K)
-        return gated(np.median(widths, axis=0))
+    def median_width(widths_RK: Sequence[np.ndarray]) -> np.ndarray:
+        return gated(np.median(widths_RK, axis=0))
 
     return Spans(
         density_K=total / (P * profile.windows),
         fwhm_K=gated(fwhm(firings, bandwidth), (total >= WIDTH_FIRINGS) & significant_K),
-        null_fwhm_K=median_width(profile.permuted_firings_RTK),
-        frequency_fwhm_K=median_width(matched),
+        null_fwhm_K=median_width([fwhm(one, bandwidth) for one in profile.permuted_firings_RTK]),
+        frequency_fwhm_K=median_width(widths),
         centre_K=gated(centre_of_mass(firings)),
         effective_positions_K=gated(effective_positions(firings)),
         effective_positions_ratio_K=relative(effective_positions),

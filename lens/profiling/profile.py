@@ -33,6 +33,7 @@ from lens.dictionaries.dictionary import Dictionary
 from lens.dictionaries.load import load
 from lens.dictionaries.wrapped import Encodes, Wrapped
 from lens.errors import seed_of, whole
+from lens.measure.at_once import at_once
 from lens.measure.offsets import MIN_SEGMENTS
 from lens.measure.position_information import NULL_DRAWS
 from lens.measure.profiles import PERMUTATIONS
@@ -46,7 +47,7 @@ from lens.profiling.shown import show
 from lens.profiling.specialisation import specialisation
 from lens.progress import track
 
-BATCH_WINDOWS = 16  # per forward pass
+BATCH_WINDOWS = 16  # per forward pass, fewer of long ones
 SHORTEST = 8  # tokens of a window of which a profile can be taken
 WINDOWS, SPLICED = 256, 16  # where nothing is asked for
 OFF = 2  # factor between L0 and what the dictionary states, from which on something is wrong
@@ -290,7 +291,7 @@ def _verdicts(
         seed=seed,
     )
     read = (
-        _read(model, torch.from_numpy(tokens).flatten(0, 1), subject.place).unflatten(0, tokens.shape[:2])
+        _read_all(model, torch.from_numpy(tokens).flatten(0, 1), subject.place).unflatten(0, tokens.shape[:2])
         for tokens in track(drawn.tokens, f"text read at {offsets} offsets", "stretches")
     )
     return specialisation(sae, test, drawn, read, found.positional_K, permutations=permutations, seed=seed)
@@ -360,8 +361,13 @@ def _windows(text: Corpus, model: LanguageModel, n: int, length: int, bos_id: in
 
 def _activations(model: LanguageModel, tokens: Tensor, place: Site | Layer) -> Tensor:
     """Activations [n, T, d] in the model's precision, on the CPU."""
-    batches = track(tokens.split(BATCH_WINDOWS), "language model", "batches")
+    batches = track(tokens.split(at_once(BATCH_WINDOWS, tokens.shape[1])), "language model", "batches")
     return torch.cat([_read(model, batch, place) for batch in batches])
+
+
+def _read_all(model: LanguageModel, tokens: Tensor, place: Site | Layer) -> Tensor:
+    """All windows [m, T] of one stretch, at once unless they are long."""
+    return torch.cat([_read(model, part, place) for part in tokens.split(at_once(len(tokens), tokens.shape[1]))])
 
 
 def _read(model: LanguageModel, tokens: Tensor, place: Site | Layer) -> Tensor:

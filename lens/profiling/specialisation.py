@@ -20,6 +20,7 @@ from torch import Tensor
 from lens.activations.offset_windows import OffsetWindows
 from lens.activations.store import LayerStore
 from lens.dictionaries.dictionary import Dictionary
+from lens.measure.at_once import at_once
 from lens.measure.conditional import ConditionalGain, conditional_gain
 from lens.measure.ledger import PARTS, Ledger, ledger
 from lens.measure.offsets import OffsetEffect, offset_effect
@@ -30,7 +31,7 @@ from lens.measure.verdicts import HALF, INHERITS, verdicts
 from lens.profiling.layer_data import FEW_DOCUMENTS, independent_blocks, sets_of
 from lens.profiling.swap import swap_columns
 
-CHUNK = 16  # windows in fp32 at a time
+CHUNK = 16  # windows in fp32 at a time, fewer of long ones
 SOURCES = 3  # features that are named as the ones a profile is inherited from
 
 
@@ -129,7 +130,9 @@ def _offsets(
 
     def segments() -> Iterator[tuple[Tensor, Tensor]]:
         for x, phase, position in zip(read, drawn.phase, drawn.positions, strict=True):
-            code = sae.encode(x.flatten(0, 1).float()).dense()[:, first:]
+            windows = x.flatten(0, 1)
+            parts = windows.split(at_once(len(windows), windows.shape[1]))
+            code = torch.cat([sae.encode(part.float()).dense()[:, first:] for part in parts])
             text = code.unflatten(0, x.shape[:2]).flatten(1, 2)
             yield torch.stack([text[m, p : p + drawn.places] for m, p in enumerate(phase)]), torch.from_numpy(position)
 
@@ -159,8 +162,9 @@ def _pass(sae: Dictionary, test: LayerStore, linear: bool) -> _Means:
     inputs, sparse = torch.zeros(len(windows), T - 1, d), []
     values = None if sae.info.n_positions is None else sae.position_term.values(torch.arange(T))
     acts_on = None if values is None else sae.position_term.acts_on
-    for start in range(0, n, CHUNK):
-        rows = slice(start, start + CHUNK)
+    chunk = at_once(CHUNK, T)
+    for start in range(0, n, chunk):
+        rows = slice(start, start + chunk)
         x, where = test.activations[rows].float(), sets[rows]
         f = sae.encode(x).dense()[:, 1:]
         code.index_add_(0, where, f)

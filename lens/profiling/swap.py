@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from lens.dictionaries.dictionary import Dictionary
+from lens.measure.at_once import at_once
 from lens.measure.position_swap import follows, pushed, swapped
 
-CHUNK = 16  # windows in fp32 at a time
+CHUNK = 16  # windows in fp32 at a time, fewer of long ones
 
 
 @torch.no_grad()
@@ -49,7 +50,8 @@ def _means(
 ) -> Tensor:
     """Mean code of each set of windows at text positions after a change of the inputs there [R, P, K]."""
     total = torch.zeros_like(like_RPK)
-    for x, where in zip(activations.split(CHUNK), sets.split(CHUNK), strict=True):
+    chunk = at_once(CHUNK, activations.shape[1])
+    for x, where in zip(activations.split(chunk), sets.split(chunk), strict=True):
         x = x.float()
         total.index_add_(0, where, sae.encode(torch.cat([x[:, :1], change(x[:, 1:])], dim=1)).dense()[:, 1:])
     return total / torch.bincount(sets, minlength=len(total))[:, None, None]

@@ -211,3 +211,10 @@ def test_neither_masks_nor_blocks_matter_to_the_widths_of_firing(planted):
     assert np.isnan(plain.mask_run_K).all()
     for other in others:
         np.testing.assert_allclose(other.fwhm_K, plain.fwhm_K)
+
+
+def test_long_windows_are_smoothed_with_the_weights_of_short_ones():
+    profile = np.random.default_rng(0).random((300, 4))
+    t = np.arange(300)
+    kernel = np.exp(-0.5 * ((t[:, None] - t) / 3) ** 2)
+    np.testing.assert_allclose(smooth(profile), kernel / kernel.sum(1, keepdims=True) @ profile, rtol=1e-13)
