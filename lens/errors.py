@@ -24,7 +24,7 @@ def whole(name: str, value: object, least: int, most: int | None = None) -> int:
     Raises:
         ConfigError: it is no whole number, or less than `least` or more than `most`.
     """
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < least or (most and value > most):
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least or (most and int(value) > most):
         to = f" and at most {most}" if most else ""
         raise ConfigError(f"{name} must be a whole number of at least {least}{to}, found {value!r}")
     return int(value)
