@@ -316,8 +316,12 @@ def load(
 
 def _open(name: str, dtype: torch.dtype) -> tuple[transformers.PreTrainedModel, transformers.PreTrainedTokenizerBase]:
     with gguf_packages.quiet():
-        model = transformers.AutoModelForCausalLM.from_pretrained(name, dtype=dtype)
-        return model, transformers.AutoTokenizer.from_pretrained(name)
+        model, found = transformers.AutoModelForCausalLM.from_pretrained(name, dtype=dtype, output_loading_info=True)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(name)
+    if missing := sorted(found["missing_keys"]):  # which are drawn at random, anew each time
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        raise OSError(f"its files lack the weights {', '.join(missing[:3])}{more}: get them again")
+    return model, tokenizer
 
 
 def _open_encoder(

@@ -135,6 +135,8 @@ def _tensor(values: Tensor | np.ndarray) -> Tensor:
     """On the CPU and without a copy, where there is a choice."""
     if isinstance(values, Tensor):
         return values.detach().cpu()
+    if isinstance(values, np.ma.MaskedArray):
+        raise ConfigError("a masked array: what its mask hides would be measured; pass windows that are whole")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # nothing writes to it
         return torch.from_numpy(np.asarray(values))

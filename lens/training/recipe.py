@@ -159,8 +159,9 @@ def build(fields: Fields, where: str = "recipe") -> Recipe:
         shares = [getattr(built, name) for name in names]
         if min(shares) < 0 or not sum(shares) <= 1:
             raise ConfigError(f"{where}: {' and '.join(names)} are shares of the steps, 0 to 1 in all, found {shares}")
-    if built.gradient_clip < 0:
-        raise ConfigError(f"{where}: gradient_clip must be at least 0, found {built.gradient_clip}")
+    for name in ("lr", "gradient_clip"):
+        if (value := getattr(built, name)) < 0:
+            raise ConfigError(f"{where}: {name} must be at least 0, found {value}")
     if built.micro_batch_windows and built.batch_windows % built.micro_batch_windows:
         raise ConfigError(
             f"{where}: batch_windows ({built.batch_windows}) is not a multiple of "

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from lens.activations import gguf_packages, language_model
 from lens.activations.language_model import load
@@ -29,6 +30,16 @@ def test_damaged_weights_are_named(load_tiny, tmp_path):
     weights = tmp_path / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-9])
     with pytest.raises(OSError, match=f"language model '{tmp_path}' could not be opened"):
+        load(tmp_path)
+
+
+def test_weights_that_are_missing_are_not_drawn_at_random(load_tiny, tmp_path):
+    model = load_tiny("gemma-3-tiny")
+    model.model.save_pretrained(tmp_path)
+    model.tokenizer.save_pretrained(tmp_path)
+    weights, lost = load_file(tmp_path / "model.safetensors"), "model.layers.2.mlp.down_proj.weight"
+    save_file({k: v for k, v in weights.items() if k != lost}, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(OSError, match=f"'{tmp_path}' could not be opened.*lack the weights {lost}: get them again"):
         load(tmp_path)
 
 

@@ -102,6 +102,7 @@ def test_numbers_that_are_none_are_refused(vectors):
         (vectors[0], r"\[n, T, d\] are needed"),
         (vectors.long(), "int64"),
         (vectors[:0], r"shape \(0,"),
+        (np.ma.masked_array(vectors.numpy(), mask=False), "masked array: what its mask hides would be measured"),
     ):
         with pytest.raises(ConfigError, match=message):
             of_arrays(identity(Model()), values)

@@ -244,6 +244,8 @@ def test_a_threshold_does_not_go_below_0():
         ("jumprelu", {"bandwidth": 0.0}, "bandwidth must be above 0, found 0"),
         ("jumprelu", {"target_l0": -1.0}, "target_l0 must be at least 0, found -1"),
         ("gated", {"l1_coef": -0.1}, "l1_coef must be at least 0, found -0.1"),
+        ("relu", {"l1_coef": -0.1}, "l1_coef must be at least 0, found -0.1"),
+        ("relu", {"lr": -1.0}, "lr must be at least 0, found -1"),
     ],
 )
 def test_settings_out_of_range_are_refused_as_a_recipe_is_read(architecture, settings, message):

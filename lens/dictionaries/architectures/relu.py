@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lens.dictionaries.codes import Codes
-from lens.dictionaries.parts import Architecture
+from lens.dictionaries.parts import Architecture, check_settings
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,9 @@ class Settings:
 
     l1_coef: float = 0.04
     """the lambda of eq. 8"""
+
+    def __post_init__(self):
+        check_settings(self, not_negative=("l1_coef",))
 
 
 class ReLU(Architecture):
