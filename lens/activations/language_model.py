@@ -316,7 +316,8 @@ def load(
 
 def _open(name: str, dtype: torch.dtype) -> tuple[transformers.PreTrainedModel, transformers.PreTrainedTokenizerBase]:
     with gguf_packages.quiet():
-        model, found = transformers.AutoModelForCausalLM.from_pretrained(name, dtype=dtype, output_loading_info=True)
+        opened = transformers.AutoModelForCausalLM.from_pretrained(name, dtype=dtype, output_loading_info=True)
+        model, found = cast(tuple[transformers.PreTrainedModel, dict], opened)
         tokenizer = transformers.AutoTokenizer.from_pretrained(name)
     if missing := sorted(found["missing_keys"]):  # which are drawn at random, anew each time
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
