@@ -13,13 +13,13 @@ from torch.nn.functional import embedding_bag
 
 from lens.bf16 import native
 
-FEW = 32 if native(torch.device("cpu")) else 10
+FEW, FEW_WITHOUT_BF16 = 32, 10
 """features for each that is kept, from which on it is faster to gather rows than to multiply with all of them"""
 
 
-def is_few(k: int, d_sae: int) -> bool:
+def is_few(k: int, d_sae: int, device: torch.device) -> bool:
     """Whether k of d_sae features are so few that their rows are gathered: the same numbers but for their rounding."""
-    return FEW * k <= d_sae
+    return (FEW if native(device) else FEW_WITHOUT_BF16) * k <= d_sae
 
 
 def product(values: Tensor, index: Tensor, table: Tensor) -> Tensor:

@@ -346,8 +346,14 @@ def _check(study: Study, where: str) -> None:
     ):
         if value < least:
             raise ConfigError(f"{where}: {name} must be at least {least}, found {value}")
-    for name, seed in [("windows.seed", w.seed), *(("seeds", seed) for seed in study.seeds)]:
-        seed_of(seed, f"{where}: {name}")
+    seed_of(w.seed, f"{where}: windows.seed")
+    for name, seeds in (
+        ("seeds", study.seeds),
+        ("ablations.seeds", study.ablations.seeds),
+        ("calibration.seeds", study.calibration.seeds),
+    ):
+        if len({seed_of(seed, f"{where}: {name}") for seed in seeds}) < len(seeds):
+            raise ConfigError(f"{where}: {name} lists a value twice: {list(seeds)}")
     if w.draw == "once" and (named := [n for n in dataclasses.astuple(study.corpus) if SEED in n]):
         raise ConfigError(f"{where}: {SEED} in corpus {named[0]} stands for the seed: write windows.draw: per_seed")
     if w.fidelity > w.test:
@@ -388,7 +394,7 @@ def _check(study: Study, where: str) -> None:
                 f"{where}: roles.{role} names {variant!r}{suggest(variant, study.variants)}; the study's variants are "
                 f"{', '.join(study.variants)}"
             )
-    for name in ("layers", "variants", "seeds"):
+    for name in ("layers", "variants"):
         values = getattr(study, name)
         if len({str(value).lower() for value in values}) < len(values):  # names of folders, which some disks compare so
             raise ConfigError(f"{where}: {name} lists a value twice, whatever its case: {list(values)}")

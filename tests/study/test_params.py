@@ -80,6 +80,8 @@ def test_a_trial_wants_a_folder(tmp_path):
         ("seeds: [0, 1]", "seeds: 3", "seeds: expected a list, found 3"),
         ("seeds: [0, 1]", "seeds: [0, x]", "seeds: expected int, found 'x'"),
         ("seeds: [0, 1]", "seeds: [0, 0]", "seeds lists a value twice"),
+        ("seeds: [0, 1]", "seeds: [0, 1]\ncalibration: {seeds: [1, 1]}", "calibration.seeds lists a value twice"),
+        ("seeds: [0, 1]", "seeds: [0, 1]\ncalibration: {seeds: [-1]}", "calibration.seeds must be .* at least 0"),
         ("seeds: [0, 1]", "seeds: [0, -1]", "seeds must be a whole number of at least 0 .*, found -1"),
         (
             "seeds: [0, 1]",

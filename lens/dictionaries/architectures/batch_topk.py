@@ -59,7 +59,7 @@ class BatchTopK(topk.TopK):
         return Codes(torch.zeros_like(flat).scatter(0, index, values).view_as(f), None, self.d_sae)
 
     def select_few(self, u: Tensor, u_at: Callable[[Tensor], Tensor]) -> Codes | None:
-        if not (self.training and is_few(self.settings.k, self.d_sae)):
+        if not (self.training and is_few(self.settings.k, self.d_sae, u.device)):
             return None
         flat, n = (u + self.b_enc).relu().flatten(), u[..., 0].numel()
         kept = self._of_all(flat, self.settings.k * n).sort().values

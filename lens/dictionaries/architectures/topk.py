@@ -56,7 +56,7 @@ class TopK(Architecture):
         return self._kept(u, partial(u.gather, -1))
 
     def select_few(self, u: Tensor, u_at: Callable[[Tensor], Tensor]) -> Codes | None:
-        if not is_few(self.k, self.d_sae):
+        if not is_few(self.k, self.d_sae, u.device):
             return None
         return self._kept(u, u_at)
 
