@@ -7,14 +7,15 @@
 # make bench-gpu [WHEELS=DIR]  speed on a GPU, where nothing need be installed but PyTorch
 # make peers               the environment with other libraries, for `make bench` and for the tests that read their files
 # make docs                the documentation, in docs/_build/html; every code cell of it runs
-# make check               ruff, pyright and the documentation, as continuous integration runs them
+# make check               ruff, pyright, TypeScript on the explorer's scripts and the documentation, as continuous
+#                          integration runs them
 # make lock [UPGRADE=1]    requirements.txt from the extras in pyproject.toml
 PYTHON ?= python3.11
 VENV := .venv
 INSTALLED := $(VENV)/.installed
 ACTIVE := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
-.PHONY: repro study full pages remote test test-full bench bench-gpu peers docs check lock
+.PHONY: repro study full pages remote test test-full bench bench-gpu peers docs scripts check lock
 .DELETE_ON_ERROR:
 
 repro: $(INSTALLED) scm
@@ -59,10 +60,21 @@ peers: $(INSTALLED)
 docs: $(INSTALLED)
 	$(ACTIVE) OMP_NUM_THREADS=1 python -m sphinx --fail-on-warning --fresh-env --quiet docs docs/_build/html
 
+# What checks the explorer's scripts and pages comes from npm; the explorer itself needs neither.
+PAGE := tests/explorer
+scripts:
+	@command -v npm >/dev/null || { echo "NOT CHECKED: the explorer's scripts, which needs npm (apt-get install npm)" >&2; exit 0; }; \
+	$(MAKE) --silent --no-print-directory $(PAGE)/node_modules/.package-lock.json && $(PAGE)/node_modules/.bin/tsc -p $(PAGE)
+
+$(PAGE)/node_modules/.package-lock.json: $(PAGE)/package-lock.json
+	npm ci --prefix $(PAGE) --ignore-scripts --no-audit --no-fund --silent
+	@touch $@
+
 check: $(INSTALLED)
 	$(ACTIVE) ruff check .
 	$(ACTIVE) ruff format --check lens paper tests benchmarks scripts
 	$(ACTIVE) pyright
+	$(MAKE) scripts
 	$(MAKE) docs
 
 lock: $(INSTALLED)

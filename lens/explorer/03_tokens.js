@@ -1,11 +1,14 @@
+// @ts-check
 // Text whose tokens are coloured by how strongly a feature is on, with positions above every eighth token.
 
 const RULER = 8;
 
-/** One token. A line break shows as an arrow; the space before a word stays outside the colour. */
+/** One token. A line break shows as an arrow; the space before a word stays outside the colour.
+ * @param {Facts} facts @param {string} word @param {number} t @param {number} value @param {number} highest
+ * @param {{ tag?: "span" | "mark", class?: string, more?: Props }} [props] */
 function token(facts, word, t, value, highest, props) {
   const shown = (t === 0 ? word.trimStart() : word).replaceAll("\n", "↵");
-  const space = /^\s/.test(shown) && shown.trim() !== "" ? shown.match(/^\s+/)[0] : "";
+  const space = shown.trim() === "" ? "" : shown.slice(0, shown.length - shown.trimStart().length);
   const strength = value ? `, ${number((value / facts.levels) * highest)}` : "";
   const tag = props?.tag ?? "span";
   const classes = [
@@ -29,22 +32,27 @@ function token(facts, word, t, value, highest, props) {
   return [space, element];
 }
 
-/** Tokens `from` to `to` of a window around a peak, which is marked. */
+/** Tokens `from` to `to` of a window around a peak, which is marked.
+ * @param {Facts} facts @param {number} window @param {Numbers} values @param {number} highest @param {number} peak
+ * @param {number} from @param {number} to */
 function snippet(facts, window, values, highest, peak, from, to) {
   const tokens = at(facts.arrays.tokens, window);
+  /** @type {Child[]} */
   const parts = [];
   if (from > 0) parts.push(h("span", { class: "cut", "aria-hidden": "true" }, "… "));
   for (let t = from; t <= to; t++) {
     const value = t === 0 ? 0 : values[t - 1];
-    const props = t === peak ? { tag: "mark", class: "peak" } : {};
-    parts.push(token(facts, facts.words[tokens[t]], t, value, highest, props));
+    const marked = /** @type {const} */ ({ tag: "mark", class: "peak" });
+    parts.push(token(facts, facts.words[tokens[t]], t, value, highest, t === peak ? marked : undefined));
   }
   if (to < facts.T - 1) parts.push(h("span", { class: "cut", "aria-hidden": "true" }, " …"));
   return h("p", { class: "text" }, parts);
 }
 
-/** Where in its window a snippet lies: a line with the snippet's stretch and its peak. */
+/** Where in its window a snippet lies: a line with the snippet's stretch and its peak.
+ * @param {Facts} facts @param {number} from @param {number} to @param {number} peak */
 function place(facts, from, to, peak) {
+  /** @type {Scale} */
   const x = (t) => (96 * t) / (facts.T - 1) + 2;
   return svg(
     "svg",

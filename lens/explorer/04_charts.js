@@ -1,15 +1,19 @@
+// @ts-check
 // A feature's position profile: what was counted, what rotated texts give, and below it what the mask asks for.
 
 const PAD = { left: 46, right: 10, top: 8, bottom: 34 };
 const STRIP = { height: 40, gap: 12 }; // of the mask: over the curve, its noise would be all one sees
 
-/** Scale of positions, linear or log2(1 + t), over the text positions and half a position on either side. */
+/** Scale of positions, linear or log2(1 + t), over the text positions and half a position on either side.
+ * @param {Facts} facts @param {Axis} axis @param {number} left @param {number} right @returns {Scale} */
 function positionScale(facts, axis, left, right) {
+  /** @type {Scale} */
   const f = axis === "log" ? (t) => Math.log2(1 + t) : (t) => t;
   const [low, high] = [f(0.5), f(facts.T - 0.5)];
   return (t) => left + ((f(t) - low) / (high - low)) * (right - left);
 }
 
+/** @param {Pick<Facts, "T">} facts @param {Axis} axis */
 function positionTicks(facts, axis) {
   const last = facts.T - 1;
   if (axis === "log") return [...[1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024].filter((t) => t < 0.8 * last), last];
@@ -19,28 +23,33 @@ function positionTicks(facts, axis) {
   return [1, ...inner, last];
 }
 
-/** At most five round numbers from 0 to `top`. */
+/** At most five round numbers from 0 to `top`.
+ * @param {number} top */
 function ticks(top) {
   const rough = top / 4;
   const size = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 2.5, 5, 10].map((m) => m * size).find((x) => x >= rough);
+  const step = [1, 2, 2.5, 5, 10].map((m) => m * size).find((x) => x >= rough) ?? 10 * size;
   const found = [];
   for (let i = 0; i * step <= top * 1.0001; i++) found.push(i * step);
   return found;
 }
 
+/** @param {number[]} values @param {Scale} x @param {Scale} y */
 function points(values, x, y) {
   return values.map((v, i) => `${x(i + 1).toFixed(1)} ${y(v).toFixed(1)}`);
 }
 
+/** @param {number[]} values @param {Scale} x @param {Scale} y */
 function line(values, x, y) {
   return `M${points(values, x, y).join("L")}`;
 }
 
+/** @param {number[]} low @param {number[]} high @param {Scale} x @param {Scale} y */
 function between(low, high, x, y) {
   return `M${[...points(high, x, y), ...points(low, x, y).reverse()].join("L")}Z`;
 }
 
+/** @param {number[]} values @param {Scale} x @param {Scale} y */
 function steps(values, x, y) {
   let path = `M${x(0.5).toFixed(1)} ${y(0)}`;
   values.forEach((v, i) => {
@@ -49,8 +58,10 @@ function steps(values, x, y) {
   return `${path}V${y(0)}Z`;
 }
 
-/** At each text position, shares of the held-out windows: raw, smoothed, band; and the mask over its largest. */
+/** At each text position, shares of the held-out windows: raw, smoothed, band; and the mask over its largest.
+ * @param {Facts} facts @param {Layer} layer @param {number} k @returns {Curves} */
 function curves(facts, layer, k) {
+  /** @param {Iterable<number>} values */
   const share = (values) => Array.from(values, (v) => v / facts.windows);
   const edges = facts.edge_distance;
   const band = [0, 1].map((end) =>
@@ -65,7 +76,8 @@ function curves(facts, layer, k) {
   };
 }
 
-/** The chart in words, for those who do not see it. */
+/** The chart in words, for those who do not see it.
+ * @param {Curves} c */
 function inWords(c) {
   const top = c.smooth.indexOf(Math.max(...c.smooth));
   const outside = c.smooth.filter((v, i) => v < c.low[i] || v > c.high[i]).length;
@@ -76,9 +88,11 @@ function inWords(c) {
   );
 }
 
-/** The chart, drawn for the width it has and again when that changes. */
+/** The chart, drawn for the width it has and again when that changes.
+ * @param {Facts} facts @param {Layer} layer @param {number} k @param {Axis} axis @param {Node} axisChoice */
 function profileChart(facts, layer, k, axis, axisChoice) {
   const c = curves(facts, layer, k);
+  /** @param {number} t */
   const reading = (t) =>
     `t = ${t}: on in ${percent(c.raw[t - 1])} of windows, smoothed ${percent(c.smooth[t - 1])}, ` +
     `null ${number(100 * c.low[t - 1], 2)} to ${percent(c.high[t - 1], 2)}` +
@@ -90,6 +104,7 @@ function profileChart(facts, layer, k, axis, axisChoice) {
   const holder = h("div", { class: "chart" });
   let drawn = 0;
 
+  /** @param {number} width */
   function draw(width) {
     const plot = width < 480 ? 150 : 180;
     const [left, right, bottom] = [PAD.left, width - PAD.right, PAD.top + plot];
@@ -97,9 +112,12 @@ function profileChart(facts, layer, k, axis, axisChoice) {
     const height = floor + PAD.bottom;
     const top = Math.max(...c.raw, ...c.high, 1e-6) * 1.06;
     const x = positionScale(facts, axis, left, right);
+    /** @type {Scale} */
     const y = (v) => bottom - (v / top) * (bottom - PAD.top);
+    /** @type {Scale} */
     const m = (v) => floor - v * STRIP.height;
     const cross = svg("line", { class: "cross", y1: PAD.top, y2: floor, visibility: "hidden" });
+    /** @param {PointerEvent} event */
     const moved = (event) => {
       const px = event.clientX - holder.getBoundingClientRect().left;
       let t = 1;
@@ -180,7 +198,8 @@ function profileChart(facts, layer, k, axis, axisChoice) {
   );
 }
 
-/** The smoothed profile as a small line, for a row of the list. */
+/** The smoothed profile as a small line, for a row of the list.
+ * @param {Layer} layer @param {number} k */
 function sparkline(layer, k) {
   const values = layer.smoothed(k);
   const top = Math.max(...values) || 1;

@@ -1,6 +1,8 @@
+// @ts-check
 // One feature: its numbers, profile, tokens, relatives in other seeds, and its strongest contexts by position.
 
-/** The card of the current feature, or a word about what to do when none is chosen. */
+/** The card of the current feature, or a word about what to do when none is chosen.
+ * @param {App} app */
 function featureCard(app) {
   const { layer, state } = app;
   const k = state.feature;
@@ -26,10 +28,12 @@ function featureCard(app) {
   );
 }
 
+/** @param {string} title @param {Child[]} children */
 function section(title, ...children) {
   return h("section", null, h("h3", null, title), children);
 }
 
+/** @param {App} app */
 function axisChoice(app) {
   const other = app.state.axis === "log" ? "linear" : "log";
   return h(
@@ -47,20 +51,24 @@ function axisChoice(app) {
   );
 }
 
-/** What the tests say of the tokens since a clock started, and of position beside them. */
+/** What the tests say of the tokens since a clock started, and of position beside them.
+ * @param {(key: Key) => number | null} v @param {string} name */
 function sinceTest(v, name) {
   if (v(`since_${name}_p`) === null) return "too few firings to test";
   const [depends, beside] = [v(`since_${name}`), v(`positional_given_${name}`)];
   return `${depends ? "depends on it" : "no effect found"}; on position beside it: ${beside ? "yes" : "no effect found"}`;
 }
 
+/** @param {App} app @param {number} k */
 function numbers(app, k) {
   const { facts, layer } = app;
+  /** @template {Key} K @param {K} key */
   const v = (key) => value(layer, key, k);
   const p = v("p") === 0 ? "p\u00a0<\u00a01e−300" : `p\u00a0=\u00a0${number(v("p"), 2)}`;
   const found = v("positional") ? "depends on position" : "no effect found";
   const test = v("p") === null ? "too few firings to test" : `${found}, ${p}`;
   const others = layer.twins.length;
+  /** @type {(string[] | false | null | 0)[]} */
   const rows = [
     ["Fires on", percent(v("density")), "of text tokens"],
     ["Position information U", number(v("information")), test],
@@ -84,20 +92,22 @@ function numbers(app, k) {
       others ? `${v("shared_with_seeds")} of ${others}` : "–",
       others ? `other ${othersAre(facts)}` : "trained with one seed",
     ],
-  ].filter(Boolean);
+  ];
   return h(
     "dl",
     { class: "numbers" },
-    rows.map(([name, shown, more]) =>
+    rows.filter((row) => !!row).map(([name, shown, more]) =>
       h("div", null, h("dt", null, name), h("dd", null, h("strong", null, shown), h("span", null, more))),
     ),
   );
 }
 
+/** @param {string} features */
 function inheritedFrom(features) {
   return features ? `from features ${features.replaceAll(" ", ", ")}` : "the same text read at several offsets";
 }
 
+/** @param {App} app @param {number} k */
 function lensSection(app, k) {
   const { lens } = app.layer;
   if (!lens) {
@@ -106,7 +116,8 @@ function lensSection(app, k) {
       h("p", { class: "note" }, `None: ${noLens(app.facts)}.`),
     );
   }
-  const list = (title, words, z) =>
+  /** @param {string} title @param {"promoted" | "suppressed"} which */
+  const list = (title, which) =>
     h(
       "div",
       null,
@@ -114,8 +125,8 @@ function lensSection(app, k) {
       h(
         "ol",
         null,
-        words.map((w, i) =>
-          h("li", null, h("bdi", { class: "word" }, visible(lens.words[w])), h("span", null, fixed(z[i], 1))),
+        lensWords(app.layer, which, k).map((w, i) =>
+          h("li", null, h("bdi", { class: "word" }, visible(w)), h("span", null, fixed(lens[`${which}_z`][k][i], 1))),
         ),
       ),
     );
@@ -124,29 +135,33 @@ function lensSection(app, k) {
     h(
       "div",
       { class: "lens" },
-      list("Promotes", lens.promoted[k], lens.promoted_z[k]),
-      list("Suppresses", lens.suppressed[k], lens.suppressed_z[k]),
+      list("Promotes", "promoted"),
+      list("Suppresses", "suppressed"),
     ),
     h("p", { class: "note" }, "Standard deviations from the mean over the vocabulary."),
   );
 }
 
-/** A token on its own, with its spaces and line breaks to be seen. */
+/** A token on its own, with its spaces and line breaks to be seen.
+ * @param {string} word */
 function visible(word) {
   return word.replaceAll("\n", "↵").replace(/^ | $/g, "·");
 }
 
-/** Why there is no logit lens, in words. */
+/** Why there is no logit lens, in words.
+ * @param {Facts} facts */
 function noLens(facts) {
   if (facts.given) return "the activations were given without a language model";
   return facts.causal ? "the dictionary does not say where its features point" : `${facts.model} is an encoder, it predicts no next token`;
 }
 
-/** What the other dictionaries are that features are matched with. */
+/** What the other dictionaries are that features are matched with.
+ * @param {Facts} facts */
 function othersAre(facts) {
   return facts.profile ? "dictionaries" : "seeds";
 }
 
+/** @type {["decoder" | "encoder" | "mask" | "profile", string][]} */
 const TWIN_COLUMNS = [
   ["decoder", "Decoder cos"],
   ["encoder", "Encoder cos"],
@@ -154,6 +169,7 @@ const TWIN_COLUMNS = [
   ["profile", "Profile r"],
 ];
 
+/** @param {App} app @param {number} k */
 function twinSection(app, k) {
   const { facts, layer } = app;
   const { twins } = layer;
@@ -167,18 +183,20 @@ function twinSection(app, k) {
   }
   const columns = TWIN_COLUMNS.filter(([key]) => twins.some((twin) => twin[key]));
   const heads = [facts.profile ? "Dictionary" : "Seed", "Feature", ...columns.map(([, label]) => label), "Same?"];
+  /** @param {Twin} twin */
   const feature = (twin) => {
     const name = String(twin.feature[k]);
     if (!twin.study) return name;
     return h("a", { href: app.address({ study: twin.study, layer: twin.layer, feature: twin.feature[k] }) }, name);
   };
+  /** @param {Twin} twin */
   const row = (twin) =>
     h(
       "tr",
       null,
       h("th", { scope: "row" }, twin.name),
       h("td", null, feature(twin)),
-      columns.map(([key]) => h("td", null, twin[key] ? fixed(twin[key][k], 2) : "–")),
+      columns.map(([key]) => h("td", null, fixed(twin[key]?.[k], 2))),
       h("td", null, twin.shared[k] ? "yes" : "no"),
     );
   return section(
@@ -199,9 +217,10 @@ function twinSection(app, k) {
   );
 }
 
+/** @param {App} app @param {number} k */
 function neighbourSection(app, k) {
   const { neighbour, neighbour_cosine } = app.layer.arrays;
-  if (!neighbour) return null;
+  if (!neighbour || !neighbour_cosine) return null;
   const rows = Array.from(at(neighbour, k), (other, i) =>
     h(
       "li",
@@ -217,6 +236,7 @@ function neighbourSection(app, k) {
   );
 }
 
+/** @param {App} app @param {number} k */
 function contextSection(app, k) {
   const { facts, layer } = app;
   const contexts = contextsOf(facts, layer, k);
@@ -254,10 +274,12 @@ function contextSection(app, k) {
   ];
 }
 
+/** @param {App} app @param {number} k @param {Context} context */
 function contextItem(app, k, { window, peak, values, strength }) {
   const { facts, layer } = app;
   const highest = at(layer.arrays.highest, k);
   const item = h("li");
+  /** @param {boolean} whole */
   const draw = (whole) => {
     const from = whole ? 0 : Math.max(0, peak - AROUND);
     const to = whole ? facts.T - 1 : Math.min(facts.T - 1, peak + AROUND);
@@ -269,7 +291,7 @@ function contextItem(app, k, { window, peak, values, strength }) {
         "aria-expanded": String(whole),
         onclick: () => {
           draw(!whole);
-          item.querySelector("button").focus();
+          item.querySelector("button")?.focus();
         },
       },
       whole ? "less" : "whole window",

@@ -1,12 +1,14 @@
+// @ts-check
 // Features as files: JSON in the layout of Neuronpedia's features, and the list as CSV.
 
-/** A feature in the layout that Neuronpedia's API answers, and what there is of position in a field of its own. */
+/** A feature in the layout that Neuronpedia's API answers, and what there is of position in a field of its own.
+ * @param {Facts} facts @param {Layer} layer @param {number} k */
 function featureJson(facts, layer, k) {
+  /** @param {keyof Columns} key */
   const v = (key) => layer.columns[key]?.[k] ?? null;
   const { histogram, highest, neighbour, neighbour_cosine, firings } = layer.arrays;
   const most = at(highest, k);
   const bins = histogram ? Array.from(at(histogram, k)) : [];
-  const words = (which) => layer.lens?.[which][k].map((i) => layer.lens.words[i]) ?? [];
   const activations = contextsOf(facts, layer, k).map(({ window, peak, values, strength, bucket }) => ({
     tokens: Array.from(at(facts.arrays.tokens, window), (i) => facts.words[i]),
     values: [0, ...Array.from(values, (x) => (x / facts.levels) * most)],
@@ -24,12 +26,12 @@ function featureJson(facts, layer, k) {
     frac_nonzero: v("density"),
     freq_hist_data_bar_values: bins.map((_, i) => ((i + 0.5) * most) / bins.length),
     freq_hist_data_bar_heights: bins,
-    pos_str: words("promoted"),
+    pos_str: lensWords(layer, "promoted", k),
     pos_values: layer.lens?.promoted_z[k] ?? [],
-    neg_str: words("suppressed"),
+    neg_str: lensWords(layer, "suppressed", k),
     neg_values: layer.lens?.suppressed_z[k] ?? [],
     topkCosSimIndices: neighbour ? Array.from(at(neighbour, k)) : [],
-    topkCosSimValues: neighbour ? Array.from(at(neighbour_cosine, k)) : [],
+    topkCosSimValues: neighbour_cosine ? Array.from(at(neighbour_cosine, k)) : [],
     activations,
     position: {
       rates: Array.from(at(firings, k), (n) => n / facts.windows),
@@ -43,34 +45,46 @@ function featureJson(facts, layer, k) {
   };
 }
 
-/** The rows of features as comma-separated values, every number with all its digits. */
+/** The rows of features as comma-separated values, every number with all its digits.
+ * @param {Layer} layer @param {number[]} features */
 function listCsv(layer, features) {
-  const names = Object.keys(layer.columns);
+  const names = /** @type {(keyof Columns)[]} */ (Object.keys(layer.columns));
+  /** @param {string} text */
   const quoted = (text) => (/[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
-  const verdicts = layer.verdicts ? ["verdict"] : [];
-  const row = (k) => [k, ...names.map((name) => layer.columns[name][k] ?? ""), ...verdicts.map(() => quoted(layer.verdicts.of[k]))];
-  return `${[["feature", ...names, ...verdicts], ...features.map(row)].map((cells) => cells.join(",")).join("\n")}\n`;
+  const { verdicts } = layer;
+  /** @param {number} k */
+  const row = (k) => {
+    const numbers = names.map((name) => layer.columns[name][k] ?? "");
+    return [k, ...numbers, ...(verdicts ? [quoted(verdicts.of[k])] : [])];
+  };
+  const rows = [["feature", ...names, ...(verdicts ? ["verdict"] : [])], ...features.map(row)];
+  return `${rows.map((cells) => cells.join(",")).join("\n")}\n`;
 }
 
-/** Hand a file to the browser's downloads. */
+/** Hand a file to the browser's downloads.
+ * @param {string} name @param {string} text @param {string} type */
 function download(name, text, type) {
   const url = URL.createObjectURL(new Blob([text], { type }));
   h("a", { href: url, download: name }).click();
   setTimeout(() => URL.revokeObjectURL(url), 1000);
 }
 
+/** @param {(string | number)[]} parts */
 function fileName(...parts) {
   return parts.join("-").replace(/[^\w.-]+/g, "_");
 }
 
+/** @param {App} app @param {number} k */
 function jsonButtons({ facts, layer }, k) {
   const text = () => JSON.stringify(featureJson(facts, layer, k), null, 1);
+  /** @param {From<MouseEvent>} event */
   const copy = (event) =>
     navigator.clipboard.writeText(text()).then(
       () => say((event.target.textContent = "Copied")),
       () => say((event.target.textContent = "Not allowed")),
     );
   const save = () => download(`${fileName(facts.variant, layer.layer, k)}.json`, text(), "application/json");
+  /** @param {string} label @param {Props["onclick"]} onclick @param {string} title */
   const button = (label, onclick, title) => h("button", { type: "button", class: "quiet", onclick, title }, label);
   return h(
     "span",
@@ -80,6 +94,7 @@ function jsonButtons({ facts, layer }, k) {
   );
 }
 
+/** @param {App} app @param {() => number[]} listed */
 function csvButton({ facts, layer }, listed) {
   const save = () => download(`${fileName(facts.variant, layer.layer)}.csv`, listCsv(layer, listed()), "text/csv");
   return h(

@@ -1,9 +1,11 @@
+// @ts-check
 // How strongly a feature fires, where it does.
 
 const HISTOGRAM = { width: 300, height: 92, foot: 16 };
 
 /** Bars of how often the activation lies in each of equal steps up to the largest, on a scale of logarithms: most
- * activations are small. */
+ * activations are small.
+ * @param {App} app @param {number} k */
 function histogramSection(app, k) {
   const { histogram, highest } = app.layer.arrays;
   if (!histogram) return null;

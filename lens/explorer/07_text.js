@@ -1,7 +1,9 @@
+// @ts-check
 // A held-out text to read: coloured by one feature, and for each token the features that are on.
 
 const MOST = 12; // features listed for a token
 
+/** @param {App} app */
 function textView(app) {
   const { facts, layer, state } = app;
   const P = facts.T - 1;
@@ -12,21 +14,25 @@ function textView(app) {
   const values = k === null ? new Uint8Array(P) : at(layer.arrays.passage_activation, state.passage, k);
   const side = h("section", { class: "on", "aria-label": "Features on at the chosen token", "aria-live": "polite" });
 
+  /** @param {number} t */
   const pick = (t) => {
     state.token = t;
-    for (const option of strip.querySelectorAll("[role=option]")) {
+    /** @type {NodeListOf<HTMLElement>} */
+    const options = strip.querySelectorAll("[role=option]");
+    for (const option of options) {
       const here = Number(option.dataset.t) === t;
       option.tabIndex = here ? 0 : -1;
       option.setAttribute("aria-selected", String(here));
     }
     side.replaceChildren(...onAt(app, t));
   };
+  /** @param {KeyboardEvent} event */
   const step = (event) => {
-    const move = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    const move = event.key === "ArrowLeft" ? -1 : event.key === "ArrowRight" ? 1 : 0;
     if (!move) return;
     event.preventDefault();
     pick(Math.min(P, Math.max(1, state.token + move)));
-    strip.querySelector("[aria-selected=true]").focus();
+    /** @type {HTMLElement | null} */ (strip.querySelector("[aria-selected=true]"))?.focus();
   };
   const strip = h("p", {
     class: "text long",
@@ -91,7 +97,8 @@ function textView(app) {
   return element;
 }
 
-/** The features that are on at position t of the passage, the strongest first, relative to their own largest. */
+/** The features that are on at position t of the passage, the strongest first, relative to their own largest.
+ * @param {App} app @param {number} t */
 function onAt(app, t) {
   const { facts, layer, state } = app;
   const word = facts.words[at(facts.arrays.tokens, facts.passages[state.passage])[t]];

@@ -1,3 +1,4 @@
+// @ts-check
 // The dendrogram of position profiles, the profiles in its order, and the mean profile of each cluster.
 
 const CIVIDIS = [
@@ -15,8 +16,9 @@ const CIVIDIS = [
 const LIMIT = 2.4; // standard deviations at which the colours end
 const WIDE = 16; // of the bar of clusters
 
+/** @param {App} app */
 function clusterView(app) {
-  const { facts, layer } = app;
+  const { layer } = app;
   const title = h(
     "h2",
     { id: "clusters-title", tabindex: "-1" },
@@ -57,9 +59,10 @@ function clusterView(app) {
   );
 }
 
+/** @param {Layer} layer */
 function verdict(layer) {
   const n = layer.numbers;
-  const silhouette = n.cluster_silhouette ?? n.cluster_silhouette_best;
+  const silhouette = n.cluster_silhouette ?? n.cluster_silhouette_best ?? NaN;
   const favoured =
     n.clusters_favoured === 1
       ? "The gap statistic favours one cluster: nothing speaks for separate groups."
@@ -68,25 +71,37 @@ function verdict(layer) {
   return `${favoured} Mean silhouette ${number(silhouette, 2)}${weak}.`;
 }
 
-/** Standardised smoothed profiles of the clustered features, in the order of the leaves. */
+/** Of a layer that has some.
+ * @param {Layer} layer */
+function clustersOf(layer) {
+  return /** @type {Clusters} */ (layer.clusters);
+}
+
+/** Standardised smoothed profiles of the clustered features, in the order of the leaves.
+ * @param {Layer} layer */
 function standardised(layer) {
-  return layer.clusters.leaves.map((leaf) => {
-    const values = layer.smoothed(layer.clusters.members[leaf]);
+  const { leaves, members } = clustersOf(layer);
+  return leaves.map((leaf) => {
+    const values = layer.smoothed(members[leaf]);
     const mean = values.reduce((a, b) => a + b, 0) / values.length;
     const sd = Math.sqrt(values.reduce((a, b) => a + (b - mean) ** 2, 0) / values.length);
     return Array.from(values, (v) => (v - mean) / sd);
   });
 }
 
+/** @param {Layer} layer @param {number} row */
 function featureAt(layer, row) {
-  return layer.clusters.members[layer.clusters.leaves[row]];
+  const { leaves, members } = clustersOf(layer);
+  return members[leaves[row]];
 }
 
+/** @param {App} app @param {number} c @param {number[][]} z */
 function group(app, c, z) {
   const { layer, facts } = app;
   const rows = z.filter((_, i) => layer.columns.cluster[featureAt(layer, i)] === c);
   const mean = Array.from({ length: facts.T - 1 }, (_, t) => rows.reduce((sum, row) => sum + row[t], 0) / rows.length);
   const x = positionScale(facts, "linear", 4, 216);
+  /** @type {Scale} */
   const y = (v) => 40 - (Math.max(-3, Math.min(3, v)) / 3) * 34;
   const peak = mean.indexOf(Math.max(...mean)) + 1;
   const list = () => {
@@ -126,7 +141,8 @@ function group(app, c, z) {
   );
 }
 
-/** Dendrogram and heat map side by side, one row per feature; a row opens its feature. */
+/** Dendrogram and heat map side by side, one row per feature; a row opens its feature.
+ * @param {App} app @param {number[][]} z */
 function map(app, z) {
   const { layer, facts } = app;
   const n = z.length;
@@ -138,6 +154,7 @@ function map(app, z) {
     "aria-label": `Profiles of ${n} features in the order of the dendrogram`,
   });
   paint(canvas, z);
+  /** @param {MouseEvent} event */
   const row = (event) => {
     const box = canvas.getBoundingClientRect();
     return Math.max(0, Math.min(n - 1, Math.floor(((event.clientY - box.top) / box.height) * n)));
@@ -167,8 +184,9 @@ function map(app, z) {
   );
 }
 
+/** @param {HTMLCanvasElement} canvas @param {number[][]} z */
 function paint(canvas, z) {
-  const context = canvas.getContext("2d");
+  const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
   const image = context.createImageData(canvas.width, canvas.height);
   const stops = CIVIDIS.map((c) => [1, 3, 5].map((i) => parseInt(c.slice(i, i + 2), 16)));
   z.flat().forEach((v, i) => {
@@ -182,12 +200,15 @@ function paint(canvas, z) {
   context.putImageData(image, 0, 0);
 }
 
+/** @param {Layer} layer @param {number} height */
 function dendrogram(layer, height) {
   const width = 150; // of the drawing, which is then fitted to its column
-  const { merges, leaves } = layer.clusters;
+  const { merges, leaves } = clustersOf(layer);
   const n = leaves.length;
   const tallest = Math.max(...merges.map(([, , height_]) => height_), 1e-9);
+  /** @type {Scale} */
   const x = (v) => (width - 4) * (1 - v / tallest) + 2;
+  /** @type {{ y: number, v: number }[]} */
   const nodes = [];
   leaves.forEach((leaf, row) => {
     nodes[leaf] = { y: ((row + 0.5) / n) * height, v: 0 };
@@ -218,8 +239,10 @@ function dendrogram(layer, height) {
   );
 }
 
-/** A bar whose shade changes from cluster to cluster along the rows, with their numbers where there is room. */
+/** A bar whose shade changes from cluster to cluster along the rows, with their numbers where there is room.
+ * @param {Layer} layer @param {number} n @param {number} height */
 function stripes(layer, n, height) {
+  /** @type {[SVGElement[], SVGElement[]]} */
   const [parts, labels] = [[], []];
   for (let i = 0, from = 0; i < n; i++) {
     const here = layer.columns.cluster[featureAt(layer, i)];

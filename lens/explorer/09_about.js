@@ -1,5 +1,7 @@
+// @ts-check
 // What is shown, in words: which study, which model, and what each number and band means.
 
+/** @param {Facts} facts @param {Layer} layer */
 function inShort(facts, layer) {
   const n = layer.numbers;
   const kind = [facts.architecture, facts.position].filter((part) => part !== "none").join(" + ");
@@ -15,15 +17,18 @@ function inShort(facts, layer) {
     .join(" · ");
 }
 
+/** @param {Facts} facts */
 function modelName(facts) {
   return facts.model_note ? `${facts.model}, ${facts.model_note}` : facts.model;
 }
 
-/** What each thing on the page is, as pairs of a name and a sentence or two. */
+/** What each thing on the page is, as pairs of a name and a sentence or two.
+ * @param {Facts} facts @param {Layer} layer @returns {[string, string][]} */
 function glossary(facts, layer) {
   const inside = `${number(100 * facts.band_share)} %`;
   const chance = Math.round(1 / (1 - facts.band_share));
-  return [
+  /** @type {([string, string] | false | null | undefined)[]} */
+  const all = [
     [
       "Firing rate",
       "Share of the windows in which the feature fires at a position (pale steps), and the same smoothed with a " +
@@ -83,10 +88,13 @@ function glossary(facts, layer) {
       `The activation over the feature's strongest one in the held-out text, in ${facts.levels} steps. ` +
         "Whatever is on is underlined, so that weak activations show too.",
     ],
-  ].filter(Boolean);
+  ];
+  return all.filter((entry) => !!entry);
 }
 
+/** @param {App} app */
 function aboutView({ facts, layer }) {
+  /** @type {Paragraph} */
   const paragraph = (...sentences) => h("p", null, sentences.filter(Boolean).join(" "));
   return h(
     "section",
@@ -112,6 +120,7 @@ function aboutView({ facts, layer }) {
   );
 }
 
+/** @param {StudyFacts} facts @param {Layer} layer @param {Paragraph} paragraph @returns {Child} */
 function aboutStudy(facts, layer, paragraph) {
   const seeds = `seed${facts.seeds.length > 1 ? "s" : ""} ${facts.seeds.join(", ")}`;
   return [
@@ -129,6 +138,7 @@ function aboutStudy(facts, layer, paragraph) {
   ];
 }
 
+/** @param {ProfileFacts} facts @param {Paragraph} paragraph @returns {Child} */
 function aboutProfile(facts, paragraph) {
   const zero = facts.bos ? "Position 0 is the beginning-of-text token and is left out." : "Position 0 is left out.";
   return [
@@ -142,6 +152,7 @@ function aboutProfile(facts, paragraph) {
   ];
 }
 
+/** @type {[keyof Omit<Beside, "name" | "place">, string, string][]} */
 const COMPARED = [
   ["fvu", "FVU", "share of the variance that is not reconstructed"],
   ["l0", "L0", "features on at a token"],
@@ -151,9 +162,11 @@ const COMPARED = [
   ["positional_features", "Positional", "features that depend on position"],
 ];
 
-/** All dictionaries of the page, a row for each. */
+/** All dictionaries of the page, a row for each.
+ * @param {ProfileFacts} facts */
 function comparison(facts) {
   const head = COMPARED.map(([, label, title]) => h("th", { scope: "col", title }, label));
+  /** @param {Beside} one */
   const row = (one) =>
     h(
       "tr",

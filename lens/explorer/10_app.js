@@ -1,16 +1,19 @@
+// @ts-check
 // The page: which study, layer, view and feature it shows, kept in the address so that a link leads back to it.
 
 const VIEWS = { features: "Features", text: "Text", clusters: "Clusters", about: "About" };
 
-/** The views that there are: profiles are not clustered. */
+/** The views that there are: profiles are not clustered.
+ * @param {Facts} facts @returns {View[]} */
 function viewsOf(facts) {
-  return Object.keys(VIEWS).filter((view) => view !== "clusters" || !facts.profile);
+  return /** @type {View[]} */ (Object.keys(VIEWS)).filter((view) => view !== "clusters" || !facts.profile);
 }
 
 const studies = foundStudies();
+/** @type {State} */
 const state = {
   study: [...studies.keys()][0],
-  layer: null,
+  layer: "", // none before the first is shown
   view: "features",
   feature: null,
   passage: 0,
@@ -20,10 +23,11 @@ const state = {
   sort: { key: "information", down: true },
   axis: "linear",
 };
+/** @type {App} */
 const app = {
   state,
-  facts: null,
-  layer: null,
+  facts: /** @type {Facts} */ ({}), // until `go` has opened them
+  layer: /** @type {Layer} */ ({}),
   list: null,
   address,
   keepAddress,
@@ -36,13 +40,15 @@ const app = {
 };
 let opened = false; // whether the card covers the list, where there is room for only one of them
 
-/** The address of a place in the page, for a link: what is not named stays as it is, and so does the search. */
+/** The address of a place in the page, for a link: what is not named stays as it is, and so does the search.
+ * @param {Partial<State>} change */
 function address(change = {}) {
   const { study, layer, view, feature } = { ...state, ...change };
-  return `#/${[study, layer, view, feature ?? ""].map(encodeURIComponent).join("/")}`;
+  return `#/${[study, layer, view, feature ?? ""].map((part) => encodeURIComponent(part)).join("/")}`;
 }
 
-/** The same with what is searched for, as the browser shows it. */
+/** The same with what is searched for, as the browser shows it.
+ * @param {Partial<State>} [change] */
 function fullAddress(change) {
   const query = state.query.trim();
   return address(change) + (query && `/${encodeURIComponent(query)}`);
@@ -53,8 +59,10 @@ function keepAddress() {
   if (fullAddress() !== location.hash) history.replaceState(null, "", fullAddress());
 }
 
-/** What the address asks for; a layer that there is not leaves no feature either. */
+/** What the address asks for; a layer that there is not leaves no feature either.
+ * @returns {Partial<State>} */
 function readAddress() {
+  /** @type {string[]} */
   let parts = [];
   try {
     parts = location.hash.split("/").map(decodeURIComponent);
@@ -64,8 +72,8 @@ function readAddress() {
   const known = studies.get(study).layers.has(layer);
   return {
     study,
-    layer: known ? layer : null,
-    view: Object.hasOwn(VIEWS, view ?? "") ? view : "features",
+    layer: known ? layer : "",
+    view: Object.hasOwn(VIEWS, view ?? "") ? /** @type {View} */ (view) : "features",
     feature: known && /^\d+$/.test(feature ?? "") ? Number(feature) : null,
     query: query ?? state.query,
   };
@@ -79,7 +87,8 @@ async function follow() {
   keepAddress();
 }
 
-/** Change what is shown; other layers have other features, so the choice of one does not outlive its layer. */
+/** Change what is shown; other layers have other features, so the choice of one does not outlive its layer.
+ * @param {Partial<State>} change */
 async function go(change, { history: remember = true } = {}) {
   const before = { ...state };
   Object.assign(state, change);
@@ -89,7 +98,7 @@ async function go(change, { history: remember = true } = {}) {
   if (!study.layers.has(state.layer)) state.layer = middleLayer(study);
   if (!viewsOf(app.facts).includes(state.view)) state.view = "features";
   const moved = state.study !== before.study || state.layer !== before.layer;
-  if (moved && before.layer !== null) {
+  if (moved && before.layer !== "") {
     state.filters.cluster = "";
     state.filters.verdict = "";
     if (!("feature" in change)) state.feature = null;
@@ -103,27 +112,36 @@ async function go(change, { history: remember = true } = {}) {
     return;
   }
   keepingFocus(render);
-  if (before.layer === null) return;
+  if (before.layer === "") return;
   if (moved) say(`${state.study}, ${layerName(state.layer)}`);
-  if (before.view !== state.view) (document.querySelector("#view h2") ?? byId("view")).focus({ preventScroll: true });
+  if (before.view !== state.view) headingOf(byId("view")).focus({ preventScroll: true });
 }
 
-/** The middle one of the layers above the embedding. */
+/** What is first read of a view: its title, if it has one.
+ * @param {HTMLElement} view */
+function headingOf(view) {
+  return view.querySelector("h2") ?? view;
+}
+
+/** The middle one of the layers above the embedding.
+ * @param {Study} study */
 function middleLayer(study) {
   const blocks = [...study.layers.keys()].filter((name) => /^\d+$/.test(name));
   const names = blocks.length ? blocks : [...study.layers.keys()];
   return names[Math.floor((names.length - 1) / 2)];
 }
 
-/** Show a feature's card beside the list, and leave the focus where it is. */
+/** Show a feature's card beside the list, and leave the focus where it is.
+ * @param {number} k */
 function show(k) {
   state.feature = k;
   keepAddress();
-  app.list.mark();
+  app.list?.mark();
   renderCard();
 }
 
-/** Open a feature's card and go to it. */
+/** Open a feature's card and go to it.
+ * @param {number} k */
 function open(k) {
   opened = true;
   if (k !== state.feature) history.pushState(null, "", address({ feature: k }));
@@ -141,7 +159,7 @@ function close() {
 
 function renderCard() {
   document.body.classList.toggle("opened", opened);
-  keepingFocus(() => document.querySelector(".card").replaceWith(featureCard(app)));
+  keepingFocus(() => document.querySelector(".card")?.replaceWith(featureCard(app)));
   nameFeature();
 }
 
@@ -152,8 +170,9 @@ function render() {
   document.body.classList.toggle("opened", opened && state.view === "features");
   app.list = null;
   const view = byId("view");
+  const others = { text: textView, clusters: clusterView, about: aboutView };
   if (state.view !== "features") {
-    view.replaceChildren({ text: textView, clusters: clusterView, about: aboutView }[state.view](app));
+    view.replaceChildren(others[state.view](app));
     nameFeature();
     return;
   }
@@ -168,11 +187,13 @@ function render() {
 function nameFeature() {
   const feature = state.feature === null ? "" : `Feature ${state.feature}, `;
   document.title = `${feature}${layerName(state.layer)} – TemporalLens explorer (${state.study})`;
-  for (const link of byId("views").children) link.href = address({ view: link.dataset.view });
+  for (const link of byId("views").querySelectorAll("a"))
+    link.href = address({ view: /** @type {View} */ (link.dataset.view) });
 }
 
 function renderTop() {
   const study = studies.get(state.study);
+  /** @param {string} name */
   const layer = (name) =>
     h(
       "label",
@@ -188,6 +209,7 @@ function renderTop() {
       h("span", null, name),
     );
   const kind = app.facts.profile ? "Dictionary " : "Study ";
+  /** @param {string} name */
   const option = (name) => h("option", { value: name, selected: name === state.study }, name);
   byId("choose").replaceChildren(
     studies.size === 1

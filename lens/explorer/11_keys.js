@@ -1,9 +1,12 @@
+// @ts-check
 // Keys, theme and start.
 
+/** @param {Element} target */
 function isTyping(target) {
   return target.closest("input:not([type=radio]):not([type=checkbox]), select, textarea, dialog") !== null;
 }
 
+/** @type {Record<string, () => unknown>} */
 const KEYS = {
   j: () => app.list?.move(1),
   k: () => app.list?.move(-1),
@@ -19,6 +22,9 @@ Object.keys(VIEWS).forEach((_, i) => {
   KEYS[String(i + 1)] = () => go({ view: viewsOf(app.facts)[i] ?? state.view });
 });
 
+const ARROWS = new Map([["ArrowDown", "j"], ["ArrowUp", "k"]]); // in the list
+
+/** @param {number} step */
 function neighbour(step) {
   const names = [...studies.get(state.study).layers.keys()];
   const next = names[names.indexOf(state.layer) + step];
@@ -27,23 +33,23 @@ function neighbour(step) {
 
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || byId("help").open) return;
-  const { target, key } = event;
+  const { key } = event;
+  const target = /** @type {HTMLInputElement} */ (event.target);
   if (key === "Escape") {
     if (target.id === "search" && target.value) return;
     if (state.view === "features") close();
     return;
   }
   if (isTyping(target)) {
-    if (target.id === "search" && (key === "Enter" || key === "ArrowDown") && app.list.first() !== undefined) {
+    if (target.id === "search" && (key === "Enter" || key === "ArrowDown") && app.list?.first() !== undefined) {
       event.preventDefault();
       state.feature = null;
-      app.list.move(0);
+      app.list?.move(0);
     }
     return;
   }
   const inList = target === document.body || target.closest(".rows") !== null;
-  const arrows = { ArrowDown: "j", ArrowUp: "k" };
-  const name = inList && key in arrows ? arrows[key] : key;
+  const name = (inList && ARROWS.get(key)) || key;
   if (key === "Enter" && target.dataset.feature !== undefined && state.view === "features") {
     event.preventDefault();
     open(Number(target.dataset.feature));
@@ -54,12 +60,15 @@ document.addEventListener("keydown", (event) => {
 });
 
 document.addEventListener("click", (event) => {
-  const link = event.target.closest("a[data-feature]");
+  const target = /** @type {Element} */ (event.target);
+  /** @type {HTMLElement | null} */
+  const link = target.closest("a[data-feature]");
   if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
   event.preventDefault();
   open(Number(link.dataset.feature));
 });
 
+/** @param {"light" | "dark"} theme */
 function applyTheme(theme) {
   document.documentElement.dataset.theme = theme;
   byId("theme").textContent = theme === "dark" ? "Light" : "Dark";
