@@ -120,11 +120,10 @@ def profile(dictionary: str, model: str, text: str, out: str, **options) -> None
     DICTIONARY is a folder, a file or a hub id, of any format that `lens.load` reads; MODEL a language model by name or
     folder; TEXT a UTF-8 text file, a corpus by name, or a `datasets` name.
     """
-    from lens.profiling.position_profile import ProfileError
+    from lens.profiling.position_profile import check_folder
     from lens.profiling.profile import profile
 
-    if os.path.isfile(out):
-        raise ProfileError(f"--out {out} is a file: name a folder")
+    check_folder(out)  # before the work
     found = profile(dictionary, model, text, **options)
     print(found)
     print(f"tables and figures in {found.save(out)}")

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import shutil
+import tempfile
 import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -140,6 +141,34 @@ def writing(path: Path, nbytes: int) -> Iterator[None]:
             f"{nbytes:,} bytes could not be written to {path}: {error.strerror or error}; "
             f"{'make room' if error.errno in NO_ROOM else 'see to that'} and start again: what is finished is kept",
         ) from None
+
+
+def check_can_hold(folder: Path | str) -> None:
+    """Whether results can be written into a folder, asked before the work that makes them; nothing stays behind.
+
+    Raises:
+        OSError: it can't be made or written in; the message names it and says why.
+    """
+    folder = Path(folder)
+    try:
+        made = [path for path in (folder, *folder.parents) if not path.exists()]
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        finally:
+            for path in made:
+                with contextlib.suppress(OSError):  # never made, or another process has put something there
+                    path.rmdir()
+    except OSError as error:
+        what = "it is no folder" if os.path.lexists(folder) and not folder.is_dir() else error.strerror or error
+        raise OSError(error.errno, f"{folder} cannot hold results: {what}; name another folder") from None
+
+
+def check_link(path: Path) -> None:
+    """Raise FileNotFoundError for a link to what isn't there, or to itself: no other kind of name is meant then."""
+    if path.is_symlink() and not path.exists():
+        raise FileNotFoundError(f"{path} is a link to {os.readlink(path)}, and nothing can be read there")
 
 
 def partial(path: Path) -> Path:

@@ -73,14 +73,15 @@ def load(name: str) -> Corpus:
     """A corpus as rows of `text` and `document` (and `genre` for plays).
 
     Args:
-        name: `tiny-shakespeare`, `shakespeare-held-out`, `pandas-docs`, the path of a UTF-8 text file, or a
-            data set of the hub as `name` or `name:configuration` (its `train` split, one document per row); of
-            Shakespeare's 38 plays also `plays-fold-I-of-N`, those that fold I trains on, and
-            `plays-fold-I-of-N-held-out`, the others (see `lens.activations.plays.fold`).
+        name: `tiny-shakespeare`, `shakespeare-held-out`, `pandas-docs`, the path of a UTF-8 text file or of a folder
+            of such files (each a document, in the order of their names), or a data set of the hub as `name` or
+            `name:configuration` (its `train` split, one document per row); of Shakespeare's 38 plays also
+            `plays-fold-I-of-N`, those that fold I trains on, and `plays-fold-I-of-N-held-out`, the others (see
+            `lens.activations.plays.fold`).
 
     Raises:
-        ValueError: a file is not UTF-8 (the message gives the byte offset), a data set has no `text` column,
-            every document is empty, or there is no such fold.
+        ValueError: a file is not UTF-8 (the message gives the byte offset), a folder of text has files of other kinds,
+            a data set has no `text` column, every document is empty, or there is no such fold.
         FileNotFoundError: neither a file nor a data set that can be reached.
     """
     path = Path(name if os.path.exists(name) else os.path.expanduser(name))
@@ -95,6 +96,8 @@ def load(name: str) -> Corpus:
         corpus = _pandas_docs()
     elif path.is_file():
         corpus = documents.from_file(path)
+    elif path.is_dir() and (files := documents.texts_in(path)):
+        corpus = documents.from_texts(files)
     else:
         corpus = _hub(str(path) if path.is_dir() else name)
     check_not_empty(corpus, name)

@@ -14,6 +14,8 @@ from lens.activations import text_file
 
 Corpus = datasets.Dataset | text_file.TextFile
 LONGEST_PATH = 4096  # characters
+TEXTS = (".txt", ".text", ".md", ".rst")  # files that are documents
+DATA = (".parquet", ".arrow", ".json", ".jsonl", ".csv", ".tsv")  # of data sets
 
 
 def pairs(corpus: Corpus) -> Iterator[tuple[str, str]]:
@@ -26,6 +28,31 @@ def from_file(path: Path) -> Corpus:
     """A text file: one document, or several if it is long; see `lens.activations.text_file.read`."""
     file = text_file.read(path)
     return file if len(file) > 1 else datasets.Dataset.from_list(list(file))
+
+
+def texts_in(folder: Path) -> list[Path]:
+    """The text files in a folder and the folders in it, by name; none if it holds a data set.
+
+    Raises:
+        ValueError: there are files of other kinds too, that would be left out.
+    """
+    files = sorted(
+        p for p in folder.rglob("*") if p.is_file() and not any(_hidden(x) for x in p.relative_to(folder).parts)
+    )
+    texts = [p for p in files if p.suffix.lower() in TEXTS]
+    if not texts or any(p.suffix.lower() in DATA for p in files):  # where a text file is the data set's description
+        return []
+    if others := [p for p in files if p not in set(texts)]:
+        kinds = ", ".join(sorted({p.suffix or p.name for p in others}))
+        raise ValueError(
+            f"{folder} holds {len(texts)} text files ({', '.join(TEXTS)}) and {len(others)} others ({kinds}): name "
+            f"those to read, as sorted(Path({str(folder)!r}).rglob('*.txt'))"
+        )
+    return texts
+
+
+def _hidden(name: str) -> bool:
+    return name.startswith(".")
 
 
 def from_texts(texts: Any) -> datasets.Dataset:

@@ -44,6 +44,16 @@ def at(blocks: nn.ModuleList, layer: Layer, function: Callable[[Tensor], Tensor 
         handle.remove()
 
 
+def learned_positions(model: transformers.PreTrainedModel) -> int | None:
+    """How many positions a model has embeddings of; None for one that computes them (rotary ones, say)."""
+    for name, module in model.get_decoder().named_modules():
+        own = name.rpartition(".")[2]
+        if isinstance(module, nn.Embedding) and ("pos" in own or own == "wpe"):
+            padding = module.padding_idx
+            return module.num_embeddings - getattr(module, "offset", 0 if padding is None else padding + 1)
+    return None
+
+
 def states(answer: BaseModelOutput) -> Tensor:
     return cast(Tensor, answer.last_hidden_state)
 

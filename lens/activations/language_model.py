@@ -237,6 +237,12 @@ class LanguageModel:
                 f"embeddings of; its tokenizer has {len(self.tokenizer)}: take the tokenizer that it was trained with, "
                 f"or add embeddings: model.resize_token_embeddings({len(self.tokenizer)})"
             )
+        known = forward.learned_positions(self.model)
+        if known is not None and first_position + ids.shape[1] > known:
+            raise ValueError(
+                f"positions up to {first_position + ids.shape[1] - 1} asked for, {self.name} has learned {known} "
+                f"(0 to {known - 1}): pass length={known} or less (in a study windows.length)"
+            )
         ids, options = ids.to(self.device), {}
         if first_position:
             options["position_ids"] = torch.arange(ids.shape[1], device=self.device).expand_as(ids) + first_position
@@ -319,10 +325,21 @@ def _open(name: str, dtype: torch.dtype) -> tuple[transformers.PreTrainedModel, 
         opened = transformers.AutoModelForCausalLM.from_pretrained(name, dtype=dtype, output_loading_info=True)
         model, found = cast(tuple[transformers.PreTrainedModel, dict], opened)
         tokenizer = transformers.AutoTokenizer.from_pretrained(name)
+    _check_tokenizer(name, tokenizer)
     if missing := sorted(found["missing_keys"]):  # which are drawn at random, anew each time
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         raise OSError(f"its files lack the weights {', '.join(missing[:3])}{more}: get them again")
     return model, tokenizer
+
+
+def _check_tokenizer(name: str, tokenizer: transformers.PreTrainedTokenizerBase) -> None:
+    """`transformers` makes one without a vocabulary where a folder has none."""
+    files = set(getattr(tokenizer, "vocab_files_names", {}).values())
+    if files and Path(name).is_dir() and not any((Path(name) / file).is_file() for file in files):
+        raise OSError(
+            f"the folder has no tokenizer ({', '.join(sorted(files))}): save the one that the model was trained with "
+            "beside it, tokenizer.save_pretrained(folder)"
+        )
 
 
 def _open_encoder(

@@ -18,6 +18,7 @@ import huggingface_hub
 from huggingface_hub import constants
 
 from lens.errors import suggest
+from lens.files import check_link
 
 CONNECT = 2  # seconds: who is not connected by then has no network, or one that drops what is sent
 SLOW = 10  # seconds after which a hub that does not answer may still do so when the files are asked for
@@ -40,6 +41,7 @@ def check_on_hub(name: str, kind: Kind = "model") -> None:
     """
     if os.path.exists(name):
         return
+    check_link(Path(name))
     if os.path.isabs(name) or name.startswith(("./", "../", "~")) or name.endswith("/") or name.count("/") > 1:
         raise OSError(f"there is no folder {name}, and an id on the hub is <name> or <owner>/<name>.")
     if constants.HF_HUB_OFFLINE or name in fetched(kind):  # offline, what is not here is missed at once

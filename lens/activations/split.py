@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
+from numbers import Real
 from pathlib import Path
 
 import datasets
@@ -46,12 +48,23 @@ def split_text(text: Text, held_out: float = 0.2) -> tuple[Corpus, Corpus]:
     Whole documents go to one side; the one in which the cut falls is cut at a line break (at a space if it has none),
     so a single text file works too. Neighbouring text is alike, so held out here means less than another author's text.
 
+    Warns where more than a twentieth of what is held out stands in the training part too
+    (`lens.activations.corpus.check_no_leak`): documents that recur, say.
+
     Raises:
         ValueError: one part would be empty.
     """
-    if not 0 < held_out < 1:
-        raise ValueError(f"held_out = {held_out} leaves one part empty: pass a share between 0 and 1")
-    rows = as_dataset(text)
+    if isinstance(held_out, bool) or not isinstance(held_out, Real) or not 0 < held_out < 1:
+        raise ValueError(f"held_out = {held_out!r} is no share between 0 and 1: one part would be empty")
+    train, test = _parts(as_dataset(text), float(held_out))
+    try:
+        corpus.check_no_leak(train, test)
+    except ValueError as error:
+        warnings.warn(str(error), stacklevel=2)
+    return train, test
+
+
+def _parts(rows: Corpus, held_out: float) -> tuple[Corpus, Corpus]:
     if isinstance(rows, TextFile):
         return rows.split(1 - held_out)
     sizes = np.array([len(t) for t in rows["text"]])
@@ -68,7 +81,7 @@ def split_text(text: Text, held_out: float = 0.2) -> tuple[Corpus, Corpus]:
         raise ValueError(
             f"a text of {sizes.sum()} characters cannot be split into {1 - held_out:.0%} and {held_out:.0%}"
         )
-    return tuple(datasets.Dataset.from_list(part) for part in parts)
+    return datasets.Dataset.from_list(parts[0]), datasets.Dataset.from_list(parts[1])
 
 
 def _break_before(text: str, at: int) -> int:

@@ -12,6 +12,16 @@ from pathlib import Path
 from typing import BinaryIO
 
 PART = 1 << 20  # bytes: a longer text is several documents, so that a tokenizer is never given more at a time
+_OTHERS = {
+    b"\x1f\x8b": "compressed: gunzip --keep {}",
+    b"BZh": "compressed: bunzip2 --keep {}",
+    b"\xfd7zXZ\0": "compressed: unxz --keep {}",
+    b"\x28\xb5\x2f\xfd": "compressed: zstd -d {}",
+    b"PK\x03\x04": "an archive (or a document of an office program): unzip it, or save it as plain text",
+    b"PAR1": "a table in Parquet: pass datasets.load_dataset('parquet', data_files=..., split='train')",
+    b"%PDF-": "a PDF: pdftotext {}",
+}
+"""what files of other kinds begin with, and what to do about them"""
 _MARKS = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32"}  # the first of these begins like UTF-16
 _MARKS |= {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
@@ -101,6 +111,9 @@ def _seam(block: bytes, marks: Sequence[bytes] = (b"\n\n", b"\n", b" "), least: 
 
 def _decode(path: Path, start: int, data: bytes) -> str:
     name = shlex.quote(str(path))
+    for mark, remedy in _OTHERS.items() if start == 0 else ():
+        if data.startswith(mark):
+            raise ValueError(f"{path} is not text but {remedy.format(name)}")
     for mark, encoding in _MARKS.items() if start == 0 else ():
         if data.startswith(mark):
             raise ValueError(f"{path} is {encoding.upper()}, not UTF-8: iconv -f {encoding} -t utf-8 {name}")

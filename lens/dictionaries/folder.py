@@ -19,6 +19,7 @@ from lens.files import read_json, write_tensors
 
 CONFIG, WEIGHTS = "cfg.json", "sae.safetensors"
 CONFIG_DIGEST = "config_sha256"  # in the configuration, of all its other values
+NEEDED = ("sha256", "d_in", "d_sae", "n_positions", "architecture", "position")  # of every layout, or told from it
 AGAIN = "train it again, or get another copy of it"
 
 
@@ -95,9 +96,12 @@ def _read_config(path: Path) -> tuple[Info, str, dict]:
             raise DictionaryError(
                 f"it was altered: sha256 {found}, {CONFIG_DIGEST} says {said}; delete that line if you mean its values"
             )
+        config = _newer(config)
+        if lacking := [name for name in NEEDED if name not in config]:
+            raise DictionaryError(f"it does not say {', '.join(lacking)}")
         expected, code = config.pop("sha256"), converted(dict, config.pop("code", {}), "code")
-        return Info(**_newer(config)), expected, code
-    except (KeyError, TypeError, DictionaryError) as error:
+        return Info(**config), expected, code
+    except (TypeError, DictionaryError) as error:
         why = error if isinstance(error, DictionaryError) else repr(error)
         raise DictionaryError(f"{path} does not describe a dictionary: {why}; {AGAIN}") from None
 
@@ -107,5 +111,5 @@ def _newer(config: dict) -> dict:
     if "masked" not in config:
         return config
     masked, tau = config.pop("masked"), config.pop("tau")
-    config["name"] = config.pop("variant", "")
+    config |= {"name": config.pop("variant", ""), "architecture": "relu", "position": "none"}
     return config | ({"position": "mask", "settings": {"tau_end": tau}} if masked else {})

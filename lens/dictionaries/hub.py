@@ -15,6 +15,7 @@ from lens.activations.on_hub import check_on_hub, near
 from lens.dictionaries.dictionary import Dictionary
 from lens.dictionaries.folder import CONFIG, WEIGHTS
 from lens.errors import DictionaryError
+from lens.files import check_link
 
 _SOURCE = re.compile(r"(?P<repo_id>[\w.-]+/[\w.-]+)(?::(?P<folder>[^:]+))?")
 OWN = (CONFIG, WEIGHTS)  # files of a dictionary as `Dictionary.save` writes it
@@ -40,6 +41,10 @@ def fetch(source: str | Path, revision: str | None = None, files: Iterable[str] 
         if revision is not None:
             raise DictionaryError(f"revision {revision!r} asked of {path}, which is on this machine: leave it out")
         return path
+    try:
+        check_link(path)
+    except OSError as error:
+        raise DictionaryError(str(error)) from None
     found = _SOURCE.fullmatch(str(source))
     if found is None:
         raise DictionaryError(

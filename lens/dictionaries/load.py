@@ -39,8 +39,8 @@ class _Format:
 
 
 def _read_sae_safetensors(folder: Path, trust: bool = False) -> Dictionary:
-    """Two libraries share these file names; `n_positions` is in the settings of one of them only."""
-    ours = "n_positions" in read_json(folder / "cfg.json")
+    """Two libraries share these file names; most settings of each are its own, and one of them may be lost."""
+    ours = len({"n_positions", "d_sae", "input_scale", "layer"}.intersection(read_json(folder / "cfg.json"))) > 1
     return Dictionary.load(folder, trust=trust) if ours else sparsify.read(folder)
 
 

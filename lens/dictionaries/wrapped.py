@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Protocol
 
 import torch
@@ -12,6 +13,8 @@ from lens.dictionaries.codes import Codes
 from lens.dictionaries.dictionary import Dictionary, Info
 from lens.dictionaries.positions.none import NoTerm
 from lens.errors import DictionaryError
+
+SAME = 1e-2  # of the size of features, by which kernels that add in another order may be off
 
 
 class Encodes(Protocol):
@@ -36,9 +39,12 @@ class Wrapped(Dictionary):
         inner: whole windows [B, T, d_in] are given to its `encode`, first vector at position 0.
         d_in: width of the residual stream; the number of features is found by encoding one zero vector.
 
+    The first batch is encoded again, and its first window alone: what answers otherwise then is random, or keeps
+    count, and is refused; where a window's features depend on the others of its batch, it says so.
+
     Raises:
         DictionaryError: it has no `encode` and `decode`, or they do not lead from this width back to it, or answer
-            something else than a tensor of floating-point numbers, or numbers that are not finite.
+            something else than a tensor of floating-point numbers, or numbers that are not finite, or others each time.
     """
 
     def __init__(self, inner: Encodes, d_in: int):
@@ -48,6 +54,7 @@ class Wrapped(Dictionary):
             raise DictionaryError(f"{name} is not a dictionary: it has no encode and decode")
         self.inner = inner
         self._kind: tuple[torch.dtype, torch.device] | None = None  # of the features that it made last
+        self._compared = False  # answers to one and the same input
         first = next(inner.parameters(), None) if isinstance(inner, nn.Module) else None
         x = torch.zeros(1, 2, d_in, **({} if first is None else {"dtype": first.dtype, "device": first.device}))
         try:
@@ -63,6 +70,9 @@ class Wrapped(Dictionary):
 
     def encode(self, x: Tensor, positions: Tensor | None = None, *, clamp: bool = False) -> Codes:
         features = self._finite("encode", self._answer("encode", x, self.info.d_sae))
+        if not self._compared and features.any():
+            self._compared = True
+            self._compare(x, features)
         self._kind = features.dtype, features.device
         return Codes(features.to(x.device, x.dtype), None, self.info.d_sae)
 
@@ -78,6 +88,21 @@ class Wrapped(Dictionary):
 
     def weights(self) -> dict[str, nn.Parameter]:
         raise DictionaryError(f"a {self.info.name} is not ours to save, export or take apart: use its own library")
+
+    @torch.no_grad()
+    def _compare(self, x: Tensor, features: Tensor) -> None:
+        name = f"{type(self.inner).__name__}.encode"
+        if (off := _off(self._answer("encode", x, self.info.d_sae), features)) > SAME:
+            raise DictionaryError(
+                f"{name} answers something else when it is given the same activations again, off by {off:.2g} of its "
+                "size: it draws at random or keeps count; make it a function of its input"
+            )
+        if len(x) > 1 and (off := _off(self._answer("encode", x[:1], self.info.d_sae), features[:1])) > SAME:
+            warnings.warn(
+                f"{name} gives a window other features where others are beside it, off by {off:.2g} of their size: "
+                "numbers depend on how windows are batched (of BatchTopK, use its learned threshold)",
+                stacklevel=4,
+            )
 
     def _answer(self, does: str, given: Tensor, width: int | None) -> Tensor:
         """What `encode` or `decode` makes of a copy [B, T, d], [B, T, width]; a copy too, where it is not new."""
@@ -102,3 +127,8 @@ class Wrapped(Dictionary):
             name, broken = f"{type(self.inner).__name__}.{does}", int((~finite).sum())
             raise DictionaryError(f"{name} answers NaN or infinity in {broken} of {finite.numel()} places")
         return answer
+
+
+def _off(one: Tensor, other: Tensor) -> float:
+    """Distance of two answers, as a share of the size of the second."""
+    return float((one.float() - other.float()).norm() / other.float().norm().clamp(min=1e-30))

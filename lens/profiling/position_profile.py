@@ -22,7 +22,8 @@ from lens.measure.late_spans import FIRST as FIRST_SPAN
 from lens.measure.verdicts import VERDICTS
 from lens.profiling.shown import FILE, Shown
 
-CLOCKS = "clocks.csv"
+ABOUT, CLOCKS = "about.json", "clocks.csv"
+UNFINISHED = "unfinished"  # in about.json, while the rest is written
 TABLES, INDEXED = ("summary", "positions", "features", "rates", "null_rates"), ("rates", "null_rates")
 
 
@@ -150,9 +151,16 @@ class PositionProfile:
         return clock_figures.by_clock(self.clocks, self.about.place, feature)
 
     def save(self, folder: Path | str) -> Path:
-        """Write every table as CSV, the figures and, last, `about.json` into `folder`, which is made; the folder."""
+        """Write every table as CSV, the figures and, last, `about.json` into `folder`, which is made; the folder.
+
+        Raises:
+            ProfileError: files lie there under these names that no profile wrote.
+            OSError: the folder can't be made or written in.
+        """
         folder = Path(folder)
+        check_folder(folder)
         folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / ABOUT, {UNFINISHED: True})
         for name in TABLES:
             table = getattr(self, name).to_csv(index=name in INDEXED, float_format="%.6g", lineterminator="\n")
             files.write(folder / f"{name}.csv", table.encode())
@@ -175,7 +183,7 @@ class PositionProfile:
             self.shown.save(folder / FILE)
             names.append(FILE)
         digests = {name: digest(folder / name) for name in names}
-        write_json(folder / "about.json", files.with_digest(asdict(self.about) | {"sha256": digests}))
+        write_json(folder / ABOUT, files.with_digest(asdict(self.about) | {"sha256": digests}))
         return folder
 
     @classmethod
@@ -186,9 +194,11 @@ class PositionProfile:
             ProfileError: a file is missing, damaged or altered.
         """
         folder, remedy = Path(folder), "profile the dictionary again"
-        said = files.read_json(folder / "about.json", remedy, raised=ProfileError)
+        said = files.read_json(folder / ABOUT, remedy, raised=ProfileError)
+        if said.get(UNFINISHED):
+            raise ProfileError(f"{folder} holds a profile that was not written to its end: {remedy}")
         digests = said.pop("sha256", {})  # profiles of before there were digests have none
-        with files.intact(folder / "about.json", remedy, ProfileError):
+        with files.intact(folder / ABOUT, remedy, ProfileError):
             about = About(**said)
         tables = {}
         for name in TABLES:
@@ -253,6 +263,32 @@ class PositionProfile:
     def _repr_html_(self) -> str:
         title = html.escape(self.__repr__().partition("\n")[0])
         return f"<p>{title}</p>{self.headline().to_html(index=False, float_format='{:.3g}'.format, border=0)}"
+
+
+def check_folder(folder: Path | str) -> None:
+    """Whether a profile can be saved in a folder.
+
+    Raises:
+        ProfileError: files lie there under the names of a profile's that no profile wrote.
+        OSError: the folder can't be made or written in.
+    """
+    files.check_can_hold(folder)
+    folder = Path(folder)
+    stems = {Path(name).stem for name in (*TABLES, ABOUT, CLOCKS, FILE)}
+    stems |= {*position_figures.METRICS, "features", "spans"}
+    there = sorted(p.name for p in folder.iterdir() if p.stem in stems) if folder.is_dir() else []
+    if there and not _of_a_profile(folder / ABOUT):
+        raise ProfileError(
+            f"{folder} holds {', '.join(there[:4])}, which no profile wrote, and which would be replaced: name another"
+        )
+
+
+def _of_a_profile(path: Path) -> bool:
+    try:
+        said = files.read_json(path)
+    except files.ConfigError:
+        return False
+    return UNFINISHED in said or {"dictionary", "model", "windows", "permutations"} <= set(said)
 
 
 def _number(column: str) -> str | int:

@@ -137,6 +137,16 @@ def _tensor(values: Tensor | np.ndarray) -> Tensor:
         return values.detach().cpu()
     if isinstance(values, np.ma.MaskedArray):
         raise ConfigError("a masked array: what its mask hides would be measured; pass windows that are whole")
+    values = np.asarray(values)
+    if not values.dtype.isnative:
+        values = values.astype(values.dtype.newbyteorder("="))
+    if any(stride < 0 for stride in values.strides):
+        values = values.copy()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # nothing writes to it
-        return torch.from_numpy(np.asarray(values))
+        try:
+            return torch.from_numpy(values)
+        except TypeError:
+            raise ConfigError(
+                f"an array of {values.dtype} where numbers are expected that PyTorch has: values.astype(np.float32)"
+            ) from None

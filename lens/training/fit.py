@@ -21,7 +21,7 @@ from lens.dictionaries.dictionary import Dictionary
 from lens.dictionaries.folder import CONFIG
 from lens.errors import ConfigError, seed_of, whole
 from lens.fields import folder_name
-from lens.files import read_json
+from lens.files import check_can_hold, read_json
 from lens.processes import holding_together, join
 from lens.training.events import check_installed
 from lens.training.recipe import build
@@ -84,6 +84,7 @@ def fit(
             or a dictionary of this name that was fitted in another way.
         DictionaryError: an architecture of your own does not answer codes.
         ModuleNotFoundError: `log_dir` without TensorBoard.
+        OSError: `folder` can't be made or written in, or there is no room.
         TrainingError: the loss is not finite, or every feature is silent.
     """
     recipe = build({"architecture": architecture, "position": position, "steps": steps, **fields}, "fit")
@@ -92,6 +93,7 @@ def fit(
         check_installed()
     parts = (part.rpartition(":")[2].replace("+", "-") for part in (architecture, position))
     name = folder_name(name or "-".join(parts), "fit: name")
+    check_can_hold(folder)
     join()
     model = language_model.load(model) if isinstance(model, str | os.PathLike) else model
     [layer] = language_model.check_layers(model, [as_layer(layer)])
@@ -158,8 +160,12 @@ def _check_same(record: Path, asked: dict) -> None:
     before = _fitted(record)
     differ = [f"{key} {before[key]}, not {asked[key]}" for key in before if key in asked and before[key] != asked[key]]
     if differ:
+        why = ""
+        if differ[0].startswith("activations "):  # what they were asked of is the same by name
+            why = f", so {asked['model']} isn't the model that it was: other weights, settings or precision"
         raise ConfigError(
-            f"{record.parent} was fitted with {'; '.join(differ)}: pass name= or another folder, or delete that one"
+            f"{record.parent} was fitted with {'; '.join(differ)}{why}: pass name= or another folder, or delete that "
+            "one"
         )
 
 

@@ -2,6 +2,7 @@
 
 import codecs
 import dataclasses
+import gzip
 from pathlib import Path
 
 import datasets
@@ -50,9 +51,34 @@ def test_a_folder_that_would_be_a_pattern_is_refused(tmp_path):
         corpus.load(str(tmp_path / "x[1]"))
 
 
+def test_a_file_of_a_folder_is_a_document(tmp_path):
+    """Each line of a folder's .txt was one, and the .md were left out."""
+    for name, text in {
+        "b.txt": "one\ntwo\n",
+        "a.md": "three",
+        "in/c.TXT": "four",
+        ".git/x": "no",
+        ".d.txt": "no",
+    }.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert as_dataset(tmp_path)["text"] == corpus.load(str(tmp_path))["text"] == ["three", "one\ntwo\n", "four"]
+    (tmp_path / "page.html").write_text("five")
+    with pytest.raises(ValueError, match=r"3 text files .*and 1 others \(.html\): name those to read"):
+        as_dataset(tmp_path)
+
+
+def test_a_folder_that_holds_a_data_set_is_one(tmp_path):
+    (tmp_path / "README.md").write_text("what the data are")
+    (tmp_path / "train.jsonl").write_text('{"text": "one"}\n{"text": "two"}\n')
+    assert as_dataset(tmp_path)["text"] == ["one", "two"]
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
+        (gzip.compress(b"text"), "is not text but compressed: gunzip --keep '.*a b.txt'"),
+        (b"PAR1" + b"x" * 9, "is not text but a table in Parquet: pass datasets"),
         ("hé".encode("utf-16"), "UTF-16, not UTF-8: iconv -f utf-16 -t utf-8 '.*a b.txt'"),
         ("hé".encode("utf-32"), "UTF-32, not UTF-8: iconv -f utf-32"),
         ("he".encode("utf-16le"), "NUL byte at byte offset 1: .* iconv -f utf-16le"),

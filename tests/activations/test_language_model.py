@@ -1,6 +1,7 @@
 """Opening a language model by name or path."""
 
 import hashlib
+import json
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,39 @@ def test_weights_that_are_missing_are_not_drawn_at_random(load_tiny, tmp_path):
     save_file({k: v for k, v in weights.items() if k != lost}, tmp_path / "model.safetensors", {"format": "pt"})
     with pytest.raises(OSError, match=f"'{tmp_path}' could not be opened.*lack the weights {lost}: get them again"):
         load(tmp_path)
+
+
+def test_a_folder_without_a_tokenizer_is_named(load_tiny, tmp_path):
+    """`transformers` makes one without a vocabulary."""
+    load_tiny("gemma-3-tiny").model.save_pretrained(tmp_path)
+    with pytest.raises(OSError, match="the folder has no tokenizer .*tokenizer.save_pretrained"):
+        load(tmp_path)
+
+
+CONFIGS = {
+    "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 24},
+    "opt": {"hidden_size": 32, "word_embed_proj_dim": 32, "ffn_dim": 64, "num_hidden_layers": 2},
+    "gpt_neo": {"hidden_size": 32, "num_layers": 2, "num_heads": 2, "attention_types": [[["global", "local"], 1]]},
+    "llama": {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2},
+}
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_positions_that_a_model_has_not_learned_are_named(tmp_path, kind):
+    """It was an IndexError. A rotary model computes them."""
+    heads = {"num_attention_heads": 2, "max_position_embeddings": 24, "vocab_size": 257}
+    config = {"model_type": kind, "bos_token_id": 256, "eos_token_id": None, "pad_token_id": None, **heads}
+    (tmp_path / "c.json").write_text(json.dumps(config | CONFIGS[kind]))
+    model = load(f"random:{tmp_path / 'c.json'}", dtype=torch.float32)
+    ids = torch.arange(25)[None]
+    assert model.residual_stream(ids[:, :24], [1])[1].shape == (1, 24, 32)
+    if kind == "llama":
+        assert model.residual_stream(ids, [1])[1].shape == (1, 25, 32)
+        return
+    with pytest.raises(ValueError, match=r"positions up to 24 .* has learned 24 \(0 to 23\): pass length=24 or less"):
+        model.residual_stream(ids, [1])
+    with pytest.raises(ValueError, match="positions up to 25 "):
+        model.residual_stream(ids[:, :20], [1], first_position=6)
 
 
 @pytest.mark.parametrize("name", ["google/gemma-2-2b", "gemma-3-270M"])

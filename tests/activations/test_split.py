@@ -28,3 +28,21 @@ def test_a_cut_between_documents_leaves_both_whole():
 def test_nothing_to_hold_out_is_refused():
     with pytest.raises(ValueError, match="cannot be split"):
         split_text(["word", "   "], 0.001)
+
+
+@pytest.mark.parametrize("share", ["0.2", True, 0, 1.5, float("nan"), None])
+def test_a_share_that_is_none_is_refused(share):
+    with pytest.raises(ValueError, match="is no share between 0 and 1"):
+        split_text(["a text\n" * 50], share)
+
+
+def test_documents_that_recur_on_both_sides_are_pointed_out(tmp_path, recwarn):
+    line = "the same line of words in each of ten documents, more than long enough\n"
+    with pytest.warns(UserWarning, match="leaks into training: 6 of 6 test lines"):
+        split_text([line * 3] * 10)
+    (tmp_path / "a.txt").write_text(line * 100)
+    with pytest.warns(UserWarning, match="leaks into training"):
+        split_text(tmp_path / "a.txt")
+    recwarn.clear()
+    split_text([f"line {i} of words that stand in no other document of these\n" for i in range(50)])
+    assert not recwarn.list

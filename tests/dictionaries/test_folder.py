@@ -49,6 +49,16 @@ def test_values_that_are_meant_open_without_the_digest(tmp_path):
     assert Dictionary.load(tmp_path).info.input_scale == 0.5
 
 
+@pytest.mark.parametrize("key", ["sha256", "d_in", "d_sae", "n_positions", "architecture", "position"])
+def test_what_a_configuration_must_say_is_named(tmp_path, key):
+    """Without its digest; one without `n_positions` was taken for another library's, one without `architecture` for a
+    ReLU."""
+    config = saved(tmp_path)
+    del config[CONFIG_DIGEST], config[key]
+    (tmp_path / "cfg.json").write_text(json.dumps(config))
+    refused(tmp_path, f"it does not say {key}; train it again")
+
+
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [

@@ -189,3 +189,36 @@ def test_a_width_that_changes_is_refused():
     wrapped = Wrapped(Module(lambda x: x if len(x) == 1 else x[..., :2]), D)
     with pytest.raises(DictionaryError, match=r"Module.encode makes \(4, 8, 2\) of \(4, 8, 3\); expected \(4, 8, 3\)"):
         wrapped.encode(X)
+
+
+class Counts:
+    """Adds how often it was asked."""
+
+    def __init__(self):
+        self.asked = 0
+
+    def encode(self, x):
+        self.asked += 1
+        return features(x) * self.asked
+
+    def decode(self, f):
+        return f
+
+
+@pytest.mark.parametrize("module", [Counts(), Module(lambda x: nn.functional.dropout(features(x), 0.5))])
+def test_an_answer_that_differs_from_time_to_time_is_refused(module):
+    with pytest.raises(DictionaryError, match=r"encode answers something else when it is given the same.*by 0\.|by 1"):
+        sums(module)
+
+
+def largest_of_the_batch(x):
+    size = features(x)
+    return size * (size >= size.flatten().topk(5).values[-1])
+
+
+def test_features_that_depend_on_the_batch_are_pointed_out(recwarn):
+    with pytest.warns(UserWarning, match="other features where others are beside it.*learned threshold"):
+        sums(Module(largest_of_the_batch))
+    recwarn.clear()
+    sums(Module(features))
+    assert not recwarn.list

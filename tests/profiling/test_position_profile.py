@@ -132,6 +132,44 @@ def test_what_is_saved_is_read_back(found, tmp_path):
             PositionProfile.read(tmp_path / "made/profile")
 
 
+def test_files_of_others_are_never_replaced(found, tmp_path, capsys):
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "notes.txt").write_text("mine")
+    for name in ("features.csv", "kl.png", "about.json"):
+        (mine / name).write_text("{}")
+        with pytest.raises(ProfileError, match=f"mine holds {name}, which no profile wrote"):
+            found.save(mine)
+        assert main(["profile", "no-dictionary", "no-model", "no-text", "--out", str(mine)]) == 1
+        assert "which no profile wrote" in capsys.readouterr().err  # before anything is opened
+        assert (mine / name).read_text() == "{}"
+        (mine / name).unlink()
+    found.save(mine)
+    found.save(mine)  # its own may be
+    assert (mine / "notes.txt").read_text() == "mine"
+
+
+def test_a_profile_that_was_not_written_to_its_end_is_named_and_written_again(found, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("lens.profiling.position_profile.save_plot", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            found.save(tmp_path)
+    with pytest.raises(ProfileError, match="not written to its end: profile"):
+        PositionProfile.read(tmp_path)
+    assert PositionProfile.read(found.save(tmp_path)).about == found.about
+
+
+@pytest.mark.parametrize("out", ["file", "file/in", "link"])
+def test_a_place_that_can_hold_nothing_is_named_before_the_work(found, tmp_path, out, capsys):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "link").symlink_to("link")
+    with pytest.raises(OSError, match="cannot hold results: .*; name another folder"):
+        found.save(tmp_path / out)
+    assert main(["profile", "no-dictionary", "no-model", "no-text", "--out", str(tmp_path / out)]) == 1
+    assert "cannot hold results" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "link"]
+
+
 @pytest.mark.parametrize("offsets", [0, 2])
 def test_windows_are_as_those_of_training_with_bos_or_without(model, documents, offsets, monkeypatch):
     """Also where the tokenizer has a BOS that the dictionary hasn't seen."""

@@ -55,6 +55,10 @@ def test_arrays_of_both_libraries_and_of_any_precision_give_the_same(vectors, tm
     pd.testing.assert_frame_equal(one.features, other.features)
     assert one.about.text != other.about.text  # of the numbers as they are stored
     assert one.about == dataclasses.replace(other.about, text=one.about.text)
+    native = short.float().numpy()
+    backwards = np.ascontiguousarray(native[:, ::-1])[:, ::-1]  # strides below 0
+    for values in (native.astype(">f4"), backwards):
+        pd.testing.assert_frame_equal(of_arrays(identity(Model()), values).features, other.features)
 
 
 def test_labels_are_measured(vectors):
@@ -101,6 +105,8 @@ def test_numbers_that_are_none_are_refused(vectors):
         (broken, f"window {N - 3} of the activations holds NaN"),
         (vectors[0], r"\[n, T, d\] are needed"),
         (vectors.long(), "int64"),
+        (vectors.numpy().astype(object), "array of object where numbers"),
+        (vectors.numpy().astype(np.longdouble), r"where numbers .* values.astype\(np.float32\)"),
         (vectors[:0], r"shape \(0,"),
         (np.ma.masked_array(vectors.numpy(), mask=False), "masked array: what its mask hides would be measured"),
     ):

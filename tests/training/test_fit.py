@@ -68,6 +68,12 @@ def test_a_name_that_leaves_the_folder_is_refused_before_anything_is_made(tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_place_that_can_hold_nothing_is_named_before_the_model_is_opened(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file cannot hold results: it is no folder; name another"):
+        fit("no-model", 1, TEXT, tmp_path / "file", **OPTIONS)
+
+
 def test_another_model_of_the_same_name_is_refused(tmp_path):
     models = [language_model.load(MODEL) for _ in range(2)]
     with torch.no_grad():
@@ -76,7 +82,7 @@ def test_another_model_of_the_same_name_is_refused(tmp_path):
     fit(models[0], 1, TEXT, tmp_path / "a", **OPTIONS)
     for folder in ("b", "c"):  # without the pool
         shutil.copytree(tmp_path / "a" / "dictionaries", tmp_path / folder / "dictionaries")
-    with pytest.raises(ConfigError, match="fitted with activations .*, not .*: pass name="):
+    with pytest.raises(ConfigError, match="fitted with activations .*isn't the model that it was.*: pass name="):
         fit(models[1], 1, TEXT, tmp_path / "b", **OPTIONS)
     assert fit(models[0], 1, TEXT, tmp_path / "c", **OPTIONS).info.layer == "1"
 
@@ -135,7 +141,9 @@ def test_a_model_that_was_edited_in_its_folder_is_read_again(tmp_path):
     model, config = str(tmp_path / "model"), tmp_path / "model" / "config.json"
     before = fit(model, 1, TEXT, tmp_path / "a", **OPTIONS)
     config.write_text(json.dumps(json.loads(config.read_text()) | {"rms_norm_eps": 10.0}))
-    with pytest.raises(ConfigError, match="relu-mask was fitted with activations .*, not .*: pass name="):
+    with pytest.raises(
+        ConfigError, match="relu-mask was fitted with activations .*isn't the model that it was.*: pass name="
+    ):
         fit(model, 1, TEXT, tmp_path / "a", **OPTIONS)
     after, fresh = (fit(model, 1, TEXT, tmp_path / folder, name="edited", **OPTIONS) for folder in ("a", "fresh"))
     assert torch.equal(after.W_enc, fresh.W_enc) and not torch.equal(before.W_enc, after.W_enc)
