@@ -3,7 +3,6 @@
 import functools
 import json
 import pathlib
-import shutil
 
 import numpy as np
 import pandas as pd
@@ -15,11 +14,6 @@ from lens.explorer.profiles import collect
 from tests.explorer import synthetic
 from tests.explorer.test_explorer_profiles import dictionary, given, profiled
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="needs a browser driver: pip install playwright")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-if CHROMIUM is None:
-    pytest.skip("needs a browser: apt-get install chromium", allow_module_level=True)
-
 WIDE, PHONE = (1280, 800), (360, 740)
 
 
@@ -28,14 +22,6 @@ def url(tmp_path_factory):
     path = tmp_path_factory.mktemp("explorer") / "explorer.html"
     path.write_text(explorer.page([synthetic.study(), synthetic.encoder()]), encoding="utf-8")
     return path.as_uri()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_api.sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield found
-        found.close()
 
 
 @pytest.fixture(scope="module")
