@@ -1,4 +1,4 @@
-from dataclasses import asdict
+import json
 
 import pytest
 import torch
@@ -37,7 +37,9 @@ def test_it_has_what_saebench_reads():
     assert (adapter.W_dec.shape, adapter.b_dec.shape) == ((6, 4), (4,))
     torch.testing.assert_close(adapter.W_dec.norm(dim=-1), torch.ones(6))
     assert (adapter.device, adapter.dtype) == (torch.device("cpu"), torch.float32)
-    cfg = asdict(adapter.cfg)  # as SAEBench stores it
+    adapter.cfg.metadata = object()  # which SAEBench adds, and does not store
+    cfg = adapter.cfg.to_dict()  # as it stores it
+    assert json.loads(json.dumps(cfg)) == cfg | {"seqpos_slice": [None]}
     assert cfg["hook_name"] == "blocks.3.hook_resid_post"
     assert {k: cfg[k] for k in ("model_name", "d_in", "d_sae", "hook_layer", "context_size", "dtype")} == {
         "model_name": "m",
@@ -58,13 +60,59 @@ def test_the_embedding_is_what_enters_block_0():
     assert (cfg.hook_layer, cfg.hook_name) == (0, "blocks.0.hook_resid_pre")
 
 
-@pytest.mark.parametrize("masked", [True, False])
-def test_flattened_and_too_long_input_is_refused_not_guessed(masked):
-    adapter = SAEBenchAdapter(sae(masked=masked))
+def test_flattened_and_too_long_input_is_refused_not_guessed():
+    adapter = SAEBenchAdapter(sae())
     with pytest.raises(PositionError, match=r"shape \(10, 4\) has no positions"):
         adapter(X.flatten(0, 1))
     with pytest.raises(PositionError, match=r"positions 0\.\.5 asked"):
         adapter.encode(torch.zeros(1, 6, 4))
+    with pytest.raises(PositionError, match="windows of one vector"):
+        adapter.encode(X.flatten(0, 1).unsqueeze(1))  # as MDL does
+
+
+def test_padding_is_taken_on_the_right_alone():
+    adapter = SAEBenchAdapter(sae())
+    x = X.clone()
+    x[:, 0] = 0  # BOS, as sparse probing leaves it
+    right, left = x.clone(), x.clone()
+    right[1, 3:], left[1, :2] = 0, 0
+    short = x.clone()
+    short[1] = 0  # nothing but BOS and padding
+    assert torch.equal(adapter.encode(right)[:, :3], adapter.encode(x)[:, :3])
+    adapter.encode(short)
+    with pytest.raises(PositionError, match="padded on the left"):
+        adapter.encode(left)
+
+
+def test_without_a_position_term_vectors_need_no_positions():
+    model = sae(masked=False)
+    adapter = SAEBenchAdapter(model)
+    assert torch.equal(adapter.encode(X.flatten(0, 1)), adapter.encode(X).flatten(0, 1))
+    left = X.clone()
+    left[:, :2] = 0
+    assert torch.equal(adapter.encode(left)[:, 2:], adapter.encode(X)[:, 2:])
+    assert adapter.encode(torch.zeros(1, 6, 4)).shape == (1, 6, 6)
+    assert adapter.cfg.context_size == 5
+
+
+def test_batch_topk_keeps_what_its_threshold_keeps():
+    """Of the batch, training alone decides; the threshold is a buffer and no weight."""
+    model = sae(masked=False, architecture="batch_topk", settings={"k": 2})
+    model.architecture.threshold.fill_(1.0)
+    adapter = SAEBenchAdapter(model)
+    f = model.encode(X).dense()
+    assert 0 < (f != 0).sum() < (torch.relu(X * 0.25 @ model.W_enc + model.architecture.b_enc) != 0).sum()
+    torch.testing.assert_close(adapter.encode(X) * 0.25, f)
+    torch.testing.assert_close(adapter(X), model(X))
+    assert adapter.cfg.architecture == "jumprelu"
+
+
+def test_a_gated_dictionary_has_the_bias_that_saebench_reads_of_one():
+    config = info(4, 6, 5, masked=False, scale=0.25, model="m", layer="3", architecture="gated")
+    adapter = SAEBenchAdapter(Dictionary.initialise(config, torch.arange(4.0), seed=1))
+    assert not hasattr(adapter, "b_enc") and adapter.b_mag.shape == (6,)
+    assert adapter.cfg.architecture == "gated"
+    assert not hasattr(SAEBenchAdapter(sae()), "b_mag")
 
 
 @pytest.mark.parametrize("missing", ["model", "layer"])
