@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import sys
@@ -193,16 +194,39 @@ def audit(model: str, dictionary: str | None, to: str | None, **options) -> int:
     return int(not found.ok)
 
 
+def _serve(profiles: Sequence[str], port: int, trust: bool) -> None:
+    """Until Ctrl-C."""
+    from lens.explorer.serve import server_of
+
+    with server_of(profiles, port, trust=trust) as server:
+        print(f"http://127.0.0.1:{server.server_address[1]}/ until Ctrl-C", flush=True)
+        with contextlib.suppress(KeyboardInterrupt):
+            server.serve_forever()
+
+
 @click.command()
 @click.argument("profiles", nargs=-1, metavar="[PROFILE]...")
 @click.option("--out", help="The file. Of a study by default explorer.html among its results.")
 @click.option("--study", help="In a checkout, instead of profiles: a study or parameter file (params.yaml).")
 @click.option("--beside", multiple=True, metavar="STUDY", help="Another study in the same file; may be repeated.")
-def explore(profiles: Sequence[str], out: str | None, study: str | None, beside: Sequence[str]) -> None:
-    """Write every feature of one or more profiles to one HTML file.
+@click.option("--serve", is_flag=True, help="Instead of a file: a page of this machine alone, with text of your own.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Of the page that is served. By default one that is free.")
+@_trust
+def explore(
+    profiles: Sequence[str], out: str | None, study: str | None, beside: Sequence[str], serve: bool, port: int | None,
+    trust: bool,
+) -> None:  # fmt: skip
+    """Write every feature of one or more profiles to one HTML file, or serve them.
 
     A PROFILE is a folder that `lens profile --contexts 3` wrote.
     """
+    if serve:
+        if not profiles or study or beside or out:
+            raise ConfigError("--serve is of profiles, and writes no file: name their folders alone")
+        _serve(profiles, port or 0, trust)
+        return
+    if port is not None or trust:
+        raise ConfigError("--port and --trust go with --serve")
     if profiles:
         from lens.explorer.profiles import build
 

@@ -284,6 +284,11 @@ def _batches(dataset: Corpus) -> Iterator[list[str]]:
         yield batch
 
 
+def token_ids(text: str, tokenizer: transformers.PreTrainedTokenizerBase) -> list[int]:
+    """The tokens of one text, as `tokenise` gives them."""
+    return cast(list[int], tokenizer(text, **_PLAIN)["input_ids"])
+
+
 def token_characters(
     dataset: datasets.Dataset, tokenizer: transformers.PreTrainedTokenizerBase
 ) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -4,16 +4,16 @@
 const RULER = 8;
 
 /** One token. A line break shows as an arrow; the space before a word stays outside the colour.
- * @param {Facts} facts @param {string} word @param {number} t @param {number} value @param {number} highest
+ * @param {string} word @param {number} t @param {number} strength @param {number} highest
  * @param {{ tag?: "span" | "mark", class?: string, more?: Props }} [props] */
-function token(facts, word, t, value, highest, props) {
+function token(word, t, strength, highest, props) {
   const shown = (t === 0 ? word.trimStart() : word).replaceAll("\n", "↵");
   const space = shown.trim() === "" ? "" : shown.slice(0, shown.length - shown.trimStart().length);
-  const strength = value ? `, ${number((value / facts.levels) * highest)}` : "";
+  const share = Math.min(1, strength / highest); // more than 1 in a text of one's own, NaN where nothing is on
   const tag = props?.tag ?? "span";
   const classes = [
     "token",
-    value && "on",
+    strength > 0 && "on",
     t > 0 && t % RULER === 0 && "tick",
     word.includes("\n") && "break",
     props?.class,
@@ -22,9 +22,9 @@ function token(facts, word, t, value, highest, props) {
     tag,
     {
       class: classes.filter(Boolean).join(" "),
-      title: `t = ${t}${strength}`,
+      title: strength > 0 ? `t = ${t}, ${number(strength)}` : `t = ${t}`,
       "data-t": t,
-      vars: value ? { on: (value / facts.levels).toFixed(3) } : undefined,
+      vars: strength > 0 ? { on: share.toFixed(3) } : undefined,
       ...props?.more,
     },
     shown.slice(space.length),
@@ -41,9 +41,9 @@ function snippet(facts, window, values, highest, peak, from, to) {
   const parts = [];
   if (from > 0) parts.push(h("span", { class: "cut", "aria-hidden": "true" }, "… "));
   for (let t = from; t <= to; t++) {
-    const value = t === 0 ? 0 : values[t - 1];
+    const strength = t === 0 ? 0 : (values[t - 1] / facts.levels) * highest;
     const marked = /** @type {const} */ ({ tag: "mark", class: "peak" });
-    parts.push(token(facts, facts.words[tokens[t]], t, value, highest, t === peak ? marked : undefined));
+    parts.push(token(facts.words[tokens[t]], t, strength, highest, t === peak ? marked : undefined));
   }
   if (to < facts.T - 1) parts.push(h("span", { class: "cut", "aria-hidden": "true" }, " …"));
   return h("p", { class: "text" }, parts);

@@ -102,7 +102,10 @@ function aboutView({ facts, layer }) {
     h("h2", { id: "about-title", tabindex: "-1" }, "About this page"),
     facts.profile ? aboutProfile(facts, paragraph) : aboutStudy(facts, layer, paragraph),
     paragraph(
-      `The file carries its own data: it loads nothing and sends nothing. Numbers on a card are those of the ${facts.profile ? "profile" : "study"}'s`,
+      facts.reads
+        ? "The page carries its own data; a text of your own goes to this machine's server alone, which keeps nothing."
+        : "The file carries its own data: it loads nothing and sends nothing.",
+      `Numbers on a card are those of the ${facts.profile ? "profile" : "study"}'s`,
       "tables; curves, contexts and tokens were measured from the same dictionaries.",
     ),
     h("h3", null, "What is what"),

@@ -1,12 +1,13 @@
 // @ts-check
 // The page: which study, layer, view and feature it shows, kept in the address so that a link leads back to it.
 
-const VIEWS = { features: "Features", text: "Text", clusters: "Clusters", about: "About" };
+const VIEWS = { features: "Features", text: "Text", own: "Own text", clusters: "Clusters", about: "About" };
 
-/** The views that there are: profiles are not clustered.
+/** The views that there are: profiles are not clustered, and only a server reads a text.
  * @param {Facts} facts @returns {View[]} */
 function viewsOf(facts) {
-  return /** @type {View[]} */ (Object.keys(VIEWS)).filter((view) => view !== "clusters" || !facts.profile);
+  const all = /** @type {View[]} */ (Object.keys(VIEWS));
+  return all.filter((view) => !(view === "clusters" && facts.profile) && !(view === "own" && !facts.reads));
 }
 
 const studies = foundStudies();
@@ -170,7 +171,7 @@ function render() {
   document.body.classList.toggle("opened", opened && state.view === "features");
   app.list = null;
   const view = byId("view");
-  const others = { text: textView, clusters: clusterView, about: aboutView };
+  const others = { text: textView, own: ownTextView, clusters: clusterView, about: aboutView };
   if (state.view !== "features") {
     view.replaceChildren(others[state.view](app));
     nameFeature();

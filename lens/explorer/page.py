@@ -32,14 +32,18 @@ def write(studies: Sequence[StudyData], path: Path) -> Path:
     return path
 
 
-def page(studies: Sequence[StudyData]) -> str:
-    """The whole page as text."""
+def page(studies: Sequence[StudyData], *, served: bool = False) -> str:
+    """The whole page as text.
+
+    Args:
+        served: it may ask the server that it comes from, and no other, to read a text (see `lens.explorer.serve`).
+    """
     style = (FOLDER / "explorer.css").read_text(encoding="utf-8")
     script = "".join(path.read_text(encoding="utf-8") for path in sorted(FOLDER.glob("*.js")))
     policy = f"default-src 'none'; script-src '{_digest(script)}'; style-src '{_digest(style)}'; base-uri 'none'"
     title = f"TemporalLens explorer ({', '.join(study.name for study in studies)})"
     parts = {
-        "csp": policy + "; form-action 'none'",
+        "csp": policy + "; form-action 'none'" + ("; connect-src 'self'" if served else ""),
         "title": html.escape(title),
         "style": style,
         "script": script,

@@ -27,10 +27,15 @@ def build(folders: Sequence[Path | str], path: Path | str) -> Path:
     Raises:
         ProfileError: a folder holds no intact profile, or one without contexts, or one is named twice.
     """
+    return page.write(collect(read_all(folders)), Path(path))
+
+
+def read_all(folders: Sequence[Path | str]) -> dict[str, PositionProfile]:
+    """Profiles by their folders, in this order; errors are those of `build`."""
     read = {str(folder): PositionProfile.read(folder) for folder in folders}
     if len(read) < len(folders):
         raise ProfileError(f"a profile is named twice: {', '.join(map(str, folders))}")
-    return page.write(collect(read), Path(path))
+    return read
 
 
 def collect(profiles: Mapping[str, PositionProfile]) -> list[StudyData]:

@@ -47,6 +47,8 @@ interface CommonFacts {
   passages: number[];
   words: string[];
   layers: string[];
+  /** tokens of an own text that the server reads; of a file, absent */
+  reads?: number;
   arrays: TextArrays;
 }
 
@@ -219,7 +221,7 @@ interface Studies extends Map<string, Study> {
   get(name: string): Study; // names are those of the page's own choice, or were looked up
 }
 
-type View = "features" | "text" | "clusters" | "about";
+type View = "features" | "text" | "own" | "clusters" | "about";
 type Axis = "linear" | "log";
 type Key = keyof Columns | "feature";
 
@@ -255,6 +257,19 @@ interface State {
   filters: Filters;
   sort: Sort;
   axis: Axis;
+}
+
+/** What the server answers of a text: its tokens, and the features that are on at each. */
+interface OwnText {
+  words: string[];
+  on: { features: number[]; strengths: number[] }[];
+}
+
+/** A text to be shown: its tokens, how strongly the current feature is on, and the features on at each. */
+interface Shown {
+  words: string[];
+  strength(t: number): number;
+  on(t: number): { k: number; strength: number }[];
 }
 
 interface List {

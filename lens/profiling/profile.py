@@ -21,14 +21,13 @@ from lens.activations.corpus import LEAST_HELD_OUT, Windows, draw_windows
 from lens.activations.documents import Corpus
 from lens.activations.hooks import Site
 from lens.activations.language_model import LanguageModel
-from lens.activations.layers import Layer, as_layer
+from lens.activations.layers import Layer
 from lens.activations.offset_windows import TILES, draw_offset_windows
 from lens.activations.packing import as_windows
-from lens.activations.sites import activations_at
 from lens.activations.split import Text, as_dataset
 from lens.activations.store import LayerStore
 from lens.activations.token_texts import token_texts
-from lens.dictionaries.compatible import check_fits, check_hook, check_width, place_of
+from lens.dictionaries.compatible import check_hook
 from lens.dictionaries.dictionary import Dictionary
 from lens.dictionaries.load import load
 from lens.dictionaries.wrapped import Encodes, Wrapped
@@ -40,6 +39,7 @@ from lens.measure.profiles import PERMUTATIONS
 from lens.profiling.features import Measured, clock_labellings
 from lens.profiling.layer import measure_dictionaries
 from lens.profiling.layer_data import LayerData
+from lens.profiling.places import place_in, read_at
 from lens.profiling.position_profile import About, PositionProfile, ProfileError
 from lens.profiling.profile_tables import clock_rates, feature_rows, null_band, own_rows, positional_rows, verdict_rows
 from lens.profiling.recorded import Activations
@@ -245,12 +245,7 @@ def _of_text(
     clocks: Sequence[str],
 ) -> _Subject:  # fmt: skip
     model, text = source
-    if sae.reconstructs:
-        place = as_layer(_layer_of(sae) if layer is None else layer)
-        check_fits(sae, model, place)
-    else:
-        place = place_of(sae, None if layer is None else as_layer(layer))
-        check_width(sae, model)
+    place = place_in(sae, model, layer)
     _warn_of_another_model(sae.info.model, model.name)
     if isinstance(text, Windows):
         _check_length(sae, text.tokens.shape[1])
@@ -330,14 +325,6 @@ def _warn_of_other_inputs(sae: Dictionary, summary: pd.DataFrame, scale: float) 
         )
 
 
-def _layer_of(sae: Dictionary) -> Layer:
-    if not sae.info.layer:
-        if hook := sae.info.hook:
-            raise ProfileError(f"the dictionary reads {hook}, which is not the residual stream after a block")
-        raise ProfileError("the dictionary does not say which layer it reads: pass layer= (--layer on a command line)")
-    return sae.info.layer
-
-
 def _length_of(sae: Dictionary) -> int:
     return min(128, sae.info.n_positions or 128)
 
@@ -362,15 +349,9 @@ def _windows(text: Corpus, model: LanguageModel, n: int, length: int, bos_id: in
 def _activations(model: LanguageModel, tokens: Tensor, place: Site | Layer) -> Tensor:
     """Activations [n, T, d] in the model's precision, on the CPU."""
     batches = track(tokens.split(at_once(BATCH_WINDOWS, tokens.shape[1])), "language model", "batches")
-    return torch.cat([_read(model, batch, place) for batch in batches])
+    return torch.cat([read_at(model, batch, place) for batch in batches])
 
 
 def _read_all(model: LanguageModel, tokens: Tensor, place: Site | Layer) -> Tensor:
     """All windows [m, T] of one stretch, at once unless they are long."""
-    return torch.cat([_read(model, part, place) for part in tokens.split(at_once(len(tokens), tokens.shape[1]))])
-
-
-def _read(model: LanguageModel, tokens: Tensor, place: Site | Layer) -> Tensor:
-    if isinstance(place, Site):
-        return activations_at(model, tokens, place).cpu()
-    return model.residual_stream(tokens, [place])[place].cpu()
+    return torch.cat([read_at(model, part, place) for part in tokens.split(at_once(len(tokens), tokens.shape[1]))])
