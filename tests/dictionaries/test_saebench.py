@@ -1,8 +1,14 @@
 import json
+import os
+import subprocess
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
+from benchmarks import environment
+from lens import checkout
 from lens.dictionaries.dictionary import Dictionary, PositionError
 from lens.dictionaries.saebench import SAEBenchAdapter
 from lens.errors import DictionaryError
@@ -127,3 +133,26 @@ def test_the_sae_is_left_alone():
     SAEBenchAdapter(model).to(dtype=torch.float64)
     for name, value in model.state_dict().items():
         assert value.dtype == torch.float32 and torch.equal(value, before[name]), name
+
+
+@pytest.mark.parametrize("changes", [{}, {"masked": False, "architecture": "gated"}], ids=["mask", "gated"])
+def test_saebench_itself_pools_the_features_of_the_positions_that_texts_have(changes, tmp_path):
+    if not Path(environment.python(environment.SAEBENCH)).exists():
+        pytest.skip(
+            f"SAEBench's environment {environment.SAEBENCH.name} is missing; make it (some minutes, once) with: "
+            "python -c 'from benchmarks.environment import prepare_saebench; prepare_saebench()'"
+        )
+    config = info(**{"d_in": 4, "d_sae": 6, "T": 5, "tau": 0.5, "scale": 0.25, "model": "m", "layer": "3", **changes})
+    model = Dictionary.initialise(config, torch.arange(4.0), seed=1)
+    model.save(tmp_path / "sae")
+    x = X.clone()
+    x[:, 0], x[1, 3:] = 0, 0  # BOS and, on the right, padding
+    save_file({"x": x}, tmp_path / "x.safetensors")
+    script = Path(__file__).with_name("saebench_reads.py")
+    variables = {**os.environ, "PYTHONPATH": str(checkout.root()), "HF_HUB_OFFLINE": "1"}
+    command = [environment.python(environment.SAEBENCH), script, tmp_path]
+    done = subprocess.run(command, env=variables, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    f = model.encode(X).dense() / 0.25
+    expected = torch.stack([f[0, 1:].mean(0), f[1, 1:3].mean(0)])
+    torch.testing.assert_close(load_file(tmp_path / "read.safetensors")["pooled"], expected)
