@@ -28,7 +28,7 @@ STUDIES = {
 """params file, layer, windows and steps of each study that is timed"""
 
 
-def prepare(tree: Path) -> None:
+def prepare(tree: Path, fp32: bool) -> None:
     """Write the timed studies into a tree, as its own params files with one layer and seed, and no ablations."""
     from ruamel.yaml import YAML
 
@@ -39,6 +39,8 @@ def prepare(tree: Path) -> None:
         params |= {"layers": [layer], "main_layers": [layer], "seeds": [0], "control_seeds": [0]}
         params["windows"] |= windows
         params["training"]["steps"] = steps
+        if fp32:
+            params["training"]["overrides"] = {**(params["training"].get("overrides") or {}), "precision": "fp32"}
         params["ablations"] |= {"layers": [], "variants": [], "seeds": []}
         file = tree / params["params_file"]
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -84,11 +86,11 @@ def work(tree: Path) -> None:
 class Tree:
     """One revision in a folder of its own, and a process that runs its stages."""
 
-    def __init__(self, revision: str, folder: Path, models: Path):
+    def __init__(self, revision: str, folder: Path, models: Path, fp32: bool):
         folder.mkdir()
         archive = subprocess.run(["git", "archive", revision, ":!results"], check=True, capture_output=True).stdout
         subprocess.run(["tar", "-x", "-C", folder], input=archive, check=True)
-        prepare(folder)
+        prepare(folder, fp32)
         if models.is_dir():  # dequantised already
             (folder / "artifacts").mkdir(exist_ok=True)
             (folder / "artifacts" / "models").symlink_to(models)
@@ -103,12 +105,12 @@ class Tree:
         return json.loads(self.process.stdout.readline())
 
 
-def main(revision: str, rounds: int, studies: list[str]) -> None:
+def main(revision: str, rounds: int, studies: list[str], fp32: bool) -> None:
     from lens import checkout
 
     with tempfile.TemporaryDirectory() as folder:
         models = checkout.root() / "artifacts" / "models"
-        trees = {name: Tree(name, Path(folder) / str(i), models) for i, name in enumerate((revision, "HEAD"))}
+        trees = {name: Tree(name, Path(folder) / str(i), models, fp32) for i, name in enumerate((revision, "HEAD"))}
         for study in studies:
             taken = {name: [] for name in trees}
             for i in range(rounds + 1):
@@ -126,9 +128,12 @@ if __name__ == "__main__":
     parser.add_argument("revision", help="what HEAD is compared with")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", choices=STUDIES, help="time this study alone")
+    parser.add_argument("--fp32", action="store_true", help="train in fp32: processors without bf16 instructions")
     parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.work:
         work(arguments.work)
     else:
-        main(arguments.revision, arguments.rounds, [arguments.only] if arguments.only else list(STUDIES))
+        main(
+            arguments.revision, arguments.rounds, [arguments.only] if arguments.only else list(STUDIES), arguments.fp32
+        )

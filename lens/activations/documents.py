@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from lens.activations import text_file
@@ -15,7 +16,8 @@ from lens.activations import text_file
 Corpus = datasets.Dataset | text_file.TextFile
 LONGEST_PATH = 4096  # characters
 TEXTS = (".txt", ".text", ".md", ".rst")  # files that are documents
-DATA = (".parquet", ".arrow", ".json", ".jsonl", ".csv", ".tsv")  # of data sets
+DATA = {".parquet": "parquet", ".arrow": "arrow", ".json": "json", ".jsonl": "json", ".csv": "csv", ".tsv": "csv"}
+"""files of data sets, and what `datasets` calls them"""
 
 
 def pairs(corpus: Corpus) -> Iterator[tuple[str, str]]:
@@ -25,7 +27,16 @@ def pairs(corpus: Corpus) -> Iterator[tuple[str, str]]:
 
 
 def from_file(path: Path) -> Corpus:
-    """A text file: one document, or several if it is long; see `lens.activations.text_file.read`."""
+    """A text file: one document, or several if it is long; see `lens.activations.text_file.read`.
+
+    Raises:
+        ValueError: its name is that of a data set, of which each row is a document.
+    """
+    if (suffix := path.suffix.lower()) in DATA:
+        raise ValueError(
+            f"{path} is a data set by its name: pass datasets.load_dataset({DATA[suffix]!r}, data_files={str(path)!r}, "
+            "split='train'), or the folder that it lies in"
+        )
     file = text_file.read(path)
     return file if len(file) > 1 else datasets.Dataset.from_list(list(file))
 
@@ -65,7 +76,7 @@ def from_texts(texts: Any) -> datasets.Dataset:
         names = ", ".join(map(str, texts))
         raise ValueError(f"a {type(texts).__name__} of {names} where a text is expected: pass one of them, text[...]")
     if hasattr(texts, "columns"):
-        names = ", ".join(map(str, texts.columns))
+        names = ", ".join(map(str, getattr(texts, "column_names", texts.columns)))
         raise ValueError(f"a table with the columns {names} where a text is expected: pass one of them, text[...]")
     if isinstance(texts, set | frozenset):
         raise ValueError("a set has no order, and windows would be others in every process: pass a list")
@@ -80,7 +91,9 @@ def from_texts(texts: Any) -> datasets.Dataset:
         if isinstance(text, os.PathLike):
             rows += from_file(Path(text))
         elif isinstance(text, Mapping) and isinstance(text.get("text"), str):  # a row of a data set
-            rows += _parts(str(text.get("document", i)), text["text"])
+            for part in (name := str(text.get("document", i)), text["text"]):
+                _check_encodes(part, i)
+            rows += _parts(name, text["text"])
         elif isinstance(text, str):
             _check_encodes(text, i)
             rows += _parts(str(i), text)
@@ -105,7 +118,13 @@ def from_rows(rows: datasets.Dataset, name: str = "text") -> datasets.Dataset:
     if "document" not in rows.column_names:
         rows = rows.add_column("document", [f"{name}#{i}" for i in range(len(rows))])
     elif rows.features["document"] != datasets.Value("string"):
-        rows = rows.cast_column("document", datasets.Value("string"))
+        try:
+            rows = rows.cast_column("document", datasets.Value("string"))
+        except (TypeError, ValueError, pa.ArrowException):
+            raise ValueError(
+                f"column 'document' of data set {name!r} holds {rows.features['document']}, not names: leave it out, "
+                "text.remove_columns('document')"
+            ) from None
     longest = 0
     for table in rows.with_format("arrow").iter(1000):
         for column in _COLUMNS:

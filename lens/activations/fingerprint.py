@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 
 import torch
 import transformers
+from torch import nn
 
 from lens.activations import forward
 from lens.activations.modes import evaluating
@@ -19,15 +21,25 @@ _DECIDES_NOTHING = {  # entries of a configuration: where and by what it was sav
 }  # fmt: skip
 
 
-def fingerprint(model: transformers.PreTrainedModel) -> dict:
-    """Configuration, precision, kernels, device and weights of a model, as values that JSON has.
+_OF_TORCH = {
+    *vars(nn.Module()),
+    "name_or_path",
+    "_is_hf_initialized",
+    "forward",
+}  # attributes that say nothing of the numbers
 
-    Every weight counts, to the bit: about 1.5 seconds per gigabyte of them. Of a model with hooks or a `forward` of its
-    own (steered, patched) what it answers to a few tokens counts too.
+
+def fingerprint(model: transformers.PreTrainedModel) -> dict:
+    """Configuration, precision, kernels, device, modules and weights of a model, as values that JSON has.
+
+    Every weight and buffer counts, to the bit: about 1.5 seconds per gigabyte of them; of each module its class, the
+    code of its `forward`, and its plain attributes. Of a model with hooks or a `forward` of its own (steered, patched)
+    what it answers to a few tokens counts too.
 
     Raises:
         ValueError: weights are not in memory (on the device `meta`).
     """
+    weights = weights_digest(model)
     config = json.dumps(_deciding(model.config.to_dict()), sort_keys=True, default=str)
     own = {"answer": _answer(model)} if _is_changed(model) else {}
     return own | {
@@ -36,7 +48,8 @@ def fingerprint(model: transformers.PreTrainedModel) -> dict:
         "precision": sorted({str(p.dtype) for p in model.parameters()}),
         "kernels": [getattr(model.config, f"_{part}_implementation", None) for part in ("attn", "experts")],
         "device": model.device.type,
-        "weights": weights_digest(model),
+        "modules": _modules_digest(model),
+        "weights": weights,
     }
 
 
@@ -44,11 +57,40 @@ def weights_digest(model: transformers.PreTrainedModel) -> str:
     """sha256 of all weights, by name."""
     digest = hashlib.sha256()
     for name, weight in sorted(model.state_dict().items()):
+        value: object = weight
+        if not isinstance(value, torch.Tensor) or value.is_quantized:
+            raise ValueError(
+                f"{name} is packed ({type(value).__name__}), as in models that PyTorch quantised: pass the model as "
+                "it was before, or activations that you read yourself, lens.Activations"
+            )
         if weight.is_meta:
             raise ValueError(f"{name} has no values: the model was made on the device meta; load its weights first")
         digest.update(name.encode())
         digest.update(weight.cpu().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
+
+
+def _modules_digest(model: transformers.PreTrainedModel) -> str:
+    """sha256 of what modules do beside their weights: an activation function or a scale that was replaced, an adapter
+    that is switched off, frequencies of rotary positions."""
+    digest = hashlib.sha256()
+    for name, module in model.named_modules():
+        code = inspect.unwrap(type(module).forward).__code__
+        said = [(key, _said(value)) for key, value in sorted(vars(module).items()) if key not in _OF_TORCH]
+        digest.update(repr((name, type(module).__qualname__, code.co_code.hex(), code.co_names, said)).encode())
+        for key in sorted(module._non_persistent_buffers_set):
+            if (buffer := module._buffers.get(key)) is not None:
+                digest.update(key.encode() + buffer.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _said(value: object) -> object:
+    """A plain value, or the name of a function; of all else nothing, as it may say where it lies in memory."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, list | tuple):
+        return [_said(part) for part in value]
+    return getattr(value, "__qualname__", None)
 
 
 def _is_changed(model: transformers.PreTrainedModel) -> bool:
@@ -61,7 +103,7 @@ def _answer(model: transformers.PreTrainedModel) -> str:
     """sha256 of the last hidden states of some tokens."""
     ids = torch.arange(_TOKENS, device=model.device)[None] * 7919 % model.config.get_text_config().vocab_size
     with evaluating(model):
-        hidden = forward.states(model.get_decoder()(input_ids=ids, use_cache=False))
+        hidden = forward.states(forward.trunk(model)(input_ids=ids, use_cache=False))
     return hashlib.sha256(hidden.float().cpu().numpy().tobytes()).hexdigest()
 
 

@@ -44,9 +44,19 @@ def at(blocks: nn.ModuleList, layer: Layer, function: Callable[[Tensor], Tensor 
         handle.remove()
 
 
+def trunk(model: transformers.PreTrainedModel) -> transformers.PreTrainedModel:
+    """The model without its head, which answers final hidden states. What some families answer as their decoder is the
+    whole model, or a part of the head."""
+    candidates = [model.get_decoder(), model.base_model, *model.children()]
+    for found in candidates if model.get_output_embeddings() is not None else ():
+        if isinstance(found, transformers.PreTrainedModel) and found is not model:
+            return found
+    return model
+
+
 def learned_positions(model: transformers.PreTrainedModel) -> int | None:
     """How many positions a model has embeddings of; None for one that computes them (rotary ones, say)."""
-    for name, module in model.get_decoder().named_modules():
+    for name, module in trunk(model).named_modules():
         own = name.rpartition(".")[2]
         if isinstance(module, nn.Embedding) and ("pos" in own or own == "wpe"):
             padding = module.padding_idx
@@ -63,7 +73,7 @@ def answered(model: transformers.PreTrainedModel, answer: BaseModelOutput, hidde
     answer = copy.copy(answer)
     answer["last_hidden_state"] = hidden[None].to(states(answer))
     ids = torch.zeros(1, len(hidden), dtype=torch.long, device=hidden.device)
-    with _forwards([model.get_decoder()], lambda forward: lambda *args, **kwargs: answer), products(hidden.device):
+    with _forwards([trunk(model)], lambda forward: lambda *args, **kwargs: answer), products(hidden.device):
         return model(input_ids=ids, use_cache=False).logits[0]
 
 

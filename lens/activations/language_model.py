@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,6 @@ from typing import cast
 import numpy as np
 import torch
 import transformers
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutput
 
@@ -22,8 +22,9 @@ from lens.activations.layers import EMBEDDING, Layer
 from lens.activations.modes import evaluating
 from lens.activations.on_hub import check_on_hub, near
 from lens.bf16 import products
+from lens.errors import ConfigError
 
-_COMPARED = 8  # tokens on which the logits that we make are compared with the model's own
+_COMPARED = 8  # tokens on which what we read and make is compared with the model's own
 
 
 class _Reached(Exception):
@@ -99,11 +100,14 @@ class LanguageModel:
 
     @property
     def blocks(self) -> nn.ModuleList:
-        """The transformer blocks in order, wherever the architecture keeps them."""
-        for module in self.model.get_decoder().modules():
+        """The transformer blocks in order, wherever the architecture keeps them; a ValueError if that isn't known."""
+        for module in forward.trunk(self.model).modules():
             if isinstance(module, nn.ModuleList) and len(module) == self.n_layers:
                 return module
-        raise TypeError(f"{self.name}: no list of {self.n_layers} blocks in {type(self.model).__name__}")
+        raise ValueError(
+            f"{self.name}: {type(self.model).__name__} has no list of {self.n_layers} blocks whose residual stream "
+            "could be read: give activations that you read yourself, lens.Activations"
+        )
 
     @torch.inference_mode()
     def residual_stream(
@@ -118,12 +122,25 @@ class LanguageModel:
             first_position: the position index of column 0; a model with rotary positions must not care.
         """
         layers = check_layers(self, layers)
+        self._check_blocks  # noqa: B018
+        return self._read(tokens, layers, first_position)
+
+    def _read(
+        self, tokens: Tensor | np.ndarray, layers: Sequence[Layer], first_position: int = 0, finite: bool = True
+    ) -> dict[Layer, Tensor]:
         caught: dict[Layer, Tensor] = {}
         last = max(layers, key=forward.depth)
+        shape = (*tokens.shape, self.d_model)
 
         def keep(layer: Layer) -> Callable[[Tensor], None]:
             def catch(hidden: Tensor) -> None:
-                self._check_finite(hidden, layer)
+                if hidden.shape != shape:
+                    raise ValueError(
+                        f"{self.name}: {type(self.model).__name__} has {tuple(hidden.shape)} at layer {layer}, where "
+                        f"[B, T, d] = {shape} is expected: it has no residual stream that can be read here"
+                    )
+                if finite:
+                    self._check_finite(hidden, layer)
                 caught[layer] = hidden
                 if layer == last:
                     raise _Reached
@@ -163,8 +180,32 @@ class LanguageModel:
         All of them are given one and the same residual stream, so none may change it in place.
         """
         [layer] = check_layers(self, [layer])
+        if not self._can_run_once(layer):
+            return [self.spliced(tokens, layer, replace) for replace in replacements]
         with forward.run_once(self.blocks[: forward.depth(layer) + 1]):
             return [self.spliced(tokens, layer, replace) for replace in replacements]
+
+    def _can_run_once(self, layer: Layer) -> bool:
+        """Whether what follows a layer needs nothing of the blocks up to it but their output: some models hand keys and
+        values on to later blocks beside it. Tried on a few tokens, once for each layer."""
+        if layer not in self._run_once:
+            ids = self._few_tokens
+            plain = self.spliced(ids, layer, None)
+            try:
+                with forward.run_once(self.blocks[: forward.depth(layer) + 1]):
+                    again = [self.spliced(ids, layer, None) for _ in range(2)]
+                self._run_once[layer] = all(torch.equal(x, plain) for x in again)
+            except Exception:  # of the model's own code
+                self._run_once[layer] = False
+        return self._run_once[layer]
+
+    @functools.cached_property
+    def _run_once(self) -> dict[Layer, bool]:
+        return {}
+
+    @property
+    def _few_tokens(self) -> Tensor:
+        return (torch.arange(_COMPARED, device=self.device)[None] + self.vocab_size // 2) % self.vocab_size
 
     @torch.inference_mode()
     def logits(self, hidden: Tensor) -> Tensor:
@@ -198,6 +239,26 @@ class LanguageModel:
         return caught[0].flatten(0, -2)
 
     @functools.cached_property
+    def _check_blocks(self) -> None:
+        """Compare what is read at the blocks with the hidden states that the model itself answers, once per model.
+
+        Raises:
+            ValueError: they differ.
+        """
+        ids = self._few_tokens
+        own = cast(Sequence[Tensor], self._run_trunk(ids, output_hidden_states=True).hidden_states or [])
+        if len(own) != self.n_layers + 1 or self.n_layers < 2:  # not every model answers them all
+            return
+        layers: list[Layer] = [EMBEDDING, *range(self.n_layers - 1)]  # the last is answered after the final norm
+        read = self._read(ids, layers, finite=False)
+        if not any(all(_agree(x, own, depth + before) for depth, x in _depths(read, before)) for before in (1, 0)):
+            raise ValueError(
+                f"{self.name}: what is read at the blocks of {type(self.model).__name__} are not the hidden states "
+                f"that it answers itself (at layer 0 {read[0].flatten()[0]:.5g}, not {own[1].flatten()[0]:.5g}): its "
+                "residual stream can't be read here; give activations that you read yourself, lens.Activations"
+            )
+
+    @functools.cached_property
     def _checked_answer(self) -> BaseModelOutput:
         """What the blocks answer to `forward`, after comparing logits made of it with the model's own, once per model.
 
@@ -205,13 +266,18 @@ class LanguageModel:
             ValueError: they differ, or the logits of a token depend on later ones.
         """
         _ = self.head  # an encoder predicts nothing
-        ids = (torch.arange(_COMPARED, device=self.device)[None] + self.vocab_size // 2) % self.vocab_size
+        ids = self._few_tokens
         half = _COMPARED // 2
         other = torch.cat([ids[:, :half], ids[:, :half]], 1)
         answer = self._run_trunk(ids)
         made = forward.answered(self.model, answer, forward.states(answer)[0])
         with evaluating(self.model), products(self.device):
             own, elsewhere = (self.model(input_ids=x, use_cache=False).logits[0] for x in (ids, other))
+        if not own.isfinite().all():
+            raise ValueError(
+                f"{self.name}: its logits are NaN or infinite: weights behind its blocks are damaged, or {own.dtype} "
+                "is too narrow for them: get the files again, or load it with dtype=torch.float32"
+            )
         tolerance = max(1e-4, 2 * torch.finfo(own.dtype).eps) * own.abs().max()  # kernels may round differently
         advice = (
             "for Delta CE and KL a causal model is needed; fidelity=0 (in a study windows.fidelity: 0) does without"
@@ -248,9 +314,9 @@ class LanguageModel:
             options["position_ids"] = torch.arange(ids.shape[1], device=self.device).expand_as(ids) + first_position
         return forward.states(self._run_trunk(ids, **options))
 
-    def _run_trunk(self, ids: Tensor, **options: Tensor) -> BaseModelOutput:
+    def _run_trunk(self, ids: Tensor, **options: Tensor | bool) -> BaseModelOutput:
         with evaluating(self.model), products(self.device):
-            return self.model.get_decoder()(input_ids=ids, use_cache=False, **options)
+            return forward.trunk(self.model)(input_ids=ids, use_cache=False, **options)
 
     def _check_finite(self, hidden: Tensor, layer: Layer) -> None:
         if not (finite := hidden.isfinite()).all():
@@ -258,6 +324,15 @@ class LanguageModel:
                 f"{self.name}: {int((~finite).sum())} of {hidden.numel()} activations at layer {layer} are NaN or "
                 f"infinite in {hidden.dtype}: load it in a wider precision (dtype=torch.float32), or get it again"
             )
+
+
+def _depths(read: dict[Layer, Tensor], before: int) -> list[tuple[int, Tensor]]:
+    """What was read by depth; some families answer what comes before the first block, and some do not."""
+    return [(forward.depth(layer), x) for layer, x in read.items() if before or layer != EMBEDDING]
+
+
+def _agree(read: Tensor, own: Sequence[Tensor], place: int) -> bool:
+    return read.shape == own[place].shape and torch.allclose(read, own[place], 1e-2, 1e-3, equal_nan=True)
 
 
 def check_layers(model: LanguageModel, layers: Sequence[Layer], d_model: int | None = None) -> list[Layer]:
@@ -273,6 +348,23 @@ def check_layers(model: LanguageModel, layers: Sequence[Layer], d_model: int | N
     if d_model is not None and d_model != model.d_model:
         raise ValueError(f"width {d_model} expected: {shape} (2304 is the width of gemma-2-2b, not of gemma-2b)")
     return layers
+
+
+def opened(model: LanguageModel | str | os.PathLike, dtype: torch.dtype = torch.bfloat16) -> LanguageModel:
+    """A language model, or the one that a name stands for (see `load`).
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    if isinstance(model, str | os.PathLike):
+        return load(model, dtype=dtype)
+    if not isinstance(model, LanguageModel):
+        known = getattr(getattr(model, "config", None), "_name_or_path", "") or "a name or folder"
+        raise ConfigError(
+            f"a {type(model).__name__} where a language model of lens is expected: lens.load_model({known!r}) opens "
+            "one with its tokenizer (save_pretrained both into a folder if it was changed)"
+        )
+    return model
 
 
 def load(
@@ -291,6 +383,9 @@ def load(
         ValueError: a file of the model is truncated or altered; the message names both digests.
     """
     name = os.path.expanduser(name)
+    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if place.type == "meta" or (place.type == "cuda" and not torch.cuda.is_available()):
+        raise ValueError(f"device {place} {'has no values' if place.type == 'meta' else 'is not there'}: leave it out")
     quantisation = ""
     if name in gguf_packages.RECIPES:
         folder = gguf_packages.prepare(name)
@@ -304,7 +399,6 @@ def load(
     else:
         model, tokenizer = _open_or_explain(name, dtype)
         revision = _revision(name, model)
-    place = device or ("cuda" if torch.cuda.is_available() else "cpu")
     cast(nn.Module, model.eval().requires_grad_(False)).to(place)
     config = model.config.get_text_config()
     return LanguageModel(
@@ -313,7 +407,7 @@ def load(
         quantisation=quantisation,
         model=model,
         tokenizer=tokenizer,
-        n_layers=config.num_hidden_layers,
+        n_layers=getattr(config, "decoder_layers", None) or config.num_hidden_layers,
         d_model=config.hidden_size,
         bos_id=getattr(tokenizer, "cls_token_id" if name in ENCODERS else "bos_token_id"),
         vocab_size=config.vocab_size,
@@ -326,6 +420,13 @@ def _open(name: str, dtype: torch.dtype) -> tuple[transformers.PreTrainedModel, 
         model, found = cast(tuple[transformers.PreTrainedModel, dict], opened)
         tokenizer = transformers.AutoTokenizer.from_pretrained(name)
     _check_tokenizer(name, tokenizer)
+    if unused := sorted(found["unexpected_keys"]):
+        more = f" and {len(unused) - 3} more" if len(unused) > 3 else ""
+        warnings.warn(
+            f"{name}: its files hold weights that {type(model).__name__} has no place for ({', '.join(unused[:3])}"
+            f"{more}), and it is read without them: is its config.json the one that belongs to them?",
+            stacklevel=4,
+        )
     if missing := sorted(found["missing_keys"]):  # which are drawn at random, anew each time
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         raise OSError(f"its files lack the weights {', '.join(missing[:3])}{more}: get them again")
@@ -360,8 +461,14 @@ def _open_or_explain(
     try:
         check_on_hub(name)
         return _open(name, dtype)
-    except (OSError, ValueError, SafetensorError) as error:
-        reason = " ".join(str(error).split())
+    except ImportError:
+        raise
+    except Exception as error:  # transformers checks configurations and weights in many ways
+        reason = " ".join(str(error).split()) if isinstance(error, OSError | ValueError) else repr(error)
+        if "ignore_mismatched_sizes" in reason:
+            reason = "weights in its files have other shapes than its config.json says."
+        if os.path.exists(name):
+            raise OSError(f"language model {name!r} could not be opened: {reason} Get its files again") from error
         if "gated" in reason or "401" in reason:
             reason += " Accept its licence on its page, then log in with `hf auth login` or set HF_TOKEN."
         raise OSError(

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lens.activations.corpus import LEAST_HELD_OUT, Windows
 
+MOST_ID = 2**31 - 1
 Chat = Sequence[Mapping[str, str]]
 """messages with `role` and `content`"""
 
@@ -50,9 +51,13 @@ def as_windows(ids: Tensor | np.ndarray) -> Windows:
     Raises:
         ValueError: they are no whole numbers of two dimensions, or too few windows.
     """
+    if isinstance(ids, np.ma.MaskedArray):
+        raise ValueError("a masked array: what its mask hides would be read; pass windows that are whole")
     tokens = ids.detach().cpu().numpy() if isinstance(ids, Tensor) else np.asarray(ids)
     if tokens.ndim != 2 or not np.issubdtype(tokens.dtype, np.integer) or not tokens.size:
         raise ValueError(f"token ids are {tokens.dtype} of shape {tokens.shape}: whole numbers [n, T] are needed")
+    if (wrong := tokens[(tokens < 0) | (tokens > MOST_ID)]).size:
+        raise ValueError(f"token ids hold {wrong[0]}: an id is a whole number from 0 to {MOST_ID}")
     n = len(tokens)
     if n < LEAST_HELD_OUT:
         raise ValueError(f"{n} windows of token ids: a profile needs {LEAST_HELD_OUT} or more")

@@ -21,7 +21,7 @@ from lens.auditing.sources import Source, open_source
 from lens.dictionaries.compatible import check_fits
 from lens.dictionaries.dictionary import Dictionary
 from lens.dictionaries.load import load
-from lens.dictionaries.wrapped import Encodes, Wrapped
+from lens.dictionaries.wrapped import Encodes, Wrapped, own_copy
 from lens.errors import whole
 
 LENGTH = 128
@@ -63,7 +63,7 @@ def audit(
         ConfigError: a number that is out of range, or an unknown source.
         ValueError: the dictionary doesn't fit the model, or the text is too short.
     """
-    model = language_model.load(model, dtype=torch.float32) if isinstance(model, str | os.PathLike) else model
+    model = language_model.opened(model, torch.float32)
     sae = _opened(dictionary, model, trust)
     layer = as_layer(layer if layer is not None else _layer(sae, model))
     if sae is not None:
@@ -109,7 +109,7 @@ def _opened(
         return load(dictionary, trust=trust)
     if dictionary is None or isinstance(dictionary, Dictionary):
         return copy.deepcopy(dictionary)
-    return Wrapped(copy.deepcopy(dictionary), model.d_model)
+    return Wrapped(own_copy(dictionary), model.d_model)
 
 
 def _read(source: Source, windows: list[list[int]]) -> Tensor:

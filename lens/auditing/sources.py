@@ -62,7 +62,7 @@ class Transformers:
         options: dict[str, Any] = {"position_ids": (mask.cumsum(1) - 1).clamp(min=0)} if numbered else {}
         caught: list[Tensor] = []
         with forward.at(self.model.blocks, self.layer, lambda hidden: caught.append(hidden)):
-            self.model.model.get_decoder()(input_ids=ids, attention_mask=mask, use_cache=False, **options)
+            forward.trunk(self.model.model)(input_ids=ids, attention_mask=mask, use_cache=False, **options)
         return unpadded(caught[0], mask)
 
 

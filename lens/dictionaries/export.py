@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from pathlib import Path
 from typing import Literal
 
@@ -36,6 +37,8 @@ def export_saelens(sae: Dictionary, folder: str | Path, position: int | Literal[
         DictionaryError: the dictionary has no such position, or SAELens has no architecture like it.
     """
     info, weights = sae.on_disk()
+    if isinstance(position, Integral) and not isinstance(position, bool):  # numpy's, too
+        position = int(position)
     if info.architecture not in NAMES or info.position not in ("none", "mask"):
         raise DictionaryError(
             f"SAELens has no architecture like {info.architecture} with position term {info.position}; it has "

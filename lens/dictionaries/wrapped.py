@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import warnings
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -39,8 +41,8 @@ class Wrapped(Dictionary):
         inner: whole windows [B, T, d_in] are given to its `encode`, first vector at position 0.
         d_in: width of the residual stream; the number of features is found by encoding one zero vector.
 
-    The first batch is encoded again, and its first window alone: what answers otherwise then is random, or keeps
-    count, and is refused; where a window's features depend on the others of its batch, it says so.
+    What it answers first it is asked again, and of its first window alone: what answers otherwise then is random, or
+    keeps count, and is refused; where the answer for a window depends on the others of its batch, it says so.
 
     Raises:
         DictionaryError: it has no `encode` and `decode`, or they do not lead from this width back to it, or answer
@@ -54,7 +56,7 @@ class Wrapped(Dictionary):
             raise DictionaryError(f"{name} is not a dictionary: it has no encode and decode")
         self.inner = inner
         self._kind: tuple[torch.dtype, torch.device] | None = None  # of the features that it made last
-        self._compared = False  # answers to one and the same input
+        self._compared: set[str] = set()  # what has been asked the same thing again
         first = next(inner.parameters(), None) if isinstance(inner, nn.Module) else None
         x = torch.zeros(1, 2, d_in, **({} if first is None else {"dtype": first.dtype, "device": first.device}))
         try:
@@ -64,22 +66,24 @@ class Wrapped(Dictionary):
         except DictionaryError:
             raise
         except Exception as error:  # somebody else's code
-            raise DictionaryError(f"{name} does not encode activations [B, T, {d_in}]: {error!r}") from error
+            raise DictionaryError(
+                f"{name} does not encode and decode activations [B, T, {d_in}] in {x.dtype}: {error!r}"
+            ) from error
         self.info = Info(d_in, features.shape[-1], architecture=name, name=name)
         self.position_term = NoTerm(self.info.d_in, self.info.d_sae, None, NoTerm.Settings())
 
     def encode(self, x: Tensor, positions: Tensor | None = None, *, clamp: bool = False) -> Codes:
         features = self._finite("encode", self._answer("encode", x, self.info.d_sae))
-        if not self._compared and features.any():
-            self._compared = True
-            self._compare(x, features)
+        self._compare("encode", x, features)
         self._kind = features.dtype, features.device
         return Codes(features.to(x.device, x.dtype), None, self.info.d_sae)
 
     def decode(self, codes: Codes | Tensor, positions: Tensor | None = None, *, clamp: bool = False) -> Tensor:
         features = codes.dense() if isinstance(codes, Codes) else codes
         dtype, device = self._kind or (features.dtype, features.device)
-        x_hat = self._finite("decode", self._answer("decode", features.to(device, dtype), self.info.d_in))
+        given = features.to(device, dtype)
+        x_hat = self._finite("decode", self._answer("decode", given, self.info.d_in))
+        self._compare("decode", given, x_hat)
         return x_hat.to(features.device, features.dtype)
 
     @property
@@ -90,16 +94,20 @@ class Wrapped(Dictionary):
         raise DictionaryError(f"a {self.info.name} is not ours to save, export or take apart: use its own library")
 
     @torch.no_grad()
-    def _compare(self, x: Tensor, features: Tensor) -> None:
-        name = f"{type(self.inner).__name__}.encode"
-        if (off := _off(self._answer("encode", x, self.info.d_sae), features)) > SAME:
+    def _compare(self, does: str, given: Tensor, answer: Tensor) -> None:
+        """Ask the same again, the first time that there is something to answer."""
+        if does in self._compared or not answer.any() or not given.any():
+            return
+        self._compared.add(does)
+        name, width = f"{type(self.inner).__name__}.{does}", answer.shape[-1]
+        if (off := _off(self._answer(does, given, width), answer)) > SAME:
             raise DictionaryError(
-                f"{name} answers something else when it is given the same activations again, off by {off:.2g} of its "
-                "size: it draws at random or keeps count; make it a function of its input"
+                f"{name} answers something else when it is given the same again, off by {off:.2g} of its size: it "
+                "draws at random or keeps count; make it a function of its input"
             )
-        if len(x) > 1 and (off := _off(self._answer("encode", x[:1], self.info.d_sae), features[:1])) > SAME:
+        if len(given) > 1 and (off := _off(self._answer(does, given[:1], width), answer[:1])) > SAME:
             warnings.warn(
-                f"{name} gives a window other features where others are beside it, off by {off:.2g} of their size: "
+                f"{name} answers something else for a window where others are beside it, off by {off:.2g} of its size: "
                 "numbers depend on how windows are batched (of BatchTopK, use its learned threshold)",
                 stacklevel=4,
             )
@@ -127,6 +135,34 @@ class Wrapped(Dictionary):
             name, broken = f"{type(self.inner).__name__}.{does}", int((~finite).sum())
             raise DictionaryError(f"{name} answers NaN or infinity in {broken} of {finite.numel()} places")
         return answer
+
+
+def own_copy(inner: Any) -> Any:
+    """A copy that may be moved and cast. What it holds that can't be copied (a lock, a file) both have in common.
+
+    Raises:
+        DictionaryError: it is a module that can't be copied at all.
+    """
+    with contextlib.suppress(Exception):
+        return copy.deepcopy(inner)
+    memo: dict[int, object] = {}
+    for part in inner.modules() if isinstance(inner, nn.Module) else (inner,):
+        for value in getattr(part, "__dict__", {}).values():
+            if isinstance(value, Tensor) and not value.is_leaf:  # computed from a parameter
+                memo[id(value)] = value.detach().clone()
+                continue
+            try:
+                copy.deepcopy(value, dict(memo))
+            except Exception:  # of any kind
+                if not isinstance(value, dict):  # of torch: parameters, modules, buffers
+                    memo[id(value)] = value
+    try:
+        return copy.deepcopy(inner, memo)
+    except Exception as error:
+        if isinstance(inner, nn.Module):
+            name = type(inner).__name__
+            raise DictionaryError(f"{name} can't be copied, which is done to leave it as it is: {error}") from error
+        return inner
 
 
 def _off(one: Tensor, other: Tensor) -> float:

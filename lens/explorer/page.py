@@ -18,18 +18,35 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lens import files
+from lens.errors import ConfigError
 from lens.explorer.data import StudyData
 from lens.explorer.pack import Part, pack
 
 FOLDER = Path(__file__).parent
+TITLE = "TemporalLens explorer"
 
 
 def write(studies: Sequence[StudyData], path: Path) -> Path:
-    """Write the page, complete or not at all; the same bytes for the same data."""
+    """Write the page, complete or not at all; the same bytes for the same data. Raises as `check_place` does."""
+    check_place(path)
     text = page(studies)
     path.parent.mkdir(parents=True, exist_ok=True)
     files.write(path, text.encode())
     return path
+
+
+def check_place(path: Path) -> None:
+    """Whether a page may be written to a file, asked before the work that makes it.
+
+    Raises:
+        ConfigError: it is a folder, or another file than such a page.
+        OSError: nothing can be written there.
+    """
+    if path.is_dir():
+        raise ConfigError(f"{path} is a folder: name the file to write, {path / 'explorer.html'} for instance")
+    if path.is_file() and TITLE.encode() not in path.read_bytes()[:4096]:
+        raise ConfigError(f"{path} is no explorer, and would be replaced: name another file, or remove this one")
+    files.check_can_hold(path.parent)
 
 
 def page(studies: Sequence[StudyData], *, served: bool = False) -> str:
@@ -41,7 +58,7 @@ def page(studies: Sequence[StudyData], *, served: bool = False) -> str:
     style = (FOLDER / "explorer.css").read_text(encoding="utf-8")
     script = "".join(path.read_text(encoding="utf-8") for path in sorted(FOLDER.glob("*.js")))
     policy = f"default-src 'none'; script-src '{_digest(script)}'; style-src '{_digest(style)}'; base-uri 'none'"
-    title = f"TemporalLens explorer ({', '.join(study.name for study in studies)})"
+    title = f"{TITLE} ({', '.join(study.name for study in studies)})"
     parts = {
         "csp": policy + "; form-action 'none'" + ("; connect-src 'self'" if served else ""),
         "title": html.escape(title),

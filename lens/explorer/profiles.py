@@ -27,6 +27,7 @@ def build(folders: Sequence[Path | str], path: Path | str) -> Path:
     Raises:
         ProfileError: a folder holds no intact profile, or one without contexts, or one is named twice.
     """
+    page.check_place(Path(path))
     return page.write(collect(read_all(folders)), Path(path))
 
 

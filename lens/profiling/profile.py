@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -30,7 +29,7 @@ from lens.activations.token_texts import token_texts
 from lens.dictionaries.compatible import check_hook
 from lens.dictionaries.dictionary import Dictionary
 from lens.dictionaries.load import load
-from lens.dictionaries.wrapped import Encodes, Wrapped
+from lens.dictionaries.wrapped import Encodes, Wrapped, own_copy
 from lens.errors import seed_of, whole
 from lens.measure.at_once import at_once
 from lens.measure.offsets import MIN_SEGMENTS
@@ -145,8 +144,8 @@ def profile(
     spliced, seed = whole("fidelity", SPLICED if fidelity is None else fidelity, 0), seed_of(seed)
     permutations, offsets = whole("permutations", permutations, 2 * NULL_DRAWS), whole("offsets", offsets, 0)
     contexts = whole("contexts", contexts, 0)
-    corpus = None if text is None else as_windows(text) if isinstance(text, Tensor | np.ndarray) else as_dataset(text)
-    opened = load(sae, trust=trust) if isinstance(sae, str | Path) else copy.deepcopy(sae)
+    corpus = None if text is None else _text(text)
+    opened = load(sae, trust=trust) if isinstance(sae, str | Path) else own_copy(sae)
     name = str(sae) if isinstance(sae, str | Path) else ""
     source = _source(model, corpus, asked, clocks)
     sae = (opened if isinstance(opened, Dictionary) else Wrapped(opened, source.width)).eval()
@@ -160,6 +159,10 @@ def profile(
     if isinstance(source, Activations):
         subject, spliced = _of_activations(sae, source, layer), 0
     else:
+        if offsets and not 2 <= offsets < (length or _length_of(sae)):
+            raise ProfileError(
+                f"offsets={offsets}: a text is read at 2 offsets or more, and fewer than its windows' tokens"
+            )
         if spliced and not source.model.causal:
             raise ProfileError(f"{source.model.name} is an encoder and predicts no next token: pass fidelity=0")
         subject = _of_text(sae, source, layer, windows, length, seed, clocks)
@@ -202,6 +205,12 @@ def profile(
     )  # fmt: skip
 
 
+def _text(text: Text | Tensor | np.ndarray) -> Corpus | Windows:
+    if isinstance(text, np.ndarray) and text.dtype.kind in "UO":
+        text = text.tolist()
+    return as_windows(text) if isinstance(text, Tensor | np.ndarray) else as_dataset(text)
+
+
 def _source(
     model: LanguageModel | str | os.PathLike | Activations | np.ndarray | Tensor,
     text: Corpus | Windows | None,
@@ -214,7 +223,7 @@ def _source(
             raise ProfileError("a model without a text: pass the text to profile on, or activations [n, T, d] alone")
         if isinstance(text, Windows) and (wanted := [n for n in ("windows", "length", "offsets") if asked[n]]):
             raise ProfileError(f"{' and '.join(wanted)} asked of token ids, which are windows already: leave it out")
-        return _Source(language_model.load(model) if isinstance(model, str | os.PathLike) else model, text)
+        return _Source(language_model.opened(model), text)
     if clocks:
         raise ProfileError("clocks asked of activations: compute them, and pass lens.Activations(..., clocks=...)")
     if text is not None:
@@ -234,7 +243,7 @@ def _of_activations(sae: Dictionary, given: Activations, layer: Layer | None) ->
     if n < LEAST_HELD_OUT:
         raise ProfileError(f"{n} windows of activations: a profile needs {LEAST_HELD_OUT} or more")
     check_hook(sae, given.hook)
-    _check_length(sae, length)
+    _check_length(sae, length, given.name)
     data = given.layer_data("" if layer is None else str(layer))
     texts = None if given.tokens is None else given.texts
     return _Subject(data, None, given.name, given.digest(), None, texts, given.clocks)
@@ -248,7 +257,7 @@ def _of_text(
     place = place_in(sae, model, layer)
     _warn_of_another_model(sae.info.model, model.name)
     if isinstance(text, Windows):
-        _check_length(sae, text.tokens.shape[1])
+        _check_length(sae, text.tokens.shape[1], "token ids")
         cut, bos_id = text, model.bos_id if (text.tokens[:, 0] == model.bos_id).all() else None
     else:
         length = _length_of(sae) if length is None else whole("length", length, SHORTEST)
@@ -329,15 +338,15 @@ def _length_of(sae: Dictionary) -> int:
     return min(128, sae.info.n_positions or 128)
 
 
-def _check_length(sae: Dictionary, length: int) -> None:
+def _check_length(sae: Dictionary, length: int, given: str = "") -> None:
     trained = sae.info.n_positions
     if trained is not None and length > trained:
         raise ProfileError(
             f"windows of {length} tokens asked for, this dictionary has positions 0..{trained - 1}: "
-            f"pass length={trained} or less"
+            + (f"pass {given} of {trained} positions or less" if given else f"pass length={trained} or less")
         )
     if length < SHORTEST:
-        raise ProfileError(f"the dictionary has {length} positions, a profile needs {SHORTEST}")
+        raise ProfileError(f"{given or 'the dictionary'}: {length} positions, a profile needs {SHORTEST}")
 
 
 def _windows(text: Corpus, model: LanguageModel, n: int, length: int, bos_id: int | None, seed: int) -> Windows:

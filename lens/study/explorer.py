@@ -34,7 +34,9 @@ def build(studies: Study | Sequence[Study], path: Path | None = None) -> Path:
         ConfigError, StoreError: tables, dictionaries or activations are missing; the message has the command.
     """
     studies = [studies] if isinstance(studies, Study) else list(studies)
-    return page.write([collect(study) for study in studies], path or studies[0].results / "explorer.html")
+    path = path or studies[0].results / "explorer.html"
+    page.check_place(path)
+    return page.write([collect(study) for study in studies], path)
 
 
 def collect(study: Study) -> StudyData:

@@ -89,13 +89,15 @@ def fit(
     """
     recipe = build({"architecture": architecture, "position": position, "steps": steps, **fields}, "fit")
     windows, length, seed = whole("windows", windows, 1), whole("length", length, 2), seed_of(seed)
+    if windows < recipe.batch_windows:
+        raise ConfigError(f"windows={windows} are fewer than one batch of {recipe.batch_windows}: ask for more")
     if log_dir is not None:
         check_installed()
     parts = (part.rpartition(":")[2].replace("+", "-") for part in (architecture, position))
     name = folder_name(name or "-".join(parts), "fit: name")
     check_can_hold(folder)
     join()
-    model = language_model.load(model) if isinstance(model, str | os.PathLike) else model
+    model = language_model.opened(model)
     [layer] = language_model.check_layers(model, [as_layer(layer)])
     folder = Path(folder)
     dataset = as_dataset(text)

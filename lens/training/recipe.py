@@ -155,11 +155,16 @@ def build(fields: Fields, where: str = "recipe") -> Recipe:
     for name in ("steps", "expansion", "batch_windows"):
         if getattr(built, name) < 1:
             raise ConfigError(f"{where}: {name} must be at least 1, found {getattr(built, name)}")
+    if built.micro_batch_windows < 0:
+        raise ConfigError(f"{where}: micro_batch_windows must be at least 0, found {built.micro_batch_windows}")
     for names in (("lr_warmup", "lr_decay"), ("sparsity_warmup",)):
         shares = [getattr(built, name) for name in names]
         if min(shares) < 0 or not sum(shares) <= 1:
             raise ConfigError(f"{where}: {' and '.join(names)} are shares of the steps, 0 to 1 in all, found {shares}")
-    for name in ("lr", "gradient_clip"):
+    for name, shares in (("betas", built.betas), ("ema_beta", (built.ema_beta,))):
+        if not all(0 <= share < 1 for share in shares):
+            raise ConfigError(f"{where}: {name} must be at least 0 and below 1, found {getattr(built, name)}")
+    for name in ("lr", "gradient_clip", "weight_decay"):
         if (value := getattr(built, name)) < 0:
             raise ConfigError(f"{where}: {name} must be at least 0, found {value}")
     if built.micro_batch_windows and built.batch_windows % built.micro_batch_windows:

@@ -68,6 +68,32 @@ def test_a_file_of_a_folder_is_a_document(tmp_path):
         as_dataset(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["a.jsonl", "a.JSON", "a.csv", "a.tsv"])
+def test_a_file_of_rows_is_not_read_as_one_text(tmp_path, name):
+    (tmp_path / name).write_text('{"text": "one"}\n{"text": "two"}\n')
+    for text in (str(tmp_path / name), [tmp_path / name]):
+        with pytest.raises(ValueError, match=r"is a data set by its name: pass datasets.load_dataset\('(json|csv)'"):
+            as_dataset(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ([{"text": "a\ud800"}], "half of a surrogate pair"),
+        ([{"text": "a", "document": "\ud800"}], "half of a surrogate pair"),
+        (
+            datasets.Dataset.from_dict({"text": ["a"], "document": [["x", "y"]]}),
+            "holds List.*, not names: leave it out",
+        ),
+        (datasets.Dataset.from_dict({"text": ["a"]}).data.table, "a table with the columns text where a text"),
+    ],
+    ids=["text", "name", "names", "arrow"],
+)
+def test_rows_that_are_none_are_named(text, message):
+    with pytest.raises(ValueError, match=message):
+        as_dataset(text)
+
+
 def test_a_folder_that_holds_a_data_set_is_one(tmp_path):
     (tmp_path / "README.md").write_text("what the data are")
     (tmp_path / "train.jsonl").write_text('{"text": "one"}\n{"text": "two"}\n')

@@ -102,3 +102,43 @@ def test_place_name_and_how_text_is_generated_are_not(saved):
     edit(saved, "generation_config.json", temperature=0.5, top_k=3)
     moved = saved.rename(saved.with_name("elsewhere"))
     assert of(moved) == before
+
+
+def relu_in_place_of_its_own(model):
+    model.blocks[1].mlp.act_fn = torch.nn.ReLU()
+
+
+def another_scale(model):
+    model.blocks[1].self_attn.scaling = 5.0
+
+
+def other_frequencies(model):
+    dict(model.model.named_buffers())["model.rotary_emb.full_attention_inv_freq"].mul_(0.01)
+
+
+@pytest.mark.parametrize("change", [relu_in_place_of_its_own, another_scale, other_frequencies])
+def test_what_modules_do_beside_their_weights_is_seen(load_tiny, change):
+    """The dictionary of the model as it was came back, bit for bit."""
+    model = load_tiny("gemma-3-tiny")
+    before = fingerprint(model.model)
+    change(model)
+    assert fingerprint(model.model) != before
+
+
+def test_a_class_whose_code_was_replaced_is_seen(load_tiny, monkeypatch):
+    model = load_tiny("gemma-3-tiny")
+    before = fingerprint(model.model)
+    monkeypatch.setattr(type(model.blocks[1].mlp), "forward", lambda self, x: x * 0)
+    assert fingerprint(model.model) != before
+    monkeypatch.undo()
+    assert fingerprint(model.model) == before
+
+
+def test_packed_weights_are_named(load_tiny, monkeypatch):
+    """Of layers that PyTorch quantised, `state_dict` holds tuples."""
+    model = load_tiny("gemma-3-tiny").model
+    monkeypatch.setattr(model, "state_dict", lambda: {"q_proj._packed_params": (torch.ones(1), None)})
+    with pytest.raises(
+        ValueError, match="q_proj._packed_params is packed .tuple., .*: pass the model as it was before"
+    ):
+        fingerprint(model)

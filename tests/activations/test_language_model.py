@@ -9,7 +9,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lens.activations import gguf_packages, language_model
-from lens.activations.language_model import load
+from lens.activations.language_model import load, opened
+from lens.errors import ConfigError
 from tests.activations.hidden_states import TOKENS
 
 
@@ -75,6 +76,48 @@ def test_positions_that_a_model_has_not_learned_are_named(tmp_path, kind):
         model.residual_stream(ids, [1])
     with pytest.raises(ValueError, match="positions up to 25 "):
         model.residual_stream(ids[:, :20], [1], first_position=6)
+
+
+def test_weights_that_the_configuration_has_no_place_for_are_pointed_out(load_tiny, tmp_path):
+    """A folder whose config.json says another kind of model was read without them."""
+    model = load_tiny("gemma-3-tiny")
+    model.model.save_pretrained(tmp_path)
+    model.tokenizer.save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors") | {"model.layers.1.self_attn.q_proj.bias": torch.ones(32)}
+    save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.warns(UserWarning, match="no place for .model.layers.1.self_attn.q_proj.bias.*is its config.json the"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"head_dim": 8}, "other shapes than its config.json says. Get its files again"),
+        ({"rms_norm_eps": "x"}, "rms_norm_eps.* Get its files again"),
+        ({"model_type": "qwen3"}, "Get its files again"),
+    ],
+)
+def test_a_damaged_configuration_is_named(load_tiny, tmp_path, changes, message):
+    model = load_tiny("gemma-3-tiny")
+    model.model.save_pretrained(tmp_path)
+    model.tokenizer.save_pretrained(tmp_path)
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | changes))
+    with pytest.raises(OSError, match=f"language model '{tmp_path}' could not be opened: .*{message}"):
+        load(tmp_path)
+
+
+def test_a_device_that_is_not_there_is_named():
+    for device in ("meta", *(() if torch.cuda.is_available() else ("cuda",))):
+        with pytest.raises(ValueError, match=f"device {device} .*: leave it out"):
+            load("random:gemma-3-tiny", device=device)
+
+
+def test_a_model_of_transformers_in_the_place_of_one_of_lens_is_named(load_tiny):
+    with pytest.raises(ConfigError, match="a Gemma3ForCausalLM where a language model of lens is expected: lens.load_"):
+        opened(load_tiny("gemma-3-tiny").model)
+    model = load_tiny("gemma-3-tiny")
+    assert opened(model) is model
 
 
 @pytest.mark.parametrize("name", ["google/gemma-2-2b", "gemma-3-270M"])

@@ -1,9 +1,12 @@
 """The residual stream after each layer, and what can be asked for."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 
+from lens.activations import language_model
 from lens.activations.language_model import check_layers
 from tests.activations.hidden_states import TOKENS, hidden_states
 
@@ -31,6 +34,7 @@ def test_nothing_runs_after_the_last_block_asked_for(tiny):
     def never(*_):
         raise AssertionError("ran too far")
 
+    tiny.residual_stream(TOKENS, [0])  # the first time, what is read is compared with what the whole model answers
     handles = [m.register_forward_hook(never) for m in (tiny.blocks[2], tiny.model.get_output_embeddings())]
     tiny.residual_stream(TOKENS, [1, 0])
     for handle in handles:
@@ -111,3 +115,56 @@ def test_gemma_2b_is_not_taken_for_gemma_2_2b(load_tiny):
         check_layers(gemma_2b, [5, 12, 19])
     with pytest.raises(ValueError, match="width 2304 expected: .* width 64"):
         check_layers(gemma_2b, [5, 12], d_model=2304)
+
+
+def random_model(folder, **config):
+    special = {"bos_token_id": 256, "eos_token_id": None, "pad_token_id": None, "vocab_size": 257}
+    (folder / "c.json").write_text(json.dumps(special | config))
+    return language_model.load(f"random:{folder / 'c.json'}", dtype=torch.float32, device="cpu")
+
+
+def test_blocks_that_are_not_those_of_the_stream_are_refused(tmp_path):
+    """XLM keeps its attentions in a list of the same length as its blocks would be."""
+    model = random_model(tmp_path, model_type="xlm", emb_dim=32, n_layers=4, n_heads=2, pad_token_id=1, causal=True)
+    with pytest.raises(ValueError, match="XLMWithLMHeadModel are not the hidden states that it answers itself"):
+        model.residual_stream(TOKENS, [1])
+
+
+def test_a_stream_of_another_shape_is_refused(tmp_path):
+    """XLNet's is [T, B, d]."""
+    model = random_model(tmp_path, model_type="xlnet", d_model=32, n_layer=4, n_head=2, d_inner=64)
+    with pytest.raises(ValueError, match=r"where \[B, T, d\] = .* is expected"):
+        model.residual_stream(TOKENS, [1])
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"model_type": "llama4_text", "num_key_value_heads": 1, "num_local_experts": 2, "intermediate_size_mlp": 64, "head_dim": 16},
+        {"model_type": "bart", "d_model": 32, "encoder_layers": 2, "decoder_layers": 4, "decoder_attention_heads": 2,
+         "decoder_ffn_dim": 64, "encoder_attention_heads": 2, "encoder_ffn_dim": 64, "pad_token_id": 1},
+        {"model_type": "modernbert-decoder", "pad_token_id": 1, "cls_token_id": 1, "sep_token_id": 2},
+    ],
+    ids=lambda config: config["model_type"],
+)  # fmt: skip
+def test_the_trunk_is_found_where_a_family_calls_something_else_its_decoder(tmp_path, config):
+    size = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 4, "num_attention_heads": 2}
+    model = random_model(tmp_path, **(size if "d_model" not in config else {}), **config)
+    assert model.n_layers == len(model.blocks) == 4
+    with torch.inference_mode():
+        own = model.model(input_ids=TOKENS, use_cache=False, output_hidden_states=True)
+    assert torch.equal(model.residual_stream(TOKENS, [1])[1], own.hidden_states[2])
+    torch.testing.assert_close(model.logits(model.spliced(TOKENS, 1, None)), own.logits)
+
+
+def test_blocks_that_hand_on_more_than_their_output_are_run_each_time(tmp_path):
+    """Gemma 4 keeps keys and values that later blocks share."""
+    shared = {"num_kv_shared_layers": 2, "hidden_size_per_layer_input": 8, "vocab_size_per_layer_input": 257}
+    model = random_model(
+        tmp_path, model_type="gemma4_text", hidden_size=32, intermediate_size=64, num_hidden_layers=4,
+        num_attention_heads=2, num_key_value_heads=1, head_dim=16, global_head_dim=16,
+        layer_types=["sliding_attention", "full_attention"] * 2, **shared,
+    )  # fmt: skip
+    found = model.spliced_each(TOKENS, 1, [None, torch.zeros_like])
+    assert torch.equal(found[0], model.spliced(TOKENS, 1, None))
+    assert torch.equal(found[1], model.spliced(TOKENS, 1, torch.zeros_like))

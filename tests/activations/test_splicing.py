@@ -30,6 +30,7 @@ def test_many_splices_are_each_the_same_to_the_bit(tiny, layer):
 
 def test_many_splices_run_the_first_blocks_once(tiny):
     calls = []
+    tiny.spliced_each(TOKENS, 1, [None])  # the first time, it is tried whether they can be spared
     handles = [block.mlp.register_forward_hook(lambda *_, i=i: calls.append(i)) for i, block in enumerate(tiny.blocks)]
     tiny.spliced_each(TOKENS, 1, [None, torch.neg, torch.neg])
     for handle in handles:

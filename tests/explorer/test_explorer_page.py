@@ -7,7 +7,9 @@ import subprocess
 
 import pytest
 
+from lens.errors import ConfigError
 from lens.explorer import page as explorer
+from lens.explorer.profiles import build
 from tests.explorer import synthetic
 
 ROOT = explorer.FOLDER.parents[1]
@@ -60,3 +62,17 @@ def test_what_scripts_compute():
 @pytest.mark.parametrize("path", sorted(explorer.FOLDER.glob("*.js")), ids=lambda path: path.name)
 def test_each_script_parses_alone(path):
     subprocess.run(["node", "--check", path], check=True, capture_output=True)
+
+
+def test_a_page_replaces_no_file_of_another_kind(tmp_path):
+    """`lens explore p --out p/about.json` did."""
+    (tmp_path / "about.json").write_text("{}")
+    with pytest.raises(ConfigError, match="about.json is no explorer, and would be replaced: name another"):
+        build(["no-profile"], tmp_path / "about.json")  # before anything is read
+    with pytest.raises(ConfigError, match="is a folder: name the file to write"):
+        build(["no-profile"], tmp_path)
+    with pytest.raises(OSError, match="about.json cannot hold results"):
+        build(["no-profile"], tmp_path / "about.json" / "page.html")
+    for _ in range(2):  # its own may be
+        explorer.write([synthetic.encoder()], tmp_path / "page.html")
+    assert (tmp_path / "about.json").read_text() == "{}"

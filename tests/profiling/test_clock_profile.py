@@ -6,7 +6,7 @@ import torch
 
 import lens
 from lens.activations import language_model
-from lens.activations.packing import packed
+from lens.activations.packing import as_windows, packed
 from lens.cli import main
 from lens.errors import ConfigError
 from lens.explorer.profiles import collect
@@ -169,3 +169,14 @@ def test_a_text_by_its_lines_and_documents_on_the_command_line(model, tmp_path, 
     assert clocks[clocks["clock"] == "document"]["since"].iloc[-1] == "2048-4095"
     assert main(["profile", *arguments, *numbers, "--clock", "lines"]) == 1
     assert "no clock 'lines'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("wrong", [-1, 2**31, 2**32 + 5])
+def test_ids_that_are_none_are_refused(wrong):
+    """2^32 + 5 was read as 5, and what a mask hides was read too."""
+    ids = np.zeros((16, 8), np.int64)
+    ids[3, 4] = wrong
+    with pytest.raises(ValueError, match=f"token ids hold {wrong}: an id is a whole number from 0"):
+        as_windows(ids)
+    with pytest.raises(ValueError, match="masked array"):
+        as_windows(np.ma.masked_array(ids, mask=ids == wrong))

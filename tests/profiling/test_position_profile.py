@@ -149,6 +149,19 @@ def test_files_of_others_are_never_replaced(found, tmp_path, capsys):
     assert (mine / "notes.txt").read_text() == "mine"
 
 
+def test_texts_may_be_an_array_of_strings(model, documents):
+    options = {"layer": 1, "windows": 16, "length": 16, "fidelity": 0}
+    of_list, of_array = (profile(identity(model), model, text, **options) for text in (documents, np.array(documents)))
+    pd.testing.assert_frame_equal(of_list.summary, of_array.summary)
+
+
+@pytest.mark.parametrize("offsets", [1, 10**6])
+def test_offsets_that_cannot_be_read_are_named_before_the_work(model, documents, offsets, monkeypatch):
+    monkeypatch.setattr(type(model), "residual_stream", lambda *_, **__: 1 / 0)
+    with pytest.raises(ProfileError, match="2 offsets or more, and fewer than its windows' tokens"):
+        profile(identity(model), model, documents, layer=1, windows=64, length=16, offsets=offsets)
+
+
 def test_a_profile_that_was_not_written_to_its_end_is_named_and_written_again(found, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("lens.profiling.position_profile.save_plot", lambda *_: 1 / 0)
@@ -379,3 +392,12 @@ def test_another_model_of_the_same_width_is_pointed_out(model, documents):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         profile(identity(model, model="someone/Random:Gemma-3-tiny"), model, documents, **options)
+
+
+def test_logits_that_are_not_finite_are_named_with_their_cause(model, documents):
+    """The advice was to leave the model's predictions out."""
+    damaged = language_model.load("random:gemma-3-tiny", dtype=torch.float32, device="cpu")
+    with torch.no_grad():
+        damaged.blocks[3].mlp.down_proj.weight[0, 0] = torch.nan
+    with pytest.raises(ValueError, match="its logits are NaN or infinite: weights behind its blocks are damaged"):
+        profile(identity(damaged), damaged, documents, layer=1, windows=16, length=16, fidelity=2)

@@ -68,6 +68,10 @@ def test_code_of_your_own_counts_by_its_content(tmp_path):
         (("temporallens", RECIPES, 5, {"tau_end": 0}), "temperatures must be positive"),
         (("standard", RECIPES, 5, {"expansion": 0}), "expansion must be at least 1"),
         (("standard", RECIPES, 5, {"batch_windows": 16, "micro_batch_windows": 5}), "not a multiple"),
+        (("standard", RECIPES, 5, {"micro_batch_windows": -2}), "micro_batch_windows must be at least 0"),
+        (("standard", RECIPES, 5, {"betas": [0.9, 1.0]}), "betas must be at least 0 and below 1"),
+        (("standard", RECIPES, 5, {"ema_beta": 1.5}), "ema_beta must be at least 0 and below 1"),
+        (("standard", RECIPES, 5, {"weight_decay": -0.1}), "weight_decay must be at least 0"),
         (
             ("standard", RECIPES, 5, {"lr_warmup": 0.6, "lr_decay": 0.5}),
             "lr_warmup and lr_decay are shares of the steps",
