@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -238,6 +239,7 @@ def test_two_extractions_on_one_pool_wait_for_each_other(model, both, tmp_path, 
     second = start("c", spared)
     said = ""
     while "waiting for process" not in said and second.is_alive():
+        time.sleep(0.01)
         said += capsys.readouterr().err
     go.set()
     first.join()

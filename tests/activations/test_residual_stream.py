@@ -140,7 +140,8 @@ def test_a_stream_of_another_shape_is_refused(tmp_path):
 @pytest.mark.parametrize(
     "config",
     [
-        {"model_type": "llama4_text", "num_key_value_heads": 1, "num_local_experts": 2, "intermediate_size_mlp": 64, "head_dim": 16},
+        {"model_type": "llama4_text", "num_key_value_heads": 1, "num_local_experts": 2, "intermediate_size_mlp": 64,
+         "head_dim": 16},
         {"model_type": "bart", "d_model": 32, "encoder_layers": 2, "decoder_layers": 4, "decoder_attention_heads": 2,
          "decoder_ffn_dim": 64, "encoder_attention_heads": 2, "encoder_ffn_dim": 64, "pad_token_id": 1},
         {"model_type": "modernbert-decoder", "pad_token_id": 1, "cls_token_id": 1, "sep_token_id": 2},

@@ -1,6 +1,7 @@
 import json
 import shutil
 import threading
+import time
 import warnings
 
 import pytest
@@ -155,6 +156,7 @@ def test_the_store_is_not_replaced_while_another_call_reads_it(tmp_path, capsys)
         other.start()
         said = ""
         while "waiting for process" not in said and other.is_alive():
+            time.sleep(0.01)
             said += capsys.readouterr().err
         assert not (tmp_path / "activations").exists()
     other.join()
