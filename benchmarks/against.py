@@ -101,6 +101,7 @@ class Tree:
         )
 
     def run(self, study: str) -> dict[str, float]:
+        assert self.process.stdout is not None
         print(study, file=self.process.stdin, flush=True)
         return json.loads(self.process.stdout.readline())
 

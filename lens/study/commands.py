@@ -103,4 +103,17 @@ def times(study: str) -> None:
     print(times.text(Study.load(study)))
 
 
-COMMANDS = (run, verify, times)
+@click.command()
+@of_study
+@click.option("--model", help="Whose shapes: random:<config>. By default those of the study's model.")
+@click.option("--depth", type=int, default=2, show_default=True, help="Blocks of the model that is made.")
+@click.option("--out", default="scratch/rehearsal", show_default=True, help="Folder for all that it makes.")
+def rehearse(study: str, model: str | None, depth: int, out: str) -> None:
+    """Run every stage of a study once, small, on random weights of its model's shapes, and project what it takes."""
+    from lens.errors import whole
+    from lens.study import rehearsal
+
+    print(rehearsal.rehearse(Study.load(study, out), whole("--depth", depth, 1), model))
+
+
+COMMANDS = (run, verify, times, rehearse)

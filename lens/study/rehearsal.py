@@ -26,6 +26,7 @@ from lens.study.layer_data import open_layer_data
 from lens.study.params import Ablations, Study, WindowRule
 from lens.study.training import train
 
+MARK = ".rehearsal"  # in its folder
 WINDOWS, STEPS = 32, 5  # of training here
 BF16, FP32 = 2, 4  # bytes
 
@@ -89,22 +90,27 @@ class Rehearsal:
         return sum(stage.whole_seconds for stage in self.stages)
 
 
-def rehearse(study: Study, out: Path, model: str | None = None, depth: int = 2) -> Rehearsal:
+def rehearse(study: Study, depth: int = 2, model: str | None = None) -> Rehearsal:
     """Extract, train and analyse one block and the embedding with each variant of a study once.
 
     Args:
-        out: folder for all that is made; it is removed first, and stays afterwards.
+        study: loaded with an `out`, a folder of its own for all that is made; what a rehearsal left there is removed.
+        depth: blocks of the model that is made, one or more.
         model: whose shapes: `random:<config>`; by default those of the study's model, which are known of a name in
             `lens.activations.random_models` and read from a folder or the hub otherwise.
-        depth: blocks of the rehearsal's model, one or more.
 
     Raises:
-        ConfigError: the shapes of the model are not known here.
+        ConfigError: the shapes of the model are not known here, or `out` holds something else.
     """
+    assert study.out is not None
+    out = study.out
     shape = _shape(model or study.model)
     blocks, d = shape.num_hidden_layers, shape.hidden_size
+    if out.is_dir() and any(out.iterdir()) and not (out / MARK).is_file():
+        raise ConfigError(f"{out} holds something else than a rehearsal: name another folder with --out")
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
+    (out / MARK).touch()
     depth = min(depth, blocks)
     small = _small(study, shape, out, depth)
     opened = language_model.load(small.model)
