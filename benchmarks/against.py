@@ -23,7 +23,7 @@ from pathlib import Path
 STAGES = {"extraction": "01_extract", "training": "02_train", "analysis": "04_analysis"}
 STUDIES = {
     "smoke": ("studies/smoke/params.yaml", 1, {}, 20),
-    "width_640": ("params.yaml", 8, {"train": 256, "test": 96, "contrast": 32}, 100),
+    "width_640": ("params.yaml", 8, {"train": 128, "test": 64, "contrast": 32}, 50),
 }
 """params file, layer, windows and steps of each study that is timed"""
 
