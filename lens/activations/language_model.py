@@ -122,7 +122,7 @@ class LanguageModel:
             first_position: the position index of column 0; a model with rotary positions must not care.
         """
         layers = check_layers(self, layers)
-        self._check_blocks  # noqa: B018
+        self.check_blocks  # noqa: B018
         return self._read(tokens, layers, first_position)
 
     def _read(
@@ -239,7 +239,7 @@ class LanguageModel:
         return caught[0].flatten(0, -2)
 
     @functools.cached_property
-    def _check_blocks(self) -> None:
+    def check_blocks(self) -> None:
         """Compare what is read at the blocks with the hidden states that the model itself answers, once per model.
 
         Raises:

@@ -54,6 +54,7 @@ def _run(
             if module is mlp:
                 given.append(first)
 
+    model.check_blocks  # noqa: B018  # which runs the model, and is not to be caught
     handles = [child.register_forward_hook(keep, with_kwargs=True) for child in block.children()]
     try:
         model.residual_stream(tokens, [number])

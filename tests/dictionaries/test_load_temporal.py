@@ -37,7 +37,7 @@ def test_temporal_feature_analysis(tmp_path):
         ({}, {"n_heads": "1"}, "n_heads = '1', of type str: int needed"),
         ({}, {"n_heads": 3}, "conf.yaml says n_heads 3.* of 2 features"),
         ({}, {"scaling_factor": -1.0}, "scaling_factor -1.0"),
-        ({}, {"kval_topk": 3}, "does not encode activations"),
+        ({}, {"kval_topk": 3}, "does not encode and decode activations"),
         ({}, {"n_attn_layers": 2}, "holds .*this kind of dictionary has .*attn_layers.1.k_ctx"),
         ({"E": torch.eye(2)}, {}, "holds .*'E'"),
         ({"D": torch.zeros(4, 2)}, {}, r"attn_layers.0.k_ctx.weight has shape \(2, 2\), conf.yaml .* \(4, 4\)"),

@@ -22,7 +22,7 @@ FIT = ["fit", "random:gemma-3-tiny", "t", "--layer", "1", "--out", "o"]
         ([*PROFILE], "a dictionary has one of sae.safetensors"),
         ([*PROFILE[:3], "{out}/missing.txt", *PROFILE[4:]], "no text file"),
         ([*PROFILE[:1], "", *PROFILE[2:]], "an empty source"),
-        ([*PROFILE[:5], "{text}", *PROFILE[6:]], "text.txt is a file: name a folder"),
+        ([*PROFILE[:5], "{text}", *PROFILE[6:]], "text.txt cannot hold results: it is no folder; name another folder"),
         (["explore", "--beside", "smoke"], "name its file with --out"),
     ],
 )

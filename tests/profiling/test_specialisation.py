@@ -155,5 +155,5 @@ def test_a_profile_says_it_of_any_dictionary(tmp_path):
     assert "no evidence" not in plain.plot_features().alt
     with pytest.raises(ConfigError, match="offsets"):
         lens.profile(sae, "random:gemma-3-tiny", text, offsets=-1, **options)
-    with pytest.raises(ValueError, match="readings"):
+    with pytest.raises(ValueError, match="2 offsets or more"):
         lens.profile(sae, "random:gemma-3-tiny", text, offsets=1, **options)
