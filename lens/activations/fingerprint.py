@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import types
+from collections.abc import Callable
 
 import torch
 import transformers
@@ -21,12 +23,8 @@ _DECIDES_NOTHING = {  # entries of a configuration: where and by what it was sav
 }  # fmt: skip
 
 
-_OF_TORCH = {
-    *vars(nn.Module()),
-    "name_or_path",
-    "_is_hf_initialized",
-    "forward",
-}  # attributes that say nothing of the numbers
+# attributes of modules that say nothing of the numbers, or of which the answer of the model tells
+_OF_TORCH = {*vars(nn.Module()), "name_or_path", "_is_hf_initialized", "forward"}
 
 
 def fingerprint(model: transformers.PreTrainedModel) -> dict:
@@ -75,13 +73,22 @@ def _modules_digest(model: transformers.PreTrainedModel) -> str:
     that is switched off, frequencies of rotary positions."""
     digest = hashlib.sha256()
     for name, module in model.named_modules():
-        code = inspect.unwrap(type(module).forward).__code__
         said = [(key, _said(value)) for key, value in sorted(vars(module).items()) if key not in _OF_TORCH]
-        digest.update(repr((name, type(module).__qualname__, code.co_code.hex(), code.co_names, said)).encode())
+        digest.update(repr((name, type(module).__qualname__, _code(type(module).forward), said)).encode())
         for key in sorted(module._non_persistent_buffers_set):
             if (buffer := module._buffers.get(key)) is not None:
                 digest.update(key.encode() + buffer.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def _code(function: Callable) -> object:
+    """What a function does, with the plain values that it has from elsewhere; nothing of one that isn't Python's."""
+    function = inspect.unwrap(function)
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return None
+    held = [cell.cell_contents for cell in function.__closure__ or () if cell != types.CellType()]
+    return code.co_code.hex(), code.co_names, _said(code.co_consts), _said(function.__defaults__), _said(held)
 
 
 def _said(value: object) -> object:

@@ -130,7 +130,7 @@ class LanguageModel:
     ) -> dict[Layer, Tensor]:
         caught: dict[Layer, Tensor] = {}
         last = max(layers, key=forward.depth)
-        shape = (*tokens.shape, self.d_model)
+        shape = (*torch.as_tensor(tokens).shape, self.d_model)
 
         def keep(layer: Layer) -> Callable[[Tensor], None]:
             def catch(hidden: Tensor) -> None:

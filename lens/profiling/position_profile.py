@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -274,9 +275,10 @@ def check_folder(folder: Path | str) -> None:
     """
     files.check_can_hold(folder)
     folder = Path(folder)
-    stems = {Path(name).stem for name in (*TABLES, ABOUT, CLOCKS, FILE)}
-    stems |= {*position_figures.METRICS, "features", "spans"}
-    there = sorted(p.name for p in folder.iterdir() if p.stem in stems) if folder.is_dir() else []
+    figures = (*position_figures.METRICS, "features", "spans", "clocks")
+    names = {ABOUT, CLOCKS, FILE, *(f"{name}.csv" for name in TABLES)}
+    names |= {f"{name}.{kind}" for name in figures for kind in ("svg", "png", "json")}
+    there = sorted(name for name in names if os.path.lexists(folder / name))
     if there and not _of_a_profile(folder / ABOUT):
         raise ProfileError(
             f"{folder} holds {', '.join(there[:4])}, which no profile wrote, and which would be replaced: name another"

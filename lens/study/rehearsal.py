@@ -80,8 +80,8 @@ class Rehearsal:
                 "",
                 f"memory here: {self.peak / 1e9:.2f} GB at its highest",
                 *kept,
-                "Not in it: calibration, figures and pages. Times are projected from few steps, and are those of this",
-                "machine; random weights say nothing of a model.",
+                "Not in it: calibration, figures and pages. Times are projected from few steps, by width, and are those of",
+                "this machine; random weights say nothing of a model.",
             ]
         )
 
@@ -119,43 +119,43 @@ def rehearse(study: Study, depth: int = 2, model: str | None = None) -> Rehearsa
     device = str(opened.device)
     del opened
 
-    seconds, _ = _timed(lambda: extract_study(small, small.layers, out))
+    seconds = _timed(lambda: extract_study(small, small.layers, out))
     tokens, all_tokens = (_tokens(one.windows, bool(one.corpus.contrast)) for one in (small, study))
     reached = 1 + max((x for x in study.layers if isinstance(x, int)), default=0)
     stages = [
         Stage(
             "extraction", f"{tokens:,} tokens, {depth} blocks", seconds,
             f"{all_tokens * len(study.parts):,} tokens, {reached} blocks",
-            seconds / tokens / (depth) * all_tokens * len(study.parts) * reached,
+            seconds / tokens / depth * all_tokens * len(study.parts) * reached,
         )
     ]  # fmt: skip
     train_seconds = analyse_seconds = 0.0
     for layer in small.layers:
         data = open_layer_data(small, layer)
-        seconds, _ = _timed(lambda: train(small, data))  # noqa: B023
+        seconds = _timed(lambda: train(small, data))  # noqa: B023
         train_seconds += seconds
-        seconds, _ = _timed(lambda: measure(small, data))  # noqa: B023
+        seconds = _timed(lambda: measure(small, data))  # noqa: B023
         analyse_seconds += seconds
     done = len(small.layers) * len(small.variants)
-    runs = sum(len(study.runs_at(layer)) for layer in study.layers)
+    expansion = {v: study.train_recipe(v).expansion for v in {*study.variants, *study.ablations.variants}}
+    runs = [expansion[variant] for layer in study.layers for variant, _ in study.runs_at(layer)]
+    here = len(small.layers) * sum(expansion[variant] for variant in small.variants)
     stages += [
         Stage(
             "training", f"{done} runs of {STEPS} steps", train_seconds,
-            f"{runs} runs of {study.training.steps} steps", train_seconds / done / STEPS * runs * study.training.steps,
+            f"{len(runs)} runs of {study.training.steps} steps",
+            train_seconds / here / STEPS * sum(runs) * study.training.steps,
         ),
         Stage(
             "analysis", f"{done} runs, {small.windows.test} windows", analyse_seconds,
-            f"{runs} runs, {study.windows.test} windows",
-            analyse_seconds / done / small.windows.test * runs * study.windows.test,
+            f"{len(runs)} runs, {study.windows.test} windows",
+            analyse_seconds / here / small.windows.test * sum(runs) * study.windows.test,
         ),
     ]  # fmt: skip
-    widths = {v: study.train_recipe(v).expansion * d for v in {*study.variants, *study.ablations.variants}}
     sizes = {
         f"language model, {blocks} blocks in bf16": BF16 * (weights + (blocks - depth) * block),
         "activations on disk": BF16 * all_tokens * len(study.parts) * d * len(study.layers),
-        "dictionaries on disk, without position terms": FP32 * 2 * d * sum(
-            widths[variant] for layer in study.layers for variant, _ in study.runs_at(layer)
-        ),
+        "dictionaries on disk, without position terms": FP32 * 2 * d * d * sum(runs),
     }  # fmt: skip
     return Rehearsal(study.name, small.model, tuple(stages), sizes, _peak(device), device)
 
@@ -177,6 +177,7 @@ def _shape(model: str) -> transformers.PretrainedConfig:
 
 
 def _small(study: Study, shape: transformers.PretrainedConfig, out: Path, depth: int) -> Rehearsed:
+    study = study.of_seed(study.seeds[0])
     fields = {f.name: getattr(study, f.name) for f in dataclasses.fields(Study)}
     config = json.loads(shape.to_json_string(use_diff=False)) | {"num_hidden_layers": depth}
     if config.get("layer_types"):
@@ -191,6 +192,7 @@ def _small(study: Study, shape: transformers.PretrainedConfig, out: Path, depth:
     return Rehearsed(
         **fields
         | {
+            "name": "rehearsal",  # what the study itself has made is not read
             "model": f"random:{out / 'config.json'}",
             "layers": layers,
             "main_layers": (depth - 1,),
@@ -209,10 +211,10 @@ def _tokens(rule: WindowRule, contrast: bool) -> int:
     return rule.length * (rule.train + rule.test + (rule.contrast if contrast else 0))
 
 
-def _timed(work: Callable[[], object]) -> tuple[float, object]:
+def _timed(work: Callable[[], object]) -> float:
     start = time.perf_counter()
-    found = work()
-    return time.perf_counter() - start, found
+    work()
+    return time.perf_counter() - start
 
 
 def _peak(device: str) -> int:

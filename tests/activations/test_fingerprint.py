@@ -125,11 +125,23 @@ def test_what_modules_do_beside_their_weights_is_seen(load_tiny, change):
     assert fingerprint(model.model) != before
 
 
+def times(factor):
+    return lambda self, x: x * factor
+
+
 def test_a_class_whose_code_was_replaced_is_seen(load_tiny, monkeypatch):
     model = load_tiny("gemma-3-tiny")
     before = fingerprint(model.model)
-    monkeypatch.setattr(type(model.blocks[1].mlp), "forward", lambda self, x: x * 0)
-    assert fingerprint(model.model) != before
+    found = [before]
+    for factor in (2, 3):
+        monkeypatch.setattr(type(model.blocks[1].mlp), "forward", lambda self, x, factor=factor: x * factor)
+        found.append(fingerprint(model.model))
+        monkeypatch.setattr(type(model.blocks[1].mlp), "forward", times(factor))
+        found.append(fingerprint(model.model))
+    for function in (lambda self, x: x * 2, lambda self, x: x * 3):
+        monkeypatch.setattr(type(model.blocks[1].mlp), "forward", function)
+        found.append(fingerprint(model.model))
+    assert len({str(x) for x in found}) == len(found)
     monkeypatch.undo()
     assert fingerprint(model.model) == before
 

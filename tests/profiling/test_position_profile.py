@@ -136,6 +136,7 @@ def test_files_of_others_are_never_replaced(found, tmp_path, capsys):
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "notes.txt").write_text("mine")
+    (mine / "features.txt").write_text("no name of a profile's")
     for name in ("features.csv", "kl.png", "about.json"):
         (mine / name).write_text("{}")
         with pytest.raises(ProfileError, match=f"mine holds {name}, which no profile wrote"):

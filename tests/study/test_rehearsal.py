@@ -28,9 +28,10 @@ def test_what_the_whole_keeps_is_counted(rehearsed):
     w, d = study.windows, 32
     tokens = w.length * (w.train + w.test + w.contrast)
     assert found.sizes["activations on disk"] == tokens * d * 2 * len(study.layers)
-    runs = sum(len(study.runs_at(layer)) for layer in study.layers)
-    assert f"{runs} runs of {study.training.steps} steps" in str(found)
-    by_hand = found.stages[1].seconds / (len(study.variants) * 2 * rehearsal.STEPS) * runs * study.training.steps
+    runs = [study.train_recipe(variant).expansion for layer in study.layers for variant, _ in study.runs_at(layer)]
+    assert f"{len(runs)} runs of {study.training.steps} steps" in str(found)
+    here = 2 * sum(study.train_recipe(variant).expansion for variant in study.variants)
+    by_hand = found.stages[1].seconds / (here * rehearsal.STEPS) * sum(runs) * study.training.steps
     assert found.stages[1].whole_seconds == pytest.approx(by_hand)
     [(_, model)] = [(k, v) for k, v in found.sizes.items() if "language model" in k]
     block = 32 * 32 + 2 * 32 * 16 + 32 * 32 + 3 * 32 * 64 + 4 * 32 + 2 * 16  # attention, MLP, norms
