@@ -23,7 +23,7 @@ from lens.errors import ConfigError
 from lens.study.analysis import measure
 from lens.study.extraction import extract_study
 from lens.study.layer_data import open_layer_data
-from lens.study.params import Ablations, Study, WindowRule
+from lens.study.params import Ablations, Corpus, Study, WindowRule
 from lens.study.training import train
 
 MARK = ".rehearsal"  # in its folder
@@ -80,8 +80,8 @@ class Rehearsal:
                 "",
                 f"memory here: {self.peak / 1e9:.2f} GB at its highest",
                 *kept,
-                "Not in it: calibration, figures and pages. Times are projected from few steps, by width, and are those of",
-                "this machine; random weights say nothing of a model.",
+                "Not in it: calibration, figures and pages. Times are projected from few steps, by width, and are those",
+                "of this machine; random weights say nothing of a model.",
             ]
         )
 
@@ -194,6 +194,7 @@ def _small(study: Study, shape: transformers.PretrainedConfig, out: Path, depth:
         | {
             "name": "rehearsal",  # what the study itself has made is not read
             "model": f"random:{out / 'config.json'}",
+            "corpus": dataclasses.replace(study.corpus, contrast=study.corpus.contrast or Corpus.contrast),
             "layers": layers,
             "main_layers": (depth - 1,),
             "windows": windows,
