@@ -80,8 +80,8 @@ class Rehearsal:
                 "",
                 f"memory here: {self.peak / 1e9:.2f} GB at its highest",
                 *kept,
-                "Not in it: calibration, figures and pages. Times are projected from few steps, by width, and are those",
-                "of this machine; random weights say nothing of a model.",
+                "Not in it: calibration, figures and pages. Times are projected by width from few steps, together with",
+                "what is done once (of tiny models, most of it); random weights say nothing of a model.",
             ]
         )
 
