@@ -13,7 +13,7 @@ import torch
 
 from benchmarks.rounds import Race, race
 from lens import checkout
-from lens.activations import language_model
+from lens.activations import models
 from lens.activations.corpus import Windows
 from lens.activations.extract import BATCH_WINDOWS, extract
 from lens.activations.language_model import LanguageModel
@@ -56,7 +56,7 @@ class Usual:
     """
 
     def __init__(self, model: LanguageModel, dtype: torch.dtype):
-        opened = model if model.model.dtype == dtype else language_model.load(MODEL, device="cpu", dtype=dtype)
+        opened = model if model.model.dtype == dtype else models.load(MODEL, device="cpu", dtype=dtype)
         self.model = opened.model
         self.ids = _batch(model)
 

@@ -119,9 +119,9 @@ def throughput(size: Size, expansion: int, device: torch.device, left: Callable[
 def extraction(size: Size, device: torch.device) -> dict | str:
     """Tokens per second of the residual stream in the middle of a language model with random weights."""
     try:
-        from lens.activations import language_model
+        from lens.activations import models
 
-        model = language_model.load(f"random:{size.model}", device=str(device), dtype=torch.bfloat16)
+        model = models.load(f"random:{size.model}", device=str(device), dtype=torch.bfloat16)
         tokens = torch.randint(model.vocab_size, (16, size.positions), generator=torch.Generator().manual_seed(0))
         layer = model.n_layers // 2 - 1
         taken = seconds_per_step(

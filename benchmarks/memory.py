@@ -36,11 +36,11 @@ def peak() -> int:
 
 def extract_text(path: Path) -> None:
     """What a study does with a text, and the peak after each step."""
-    from lens.activations import corpus, language_model
+    from lens.activations import corpus, models
     from lens.activations.corpus import draw_windows
     from lens.activations.extract import extract
 
-    model = language_model.load(MODEL, device="cpu")
+    model = models.load(MODEL, device="cpu")
     before = peak()
     print(f"imports and model: {before} MB", flush=True)
     train, test = corpus.load(str(path)), corpus.load(str(path.with_name("held-out.txt")))

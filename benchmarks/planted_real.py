@@ -18,7 +18,7 @@ from torch import Tensor
 
 from benchmarks.planted_case import BY_TERM, FLAT, MATCHED, TUNED, Case, information, matched
 from lens import checkout
-from lens.activations import corpus, language_model
+from lens.activations import corpus, language_model, models
 from lens.activations.corpus import Windows, draw_windows
 from lens.activations.extract import extract
 from lens.activations.offset_windows import TILES, OffsetWindows, draw_offset_windows
@@ -55,7 +55,7 @@ class Stored:
 def stored() -> Stored:
     """Activations of one layer on windows to train on, held-out windows, and held-out text that is read at several
     offsets; made once."""
-    model = language_model.load(MODEL)
+    model = models.load(MODEL)
     [layer] = language_model.check_layers(model, [LAYER])
     text, held_out = corpus.load("tiny-shakespeare"), corpus.load("shakespeare-held-out")
     bos = {"bos": True, "bos_id": model.bos_id}

@@ -28,7 +28,7 @@ from torch import Tensor
 from benchmarks import environment
 from benchmarks.setting import POSITIONS, WINDOWS, use_all_cores
 from lens import checkout
-from lens.activations import corpus, language_model
+from lens.activations import corpus, language_model, models
 from lens.activations.corpus import draw_windows
 from lens.activations.extract import extract
 from lens.activations.layers import as_layer
@@ -54,7 +54,7 @@ SCHEDULE = {"lr_warmup": 0.1, "lr_decay": 0.2}  # of ours; those of the peers ar
 
 def stored(model_name: str, layer_name: str, windows: int) -> tuple[Tensor, Tensor, str]:
     """Windows [n, T, d] of training and of held-out text, and a digest of the first."""
-    model = language_model.load(model_name)
+    model = models.load(model_name)
     [layer] = language_model.check_layers(model, [as_layer(layer_name)])
     rule = {"length": LENGTH, "starts": "random", "seed": 0}
     bos = {"bos": model.bos_id is not None, "bos_id": model.bos_id}

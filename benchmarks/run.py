@@ -12,7 +12,7 @@ import os
 from benchmarks import cost, drawing, environment, extraction, machine, profiling, report, training
 from benchmarks.setting import use_all_cores
 from lens import checkout
-from lens.activations import language_model
+from lens.activations import models
 
 RESULTS = checkout.root() / "results" / "benchmarks"
 
@@ -32,7 +32,7 @@ def main() -> None:
     if this["load_before"] > 0.5 and "OMP_WAIT_POLICY" not in os.environ:
         print(f"the machine is busy (load {this['load_before']}): OMP_WAIT_POLICY=passive gives steadier numbers")
     with_model = {"extraction": extraction, "drawing": drawing, "profiling": profiling}
-    model = language_model.load(extraction.MODEL, device="cpu") if set(with_model) & set(parts) else None
+    model = models.load(extraction.MODEL, device="cpu") if set(with_model) & set(parts) else None
     for part in parts:
         print(f"{part}: {arguments.rounds} rounds", flush=True)
         peers = {}

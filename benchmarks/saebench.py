@@ -29,7 +29,8 @@ import lens
 from benchmarks import environment, machine, saebench_worker
 from lens import checkout
 from lens.activations import corpus
-from lens.activations.language_model import LanguageModel, load
+from lens.activations.language_model import LanguageModel
+from lens.activations.models import load
 from lens.dictionaries.dictionary import Dictionary
 from lens.files import read_json
 from lens.measure import fidelity, probing

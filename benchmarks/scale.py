@@ -130,10 +130,10 @@ def _work(folder: Path, d: int, steps: int) -> None:
 
 def streaming(d: int, rounds: int, seconds: float) -> Iterator[tuple[str, str, list[float], str]]:
     from benchmarks.extraction import MODEL
-    from lens.activations import corpus, language_model
+    from lens.activations import corpus, models
     from lens.training.stream import Stream
 
-    model = language_model.load(MODEL if d == 640 else "random:gemma-3-tiny", device="cpu")
+    model = models.load(MODEL if d == 640 else "random:gemma-3-tiny", device="cpu")
     stream = Stream(model, model.n_layers // 2 - 1, corpus.load("tiny-shakespeare"), 256, LENGTH - 1)
     steps = max(2, round(seconds))
     held = list(stream.batches(WINDOWS, steps, 0))

@@ -34,7 +34,7 @@ __getattr__, __dir__ = _lazy(
         "Dictionary": "lens.dictionaries.dictionary",
         "Info": "lens.dictionaries.dictionary",
         "Codes": "lens.dictionaries.codes",
-        "load_model": "lens.activations.language_model:load",
+        "load_model": "lens.activations.models:load",
         "split_text": "lens.activations.split",
         "extract": "lens.activations.extract",
         "export_saelens": "lens.dictionaries.export",

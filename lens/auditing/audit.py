@@ -10,7 +10,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from lens.activations import language_model
+from lens.activations import models
 from lens.activations.corpus import draw_windows
 from lens.activations.language_model import LanguageModel
 from lens.activations.layers import Layer, as_layer
@@ -63,7 +63,7 @@ def audit(
         ConfigError: a number that is out of range, or an unknown source.
         ValueError: the dictionary doesn't fit the model, or the text is too short.
     """
-    model = language_model.opened(model, torch.float32)
+    model = models.opened(model, torch.float32)
     sae = _opened(dictionary, model, trust)
     layer = as_layer(layer if layer is not None else _layer(sae, model))
     if sae is not None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from lens.activations import language_model
+from lens.activations import models
 from lens.activations.corpus import token_ids
 from lens.activations.hooks import Site
 from lens.activations.language_model import LanguageModel
@@ -82,7 +82,7 @@ def reader_of(profile: PositionProfile, *, trust: bool = False) -> Reader:
         raise ProfileError(f"{profile.name} was profiled on given activations: no language model reads a text for it")
     try:
         sae = load(about.dictionary, trust=trust).eval()
-        model = language_model.load(about.model)
+        model = models.load(about.model)
         place = place_in(sae, model, about.layer if sae.reconstructs else None)
     except (ValueError, OSError) as error:
         raise ProfileError(

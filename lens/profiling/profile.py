@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from lens.activations import language_model
+from lens.activations import models
 from lens.activations.clocks import named_clocks
 from lens.activations.corpus import LEAST_HELD_OUT, Windows, draw_windows
 from lens.activations.documents import Corpus
@@ -105,7 +105,7 @@ def profile(
             of any library with `encode` and `decode` (`lens.dictionaries.wrapped`). It is copied and left as it is. The
             encoder of a transcoder (`lens.dictionaries.encoder`) is read at the place that it names, on the way to an
             MLP, and has no FVU, Delta CE and KL.
-        model: a language model, or its name (`lens.activations.language_model.load`); or activations [n, T, d] that you
+        model: a language model, or its name (`lens.activations.models.load`); or activations [n, T, d] that you
             have, of anything, in the place of a model and a text, with labels as `lens.Activations`.
         text: a corpus by name, the path of a UTF-8 text file, a list of documents, or a data set with `text` and
             `document`. It should be text that the dictionary was not trained on. Or token ids [n, T] of windows as your
@@ -223,7 +223,7 @@ def _source(
             raise ProfileError("a model without a text: pass the text to profile on, or activations [n, T, d] alone")
         if isinstance(text, Windows) and (wanted := [n for n in ("windows", "length", "offsets") if asked[n]]):
             raise ProfileError(f"{' and '.join(wanted)} asked of token ids, which are windows already: leave it out")
-        return _Source(language_model.opened(model), text)
+        return _Source(models.opened(model), text)
     if clocks:
         raise ProfileError("clocks asked of activations: compute them, and pass lens.Activations(..., clocks=...)")
     if text is not None:

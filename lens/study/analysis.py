@@ -8,7 +8,7 @@ from dataclasses import astuple
 import numpy as np
 import pandas as pd
 
-from lens.activations import corpus, language_model
+from lens.activations import corpus, models
 from lens.activations.clocks import clocks
 from lens.activations.labels import play_labels
 from lens.activations.language_model import LanguageModel
@@ -29,7 +29,7 @@ def measure(study: Study, data: LayerData, kind: Kind = "dictionaries") -> dict[
     Reconstruction, sparsity and fidelity for every dictionary. What features do with position, probes, decoding and the
     splice matrix are measured for the main variants alone, and so are the rows about the activations themselves.
     """
-    model = language_model.load(study.model)
+    model = models.load(study.model)
     dictionaries = load_dictionaries(study, data.layer, kind)
     spliced = spread(len(data.test.tokens), study.windows.fidelity)
     if kind == "ablations":

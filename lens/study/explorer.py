@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from lens import checkout
-from lens.activations import language_model
+from lens.activations import models
 from lens.activations.language_model import LanguageModel
 from lens.activations.layers import Layer
 from lens.activations.store import LayerStore, StoreError
@@ -49,7 +49,7 @@ def collect(study: Study) -> StudyData:
     variant = study.roles.method or study.variants[0]
     features, summary = (_table(study, name) for name in ("features", "summary"))
     dictionaries = {layer: _dictionaries(study, layer, variant) for layer in study.layers}
-    model = language_model.load(study.model)
+    model = models.load(study.model)
     opened = {layer: _opened(study, layer) for layer in study.layers}
     sources = [
         LayerSource(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from lens.activations import corpus, language_model
+from lens.activations import corpus, models
 from lens.activations.corpus import Windows
 from lens.activations.extract import extract
 from lens.activations.language_model import LanguageModel
@@ -50,7 +50,7 @@ def extract_study(study: Study, layers: Sequence[Layer] | None = None, folder: P
         ConfigError: a recipe of the study is wrong.
     """
     study.check_recipes()
-    model = language_model.load(study.model)
+    model = models.load(study.model)
     manifests = {}
     for one in study.parts:
         rule = one.windows
@@ -61,7 +61,7 @@ def extract_study(study: Study, layers: Sequence[Layer] | None = None, folder: P
             (folder or study.artifacts) / one.store,
             study.pool,
             window_rule={"length": rule.length, "starts": STARTS, "bos": rule.bos, "seed": rule.seed},
-            as_named=study.model in language_model.OFFLINE or re.fullmatch("[0-9a-f]{40}", model.revision) is not None,
+            as_named=study.model in models.OFFLINE or re.fullmatch("[0-9a-f]{40}", model.revision) is not None,
         )
     return manifests
 

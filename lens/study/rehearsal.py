@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 import transformers
 
-from lens.activations import language_model, random_models
+from lens.activations import models, random_models
 from lens.activations.corpus import LEAST_HELD_OUT
 from lens.activations.layers import EMBEDDING, Layer
 from lens.errors import ConfigError
@@ -113,7 +113,7 @@ def rehearse(study: Study, depth: int = 2, model: str | None = None) -> Rehearsa
     (out / MARK).touch()
     depth = min(depth, blocks)
     small = _small(study, shape, out, depth)
-    opened = language_model.load(small.model)
+    opened = models.load(small.model)
     weights = sum(w.numel() for w in opened.model.parameters())
     block = sum(w.numel() for w in opened.blocks[0].parameters())
     device = str(opened.device)

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from lens.activations import language_model
+from lens.activations import models
 from lens.activations.language_model import LanguageModel
 from lens.activations.store import LayerStore
 from lens.dictionaries.dictionary import Dictionary
@@ -76,7 +76,7 @@ class _Finish:
 
     @functools.cached_property
     def _model(self) -> LanguageModel:
-        return language_model.load(self.study.model)
+        return models.load(self.study.model)
 
     def _cross_entropy(self, data: LayerData, replace: Replace | None = None) -> float:
         """Mean over text positions of windows that are spread over the held-out text."""

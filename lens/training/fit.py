@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lens.activations import language_model
+from lens.activations import language_model, models
 from lens.activations.corpus import LEAST_HELD_OUT, Windows, draw_windows
 from lens.activations.extract import extract
 from lens.activations.language_model import LanguageModel
@@ -58,7 +58,7 @@ def fit(
     for other activations of a model of that name.
 
     Args:
-        model: a language model, or its name (`lens.activations.language_model.load`).
+        model: a language model, or its name (`lens.activations.models.load`).
         layer: block index counted from 0, or `embedding`.
         text: a corpus by name, the path of a UTF-8 text file, a list of documents or of files (`Path`), or a data set.
         architecture: how features are selected: a file in `lens/dictionaries/architectures/`, or one of your own.
@@ -97,7 +97,7 @@ def fit(
     name = folder_name(name or "-".join(parts), "fit: name")
     check_can_hold(folder)
     join()
-    model = language_model.opened(model)
+    model = models.opened(model)
     [layer] = language_model.check_layers(model, [as_layer(layer)])
     folder = Path(folder)
     dataset = as_dataset(text)

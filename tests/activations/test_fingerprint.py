@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from lens.activations import language_model
+from lens.activations import models
 from lens.activations.fingerprint import fingerprint
 
 KINDS = ("sliding_attention", "full_attention")
@@ -21,7 +21,7 @@ def saved(load_tiny, tmp_path):
 
 
 def of(folder, dtype=torch.bfloat16):
-    return fingerprint(language_model.load(folder, device="cpu", dtype=dtype).model)
+    return fingerprint(models.load(folder, device="cpu", dtype=dtype).model)
 
 
 def edit(folder, file="config.json", **changes):
@@ -70,7 +70,7 @@ def test_two_weights_that_change_places_are_seen(load_tiny):
 def test_precision_and_kernels_are_seen(saved):
     before = of(saved)
     assert of(saved, torch.float32) != before
-    model = language_model.load(saved, device="cpu").model
+    model = models.load(saved, device="cpu").model
     model.set_attn_implementation("eager")
     assert fingerprint(model) != before
 

@@ -11,7 +11,7 @@ import torch
 
 from lens.activations import gguf_packages
 from lens.activations.gguf_packages import Recipe
-from lens.activations.language_model import load
+from lens.activations.models import load
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import threading
 import huggingface_hub
 import pytest
 
-from lens.activations import corpus, language_model, on_hub
+from lens.activations import corpus, models, on_hub
 from lens.activations.on_hub import check_on_hub, fetched, near
 
 
@@ -44,7 +44,7 @@ def fetch(cache, *names):
 
 
 def test_a_misspelt_name_fails_before_transformers_asks_and_asks_again(asked, monkeypatch):
-    monkeypatch.setattr(language_model, "_open", lambda *a: pytest.fail("transformers was asked"))
+    monkeypatch.setattr(models, "_open", lambda *a: pytest.fail("transformers was asked"))
     for answer, reason in (
         (ConnectError("Name or service not known"), "the model hub cannot be reached: Name or service not known"),
         (ConnectTimeout(), "the model hub cannot be reached: ConnectTimeout"),
@@ -52,7 +52,7 @@ def test_a_misspelt_name_fails_before_transformers_asks_and_asks_again(asked, mo
     ):
         asked[:] = [answer]
         with pytest.raises(OSError, match=f"'gemma-3-270n' could not be opened .did you mean 'gemma-3-270m'.*{reason}"):
-            language_model.load("gemma-3-270n")
+            models.load("gemma-3-270n")
         assert asked == ["gemma-3-270n"]
 
 
@@ -96,7 +96,7 @@ def test_what_can_only_be_a_path_is_not_asked_for(name, asked):
         with pytest.raises(OSError, match="there is no folder"):
             check_on_hub(name, kind)
     with pytest.raises(OSError, match="could not be opened.*there is no folder"):
-        language_model.load(name)
+        models.load(name)
     assert asked == []
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from lens.activations import language_model
+from lens.activations import models
 from lens.bf16 import products
 from lens.measure.logit_lens import logit_lens
 
@@ -48,7 +48,7 @@ TOKENS = torch.randint(0, 256, (2, 12), generator=torch.Generator().manual_seed(
 def build(tmp_path, family, config, dtype=torch.float32):
     path = tmp_path / "config.json"
     path.write_text(json.dumps({"model_type": family, **config}))
-    model = language_model.load(f"random:{path}", device="cpu", dtype=dtype)
+    model = models.load(f"random:{path}", device="cpu", dtype=dtype)
     with torch.no_grad():
         model.model.get_output_embeddings().weight.mul_(20)  # far from uniform, so that caps and scales show
     return model

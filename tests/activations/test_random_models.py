@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lens.activations import gguf_packages, random_models
-from lens.activations.language_model import load
+from lens.activations.models import load
 from tests.activations.hidden_states import TOKENS
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lens.activations import language_model
+from lens.activations import models
 from lens.activations.language_model import check_layers
 from tests.activations.hidden_states import TOKENS, hidden_states
 
@@ -120,7 +120,7 @@ def test_gemma_2b_is_not_taken_for_gemma_2_2b(load_tiny):
 def random_model(folder, **config):
     special = {"bos_token_id": 256, "eos_token_id": None, "pad_token_id": None, "vocab_size": 257}
     (folder / "c.json").write_text(json.dumps(special | config))
-    return language_model.load(f"random:{folder / 'c.json'}", dtype=torch.float32, device="cpu")
+    return models.load(f"random:{folder / 'c.json'}", dtype=torch.float32, device="cpu")
 
 
 def test_blocks_that_are_not_those_of_the_stream_are_refused(tmp_path):

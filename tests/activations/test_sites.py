@@ -4,7 +4,7 @@ import pytest
 import torch
 import transformers
 
-from lens.activations import language_model
+from lens.activations import models
 from lens.activations.hooks import Site
 from lens.activations.sites import activations_at
 
@@ -18,7 +18,7 @@ def open_model(name: str, tmp_path):
         config = tmp_path / "config.json"
         transformers.LlamaConfig(**LLAMA).to_json_file(config)
         name = f"random:{config}"
-    model = language_model.load(name, dtype=torch.float32)
+    model = models.load(name, dtype=torch.float32)
     torch.manual_seed(0)
     for block in model.blocks:  # as drawn, norms have no gain
         for child in block.children():
@@ -59,7 +59,7 @@ def test_places_are_those_around_the_norm_before_the_mlp(name, norm, tmp_path):
 
 
 def test_in_bf16_the_gain_is_found_too():
-    model = language_model.load("random:gemma-3-tiny", dtype=torch.bfloat16)
+    model = models.load("random:gemma-3-tiny", dtype=torch.bfloat16)
     model.blocks[1].pre_feedforward_layernorm.weight.add_(torch.linspace(-0.5, 2, 32))
     plain = activations_at(model, TOKENS, Site(1, "normalised"))
     assert plain.dtype == torch.bfloat16

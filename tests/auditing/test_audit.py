@@ -8,7 +8,7 @@ import torch
 
 import lens
 from lens import cli
-from lens.activations import language_model
+from lens.activations import models
 from lens.auditing.audit import audit
 from lens.auditing.context import bins, sound_from
 from lens.auditing.sources import Transformers
@@ -21,7 +21,7 @@ SMALL = {"windows": 4, "length": 32, "text": TEXT}
 
 @pytest.fixture(scope="module")
 def model():
-    return {name: language_model.load(name, dtype=torch.float32) for name in (ROPE, ABSOLUTE)}
+    return {name: models.load(name, dtype=torch.float32) for name in (ROPE, ABSOLUTE)}
 
 
 def test_left_padding_is_a_trap_of_absolute_positions_alone(model):
@@ -87,7 +87,7 @@ def test_a_later_token_that_shows_earlier_is_told(model):
 def test_windows_beyond_the_models_context_fail(tmp_path):
     config = {"model_type": "gpt2", "vocab_size": 257, "n_embd": 8, "n_layer": 2, "n_head": 1, "n_positions": 64}
     (tmp_path / "config.json").write_text(json.dumps(config | {"bos_token_id": 256, "eos_token_id": None}))
-    short = language_model.load(f"random:{tmp_path / 'config.json'}", dtype=torch.float32)
+    short = models.load(f"random:{tmp_path / 'config.json'}", dtype=torch.float32)
     beyond, whole = (audit(short, windows=4, length=length, text=TEXT) for length in (65, 64))
     assert (beyond.ok, beyond["context"].status) == (False, "fail")
     assert (whole.ok, whole["context"].status) == (True, "trap")  # its last position was never trained

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import lens
-from lens.activations import language_model
+from lens.activations import models
 from lens.activations.corpus import token_ids
 from lens.cli import main
 from lens.explorer.serve import LARGEST, server_of
@@ -72,7 +72,7 @@ def asked(address, said, *, path="/read", **headers) -> tuple[int, dict]:
 @pytest.mark.parametrize("name", ["masked", "plain"])
 def test_numbers_are_those_of_encode(address, folders, name):
     about = PositionProfile.read(folders[name]).about
-    sae, model = lens.load(about.dictionary), language_model.load(MODEL)
+    sae, model = lens.load(about.dictionary), models.load(MODEL)
     tokens = torch.tensor([[model.bos_id, *model.tokenizer.encode(TEXT, add_special_tokens=False)]])
     expected = sae.encode(model.residual_stream(tokens, [LAYER])[LAYER].float()).dense()[0].detach().numpy()
     status, found = asked(address, {"study": name, "text": TEXT})
@@ -97,7 +97,7 @@ def test_a_window_of_the_profile_is_read_as_the_profile_read_it(folders):
 
 
 def test_a_special_token_in_a_text_is_plain_characters():
-    tokenizer = language_model.load(MODEL).tokenizer
+    tokenizer = models.load(MODEL).tokenizer
     assert token_ids("ab", tokenizer) == tokenizer.encode("ab", add_special_tokens=False)
     assert tokenizer.bos_token_id not in token_ids(f"a{tokenizer.bos_token}b", tokenizer)
 

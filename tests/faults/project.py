@@ -20,7 +20,7 @@ import torch
 
 import lens
 from lens import checkout, cli
-from lens.activations import language_model
+from lens.activations import models
 from lens.activations.gguf_packages import Recipe, prepare, sha256
 from lens.activations.store import open_layer
 from lens.figures.plot import save
@@ -60,7 +60,7 @@ LINKED = ("lens", "paper", "notebooks", "tests", "pyproject.toml", "README.md", 
 CHECKPOINT_EVERY = 20  # steps, of 40
 
 # What is the same for every fault is loaded once: the model, and the windows of the texts, which take longest to cut.
-_load = functools.cache(language_model.load)
+_load = functools.cache(models.load)
 _windows = functools.cache(lambda name: _windows_of(Study.load(name), _load("random:gemma-3-tiny")))
 _windows_of = extraction.windows_of
 
@@ -72,7 +72,7 @@ def inside(root: Path) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         for target, name, value in (
             (checkout, "root", lambda: root),
-            (language_model, "load", lambda model, **options: _load(model, **options)),
+            (models, "load", lambda model, **options: _load(model, **options)),
             (extraction, "windows_of", lambda study, model: _windows(study.name)),
             (inspect, "getfile", lambda code: own(code).replace(str(SOURCE), str(root))),
             (training, "CHECKPOINT_EVERY", CHECKPOINT_EVERY),

@@ -2,14 +2,14 @@ import numpy as np
 import pytest
 import torch
 
-from lens.activations import language_model
+from lens.activations import models
 from lens.bf16 import products
 from lens.measure.fidelity import ce_recovered, constant, keep_bos, only, splice, splice_matrix
 
 
 @pytest.fixture(scope="module")
 def model():
-    return language_model.load("random:gemma-3-tiny", dtype=torch.float32)
+    return models.load("random:gemma-3-tiny", dtype=torch.float32)
 
 
 @pytest.fixture

@@ -1,13 +1,13 @@
 import pytest
 import torch
 
-from lens.activations import language_model
+from lens.activations import models
 from lens.measure.logit_lens import logit_lens
 
 
 @pytest.mark.parametrize("name", ["random:gemma-3-tiny", "random:gpt2-tiny"])
 def test_lens_is_norm_and_unembedding(name):
-    model = language_model.load(name, device="cpu", dtype=torch.float32)
+    model = models.load(name, device="cpu", dtype=torch.float32)
     directions = torch.nn.functional.normalize(torch.randn(70, 32, generator=torch.Generator().manual_seed(0)), dim=1)
     found = logit_lens(model, directions, 5)
     trunk = model.model.get_decoder()
@@ -22,6 +22,6 @@ def test_lens_is_norm_and_unembedding(name):
 
 
 def test_length_of_a_direction_is_immaterial():
-    model = language_model.load("random:gemma-3-tiny", device="cpu", dtype=torch.float32)
+    model = models.load("random:gemma-3-tiny", device="cpu", dtype=torch.float32)
     x = torch.randn(3, 32, generator=torch.Generator().manual_seed(0))
     assert (logit_lens(model, x).promoted_KN == logit_lens(model, 7 * x).promoted_KN).all()

@@ -10,7 +10,7 @@ import pytest
 
 import lens
 from lens import checkout
-from lens.activations import corpus, language_model
+from lens.activations import corpus, models
 from lens.profiling.position_profile import PositionProfile
 from lens.study import notebooks
 
@@ -68,7 +68,7 @@ def test_the_papermill_line(section, folder):
 @pytest.fixture
 def without_bos(tmp_path) -> str:
     """A small model with random weights whose tokenizer has no BOS, as Qwen's has none."""
-    made = language_model.load("random:gemma-3-tiny")
+    made = models.load("random:gemma-3-tiny")
     made.tokenizer.bos_token = None
     made.model.save_pretrained(tmp_path / "model")
     made.tokenizer.save_pretrained(tmp_path / "model")

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import lens
-from lens.activations import language_model
+from lens.activations import models
 from lens.activations.packing import as_windows, packed
 from lens.cli import main
 from lens.errors import ConfigError
@@ -117,7 +117,7 @@ def test_clocks_that_do_not_fit_are_refused(clocks, message, windows):
 
 @pytest.fixture(scope="module")
 def model():
-    return language_model.load("random:gemma-3-tiny", dtype=torch.float32)
+    return models.load("random:gemma-3-tiny", dtype=torch.float32)
 
 
 def test_packed_windows_are_read_as_they_are(model):

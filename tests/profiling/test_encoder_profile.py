@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import lens
-from lens.activations import language_model
+from lens.activations import models
 from lens.activations.hooks import Site
 from lens.activations.sites import activations_at
 from lens.dictionaries.encoder import Encoder
@@ -22,7 +22,7 @@ HOOK = "blocks.1.mlp.hook_in"
 
 @pytest.fixture(scope="module")
 def model():
-    return language_model.load("random:gemma-3-tiny", dtype=torch.float32)
+    return models.load("random:gemma-3-tiny", dtype=torch.float32)
 
 
 @pytest.fixture(scope="module")

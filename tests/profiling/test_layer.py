@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from lens.activations import language_model
+from lens.activations import models
 from lens.activations.store import LayerStore
 from lens.dictionaries.dictionary import Dictionary, Info
 from lens.measure.profiles import position_labelling
@@ -20,7 +20,7 @@ N, T = 12, 32
 
 @pytest.fixture(scope="module")
 def model():
-    return language_model.load("random:gemma-3-tiny")
+    return models.load("random:gemma-3-tiny")
 
 
 @pytest.fixture(scope="module")

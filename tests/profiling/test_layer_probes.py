@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from lens.activations import language_model
+from lens.activations import models
 from lens.dictionaries.dictionary import Dictionary
 from lens.measure.probing import tasks_from_labels
 from lens.profiling.probes import decoding_tables, probing_tables, splice_tables
@@ -58,7 +58,7 @@ def test_one_document_leaves_nothing_to_decode_on():
 
 
 def test_splicing_one_bucket_leaves_earlier_predictions_alone():
-    model = language_model.load("random:gemma-3-tiny")
+    model = models.load("random:gemma-3-tiny")
     config = info(model.d_model, model.d_model, 24, True, 0.1, 1.0, name="temporallens", seed=0)
     sae = Dictionary.initialise(config, torch.zeros(model.d_model), 0)
     tokens = torch.randint(0, 200, (3, 24), generator=torch.Generator().manual_seed(0))

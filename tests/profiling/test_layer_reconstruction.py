@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from lens.activations import language_model
+from lens.activations import models
 from lens.dictionaries.dictionary import Dictionary
 from lens.profiling.reconstruction import fidelity_tables, reconstruction_tables
 from lens.profiling.tables import INPUT, join
@@ -13,7 +13,7 @@ T = 32
 
 @pytest.fixture(scope="module")
 def model():
-    return language_model.load("random:gemma-3-tiny")
+    return models.load("random:gemma-3-tiny")
 
 
 @pytest.fixture(scope="module")

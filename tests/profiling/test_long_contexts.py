@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import lens
-from lens.activations import language_model, random_models
+from lens.activations import language_model, models, random_models
 from lens.dictionaries.dictionary import Dictionary
 from lens.measure import fidelity
 from lens.measure.at_once import at_once
@@ -22,7 +22,7 @@ def model():
     with pytest.MonkeyPatch.context() as patch:
         short = random_models.CONFIGS["gemma-3-tiny"] | {"sliding_window": REACH}
         patch.setitem(random_models.CONFIGS, "gemma-3-tiny", short)
-        return language_model.load("random:gemma-3-tiny", dtype=torch.float32)
+        return models.load("random:gemma-3-tiny", dtype=torch.float32)
 
 
 @pytest.fixture(scope="module")

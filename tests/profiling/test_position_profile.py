@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import lens
-from lens.activations import language_model
+from lens.activations import language_model, models
 from lens.cli import main
 from lens.dictionaries.dictionary import Dictionary, Info
 from lens.dictionaries.positions.mask import SATURATED
@@ -23,7 +23,7 @@ OPTIONS = {"windows": 64, "length": T, "fidelity": 4, "permutations": 60}
 
 @pytest.fixture(scope="module")
 def model():
-    return language_model.load("random:gemma-3-tiny", dtype=torch.float32)
+    return models.load("random:gemma-3-tiny", dtype=torch.float32)
 
 
 @pytest.fixture(scope="module")
@@ -397,7 +397,7 @@ def test_another_model_of_the_same_width_is_pointed_out(model, documents):
 
 def test_logits_that_are_not_finite_are_named_with_their_cause(model, documents):
     """The advice was to leave the model's predictions out."""
-    damaged = language_model.load("random:gemma-3-tiny", dtype=torch.float32, device="cpu")
+    damaged = models.load("random:gemma-3-tiny", dtype=torch.float32, device="cpu")
     with torch.no_grad():
         damaged.blocks[3].mlp.down_proj.weight[0, 0] = torch.nan
     with pytest.raises(ValueError, match="its logits are NaN or infinite: weights behind its blocks are damaged"):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from lens import checkout
-from lens.activations import language_model
+from lens.activations import models
 from lens.study import extraction
 from lens.study.params import Study
 
@@ -22,8 +22,8 @@ from lens.study.params import Study
     ],
 )
 def test_a_name_that_stands_for_one_model_is_told_from_a_folder(monkeypatch, name, revision, fixed):
-    tiny = language_model.load("random:gemma-3-tiny")
-    monkeypatch.setattr(language_model, "load", lambda _: replace(tiny, name=name, revision=revision))
+    tiny = models.load("random:gemma-3-tiny")
+    monkeypatch.setattr(models, "load", lambda _: replace(tiny, name=name, revision=revision))
     monkeypatch.setattr(extraction, "windows_of", lambda *_: {})
     asked = {}
     monkeypatch.setattr(extraction, "extract", lambda *_, **options: asked.update(options))

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lens import checkout
-from lens.activations import language_model
+from lens.activations import models
 from lens.activations.store import LayerStore
 from lens.dictionaries.dictionary import Dictionary, Info
 from lens.errors import ConfigError
@@ -94,7 +94,7 @@ def test_a_finished_row_is_used_on_another_machine_and_made_again_for_other_data
 
 
 def test_what_the_model_loses_is_what_splicing_says(study):
-    model = language_model.load("random:gemma-3-tiny")
+    model = models.load("random:gemma-3-tiny")
     tokens = torch.randint(5, 200, (63, 20), generator=torch.Generator().manual_seed(0)).int()
     x = model.residual_stream(tokens, [1])[1]
     sae = Dictionary.initialise(Info(d_in=model.d_model, d_sae=8, n_positions=20), torch.zeros(model.d_model), 0)

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional
 
 from lens import bf16
-from lens.activations import language_model
+from lens.activations import models
 from lens.training.recipe import build
 from lens.training.train import train_layer
 
@@ -84,7 +84,7 @@ def test_other_numbers_are_left_as_they_are(widened):
 
 
 def test_a_language_model_answers_so(widened):
-    model = language_model.load("random:gemma-3-tiny")
+    model = models.load("random:gemma-3-tiny")
     tokens = torch.arange(32).view(2, 16)
     hidden = model.spliced(tokens, 1, None)
     passes = len(widened)

@@ -7,7 +7,7 @@ import warnings
 import pytest
 import torch
 
-from lens.activations import language_model
+from lens.activations import models
 from lens.errors import ConfigError, DictionaryError
 from lens.locks import holding
 from lens.profiling.profile import profile
@@ -76,7 +76,7 @@ def test_a_place_that_can_hold_nothing_is_named_before_the_model_is_opened(tmp_p
 
 
 def test_another_model_of_the_same_name_is_refused(tmp_path):
-    models = [language_model.load(MODEL) for _ in range(2)]
+    models = [models.load(MODEL) for _ in range(2)]
     with torch.no_grad():
         for weight in models[1].model.parameters():
             weight.mul_(1.5)
@@ -136,7 +136,7 @@ def test_mistakes_are_found_before_the_model_runs(tmp_path):
 
 
 def test_a_model_that_was_edited_in_its_folder_is_read_again(tmp_path):
-    made = language_model.load(MODEL)
+    made = models.load(MODEL)
     made.model.save_pretrained(tmp_path / "model")
     made.tokenizer.save_pretrained(tmp_path / "model")
     model, config = str(tmp_path / "model"), tmp_path / "model" / "config.json"

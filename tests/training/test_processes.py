@@ -72,22 +72,22 @@ def train_all(folder: Path, **changes):
 
 
 def extract_all(folder: Path) -> None:
-    from lens.activations import corpus, language_model
+    from lens.activations import corpus, models
     from lens.activations.extract import extract
     from lens.activations.split import as_dataset
 
-    model = language_model.load("random:gemma-3-tiny", device="cpu")
+    model = models.load("random:gemma-3-tiny", device="cpu")
     text = as_dataset(["the quick brown fox jumps over the lazy dog\n" * 60])
     windows = {"train": corpus.draw_windows(text, model.tokenizer, 40, 16, bos_id=model.bos_id)}  # three blocks
     extract(model, windows, [1, 2], folder / "store", folder / "extracted", window_rule={})
 
 
 def stream_all(folder: Path) -> None:
-    from lens.activations import language_model
+    from lens.activations import models
     from lens.activations.split import as_dataset
     from lens.training.stream import Stream
 
-    model = language_model.load("random:gemma-3-tiny", device="cpu", dtype=torch.float32)
+    model = models.load("random:gemma-3-tiny", device="cpu", dtype=torch.float32)
     text = as_dataset(["the quick brown fox jumps over the lazy dog\n" * 60])
     recipe = build({**COMMON, "batch_windows": 6, "steps": 9, "processes": "batch"})  # 2.7 epochs of two blocks
     train_layer(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lens.activations import language_model
+from lens.activations import models
 from lens.activations.extract import extract
 from lens.activations.split import as_dataset
 from lens.activations.store import open_layer
@@ -29,7 +29,7 @@ def stream():
 
 
 def of(dtype: torch.dtype) -> Stream:
-    return Stream(language_model.load(MODEL, dtype=dtype), LAYER, as_dataset(TEXT), N, T)
+    return Stream(models.load(MODEL, dtype=dtype), LAYER, as_dataset(TEXT), N, T)
 
 
 @dataclass

@@ -8,8 +8,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from lens.activations import gguf_packages, language_model
-from lens.activations.language_model import load, opened
+from lens.activations import gguf_packages
+from lens.activations.language_model import check_layers
+from lens.activations.models import load, opened
 from lens.errors import ConfigError
 from tests.activations.hidden_states import TOKENS
 
@@ -152,4 +153,4 @@ def test_gemma_3_270m_reads_english_and_has_its_attention_sink():
     assert stream[0, 0].abs().max() > 5e4
     assert stream[0, 1:].abs().max() < 1e4
     assert "dequantised" in model.quantisation
-    assert language_model.check_layers(model, [3, 8, 13], d_model=640) == [3, 8, 13]
+    assert check_layers(model, [3, 8, 13], d_model=640) == [3, 8, 13]
