@@ -95,9 +95,9 @@ def load(name: str) -> Corpus:
     elif name == "pandas-docs":
         corpus = _pandas_docs()
     elif path.is_file():
-        corpus = documents.from_file(path)
+        corpus = documents.from_files([path])
     elif path.is_dir() and (files := documents.texts_in(path)):
-        corpus = documents.from_texts(files)
+        corpus = documents.from_files(files)
     else:
         corpus = _hub(str(path) if path.is_dir() else name)
     check_not_empty(corpus, name)

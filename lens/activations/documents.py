@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from lens.activations import text_file
 
-Corpus = datasets.Dataset | text_file.TextFile
+Corpus = datasets.Dataset | text_file.TextFiles
 LONGEST_PATH = 4096  # characters
 TEXTS = (".txt", ".text", ".md", ".rst")  # files that are documents
 DATA = {".parquet": "parquet", ".arrow": "arrow", ".json": "json", ".jsonl": "json", ".csv": "csv", ".tsv": "csv"}
@@ -26,19 +26,20 @@ def pairs(corpus: Corpus) -> Iterator[tuple[str, str]]:
         yield row["document"], row["text"]
 
 
-def from_file(path: Path) -> Corpus:
-    """A text file: one document, or several if it is long; see `lens.activations.text_file.read`.
+def from_files(paths: Sequence[Path]) -> Corpus:
+    """Text files: each one document, or several if it is long; see `lens.activations.text_file.read`.
 
     Raises:
-        ValueError: its name is that of a data set, of which each row is a document.
+        ValueError: the name of one is that of a data set, of which each row is a document.
     """
-    if (suffix := path.suffix.lower()) in DATA:
-        raise ValueError(
-            f"{path} is a data set by its name: pass datasets.load_dataset({DATA[suffix]!r}, data_files={str(path)!r}, "
-            "split='train'), or the folder that it lies in"
-        )
-    file = text_file.read(path)
-    return file if len(file) > 1 else datasets.Dataset.from_list(list(file))
+    for path in paths:
+        if (suffix := path.suffix.lower()) in DATA:
+            raise ValueError(
+                f"{path} is a data set by its name: pass datasets.load_dataset({DATA[suffix]!r}, "
+                f"data_files={str(path)!r}, split='train'), or the folder that it lies in"
+            )
+    files = text_file.read(paths)
+    return files if len(files) > 1 else datasets.Dataset.from_list(list(files))
 
 
 def texts_in(folder: Path) -> list[Path]:
@@ -66,7 +67,7 @@ def _hidden(name: str) -> bool:
     return name.startswith(".")
 
 
-def from_texts(texts: Any) -> datasets.Dataset:
+def from_texts(texts: Any) -> Corpus:
     """Documents given as strings, or as `Path` of text files; named by their number or their file.
 
     Raises:
@@ -87,9 +88,11 @@ def from_texts(texts: Any) -> datasets.Dataset:
     given, rows = list(texts), []
     if given and all(isinstance(text, str) and _is_file(text) for text in given):
         raise ValueError(f"each of the {len(given)} documents is the name of a file: pass Paths to read the files")
+    if given and all(isinstance(text, os.PathLike) for text in given):
+        return from_files([Path(text) for text in given])
     for i, text in enumerate(given):
         if isinstance(text, os.PathLike):
-            rows += from_file(Path(text))
+            rows += from_files([Path(text)])
         elif isinstance(text, Mapping) and isinstance(text.get("text"), str):  # a row of a data set
             for part in (name := str(text.get("document", i)), text["text"]):
                 _check_encodes(part, i)

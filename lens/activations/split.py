@@ -13,7 +13,7 @@ import numpy as np
 
 from lens.activations import corpus, documents
 from lens.activations.documents import LONGEST_PATH, Corpus
-from lens.activations.text_file import TextFile
+from lens.activations.text_file import TextFiles
 
 Text = str | os.PathLike | Sequence[str | os.PathLike] | Corpus
 
@@ -37,7 +37,7 @@ def as_dataset(text: Text) -> Corpus:
     if isinstance(text, datasets.Dataset):
         rows = documents.from_rows(text)
     else:
-        rows = text if isinstance(text, TextFile) else documents.from_texts(text)
+        rows = text if isinstance(text, TextFiles) else documents.from_texts(text)
     corpus.check_not_empty(rows, "text")
     return rows
 
@@ -56,7 +56,7 @@ def split_text(text: Text, held_out: float = 0.2) -> tuple[Corpus, Corpus]:
     """
     if isinstance(held_out, bool) or not isinstance(held_out, Real) or not 0 < held_out < 1:
         raise ValueError(f"held_out = {held_out!r} is no share between 0 and 1: one part would be empty")
-    train, test = _parts(as_dataset(text), float(held_out))
+    train, test = _parts(as_dataset(text), 1 - float(held_out))
     try:
         corpus.check_no_leak(train, test)
     except ValueError as error:
@@ -64,11 +64,17 @@ def split_text(text: Text, held_out: float = 0.2) -> tuple[Corpus, Corpus]:
     return train, test
 
 
-def _parts(rows: Corpus, held_out: float) -> tuple[Corpus, Corpus]:
-    if isinstance(rows, TextFile):
-        return rows.split(1 - held_out)
+def _parts(rows: Corpus, share: float) -> tuple[Corpus, Corpus]:
+    parts = rows.split(share) if isinstance(rows, TextFiles) else _cut(rows, share)
+    if not all(any(text.strip() for _, text in documents.pairs(part)) for part in parts):
+        characters = sum(len(text) for _, text in documents.pairs(rows))
+        raise ValueError(f"a text of {characters} characters cannot be split into {share:.0%} and {1 - share:.0%}")
+    return parts
+
+
+def _cut(rows: datasets.Dataset, share: float) -> tuple[datasets.Dataset, datasets.Dataset]:
     sizes = np.array([len(t) for t in rows["text"]])
-    cut = (1 - held_out) * sizes.sum()
+    cut = share * sizes.sum()
     parts: tuple[list, list] = ([], [])
     for row, end in zip(rows, sizes.cumsum(), strict=True):
         at = int(cut - (end - len(row["text"])))
@@ -77,10 +83,6 @@ def _parts(rows: Corpus, held_out: float) -> tuple[Corpus, Corpus]:
         for part, piece in zip(parts, (row["text"][: max(at, 0)], row["text"][max(at, 0) :]), strict=True):
             if piece.strip():
                 part.append({"text": piece, "document": row["document"]})
-    if not all(parts):
-        raise ValueError(
-            f"a text of {sizes.sum()} characters cannot be split into {1 - held_out:.0%} and {held_out:.0%}"
-        )
     return datasets.Dataset.from_list(parts[0]), datasets.Dataset.from_list(parts[1])
 
 

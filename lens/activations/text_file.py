@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import itertools
 import os
 import shlex
 from collections.abc import Iterator, Sequence
@@ -27,53 +28,84 @@ _MARKS |= {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
 
 @dataclass(frozen=True)
-class TextFile(Sequence):
-    """Parts of a text file, as rows of `text` and `document`."""
+class Part:
+    """A document: a stretch of a text file."""
 
     path: Path
     modified: int
-    """nanoseconds of its last change: offsets are of no use in another text"""
-    parts: tuple[tuple[str, int, int], ...]
-    """name, first byte and end of each"""
+    """nanoseconds of the file's last change: offsets are of no use in another text"""
+    document: str
+    start: int
+    """first byte"""
+    stop: int
+
+    def read(self) -> str:
+        """The text, with every line ending as a line feed.
+
+        Raises:
+            ValueError: the file is not UTF-8 text, or was changed; the message gives the place and how to convert it.
+        """
+        return _decode(self.path, self.start, self._bytes(self.stop)).replace("\r\n", "\n").replace("\r", "\n")
+
+    def cut(self, size: int) -> tuple[Part, Part]:
+        """The first `size` bytes, back to a line break or a space, and the rest; one of them may be empty."""
+        place = self.start + size
+        place = self.start + _seam(self._bytes(place), (b"\n", b" "), 0) if size > 0 else self.start
+        return replace(self, stop=place), replace(self, start=place)
+
+    def _bytes(self, stop: int) -> bytes:
+        with self.path.open("rb") as file:
+            if os.fstat(file.fileno()).st_mtime_ns != self.modified:
+                raise ValueError(f"{self.path} was changed while it was read: start again")
+            file.seek(self.start)
+            return file.read(stop - self.start)
+
+
+@dataclass(frozen=True)
+class TextFiles(Sequence):
+    """Text files in parts, as rows of `text` and `document`; a part is read when it is asked for."""
+
+    parts: tuple[Part, ...]
 
     def __len__(self) -> int:
         return len(self.parts)
 
     def __getitem__(self, i):
-        """The row `i`: its text is read now, with every line ending as a line feed."""
-        name, start, stop = self.parts[i]
-        with self.path.open("rb") as file:
-            if os.fstat(file.fileno()).st_mtime_ns != self.modified:
-                raise ValueError(f"{self.path} was changed while it was read: start again")
-            file.seek(start)
-            text = _decode(self.path, start, file.read(stop - start))
-        return {"text": text.replace("\r\n", "\n").replace("\r", "\n"), "document": name}
+        """The row `i`."""
+        return {"text": self.parts[i].read(), "document": self.parts[i].document}
 
-    def split(self, share: float) -> tuple[TextFile, TextFile]:
+    def split(self, share: float) -> tuple[TextFiles, TextFiles]:
         """The first `share` of the bytes, and the rest; see `lens.activations.split.split_text`."""
-        first, end = self.parts[0][1], self.parts[-1][2]
-        cut = first + int(share * (end - first))
-        i = next(i for i, (_, _, stop) in enumerate(self.parts) if cut < stop)
-        name, start, stop = self.parts[i]
-        with self.path.open("rb") as file:
-            file.seek(start)
-            cut = start + _seam(file.read(cut - start), (b"\n", b" "), 0) if cut > start else start
-        halves = [(name, a, b) for a, b in ((start, cut), (cut, stop)) if a < b]
-        before = self.parts[:i] + tuple(halves[:-1])
-        return replace(self, parts=before), replace(self, parts=(halves[-1], *self.parts[i + 1 :]))
+        sizes = [part.stop - part.start for part in self.parts]
+        ends = list(itertools.accumulate(sizes))
+        cut = int(share * ends[-1])
+        i = next(i for i, end in enumerate(ends) if cut < end)
+        first, rest = self.parts[i].cut(cut - (ends[i] - sizes[i]))
+        before = (*self.parts[:i], *([first] if first.start < first.stop else []))
+        after = (*([rest] if rest.start < rest.stop else []), *self.parts[i + 1 :])
+        return TextFiles(before), TextFiles(after)
 
 
-def read(path: Path) -> TextFile:
-    """A text file in parts of at most `PART` bytes, which end at an empty line, a line break or a space.
+def read(paths: Sequence[Path]) -> TextFiles:
+    """Text files in parts of at most `PART` bytes, which end at an empty line, a line break or a space.
+
+    A document has the name of its file; with files of one name in several folders, the path from the folder they share.
 
     Raises:
-        ValueError: the file is not UTF-8 text; the message gives the place and how to convert it.
+        OSError: a file can't be read.
     """
-    with path.open("rb") as file:
-        spans = list(_spans(file))
-        modified = os.fstat(file.fileno()).st_mtime_ns
-    names = [path.stem] if len(spans) == 1 else [f"{path.stem}#{i}" for i in range(len(spans))]
-    return TextFile(path, modified, tuple((name, *span) for name, span in zip(names, spans, strict=True)))
+    names = [path.stem for path in paths]
+    if len(set(names)) < len(names):
+        shared = os.path.commonpath([path.absolute().parent for path in paths])
+        names = [path.absolute().relative_to(shared).as_posix() for path in paths]
+    parts = []
+    for path, name in zip(paths, names, strict=True):
+        with path.open("rb") as file:
+            spans = list(_spans(file))
+            modified = os.fstat(file.fileno()).st_mtime_ns
+        numbered = [name] if len(spans) == 1 else [f"{name}#{i}" for i in range(len(spans))]
+        parts += [Part(path, modified, document, *span) for document, span in zip(numbered, spans, strict=True)]
+    return TextFiles(tuple(parts))
 
 
 def parts(text: str) -> list[str]:

@@ -14,6 +14,7 @@ import torch
 import lens
 from lens.activations import corpus, random_models, text_file
 from lens.activations.corpus import draw_windows
+from lens.activations.documents import pairs
 from lens.activations.split import as_dataset, split_text
 from lens.activations.store import open_layer
 
@@ -62,10 +63,42 @@ def test_a_file_of_a_folder_is_a_document(tmp_path):
     }.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
-    assert as_dataset(tmp_path)["text"] == corpus.load(str(tmp_path))["text"] == ["three", "one\ntwo\n", "four"]
+    for found in (as_dataset(tmp_path), corpus.load(str(tmp_path))):
+        assert list(pairs(found)) == [("a", "three"), ("b", "one\ntwo\n"), ("c", "four")]
     (tmp_path / "page.html").write_text("five")
     with pytest.raises(ValueError, match=r"3 text files .*and 1 others \(.html\): name those to read"):
         as_dataset(tmp_path)
+
+
+def test_files_of_one_name_in_several_folders_are_told_apart(tmp_path):
+    """Both documents were called `a`."""
+    for folder in ("x", "x/y"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.txt").write_text(f"in {folder}")
+    assert list(pairs(as_dataset(tmp_path))) == [("a.txt", "in x"), ("y/a.txt", "in x/y")]
+
+
+def test_a_folder_is_read_file_by_file(tmp_path):
+    """All of its files were in memory at once."""
+    for name in "abcd":
+        (tmp_path / f"{name}.txt").write_text(f"{name}\n" * 10)
+    found = as_dataset(tmp_path)
+    (tmp_path / "d.txt").write_bytes(b"\xff")
+    assert [found[i]["text"][0] for i in range(3)] == ["a", "b", "c"]
+    with pytest.raises(ValueError, match=r"d.txt was changed while it was read"):
+        _ = found[3]
+
+
+def test_a_folder_is_split_within_a_file(tmp_path):
+    for name in "abcd":
+        (tmp_path / f"{name}.txt").write_text(f"{name}\n" * 10)
+    train, test = split_text(tmp_path, 0.4)
+    assert list(pairs(train)) == [("a", "a\n" * 10), ("b", "b\n" * 10), ("c", "c\n" * 4)]
+    assert list(pairs(test)) == [("c", "c\n" * 6), ("d", "d\n" * 10)]
+    train, test = split_text(tmp_path, 0.5)
+    assert [[name for name, _ in pairs(part)] for part in (train, test)] == [["a", "b"], ["c", "d"]]
+    with pytest.raises(ValueError, match="a text of 80 characters cannot be split into 1% and 99%"):
+        split_text(tmp_path, 0.99)
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.JSON", "a.csv", "a.tsv"])
