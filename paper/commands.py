@@ -57,14 +57,17 @@ def readme(study: str) -> None:
 
 
 @click.command()
-def headroom() -> None:
-    """Show the registered questions of the study headroom, and what its tables answer so far."""
-    from paper import headroom
+def registered() -> None:
+    """Show the registered questions of further studies, and what their tables answer so far."""
+    from paper import dark_position, headroom
+    from paper.registered import said
 
-    print(headroom.said(Study.load("headroom")))
+    for module in (headroom, dark_position):
+        document = module.QUESTIONS.load()
+        print(said(document, module.answers(document, module.QUESTIONS.tables(module.TABLE))))
 
 
-COMMANDS = (claims, paper, trace, readme, headroom)
+COMMANDS = (claims, paper, trace, readme, registered)
 
 
 def outdated() -> list[str]:

@@ -1,111 +1,26 @@
-"""The registered questions of the study `headroom` (`headroom.yaml`), and what its tables answer.
-
-`registered` holds a digest of everything that decides an answer: the questions, and the parameters of the study but its
-comments. A later change of either needs an entry in `amendments`. The two digests as things stand:
-
-    python -c 'from paper import headroom as h; d = h.read(); print(h.params_digest(), h.digest(d))'
-"""
+"""The registered questions of the study `headroom` (`headroom.yaml`), and what its tables answer."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
-from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from lens import checkout, files
-from lens.errors import ConfigError
 from lens.measure.headroom import added, estimates, share_of
 from lens.measure.stats import Interval, holm
-from lens.study import table_files
-from lens.study.params import Study
-from paper import registry
+from paper.registered import CANT_TELL, NOT_YET, Answer, Missing, Questions
 
-QUESTIONS = Path(__file__).parent / "headroom.yaml"
-PARAMS = "studies/headroom/params.yaml"
-ELSEWHERE = {"root", "params_file"}  # where DVC finds the file, of parameters
-USABLE, NONE, CANT_TELL, CONTROLS_FAIL = "usable", "none", "can't be told", "controls fail"
-FOUND, NOT_FOUND, NOT_YET = "found", "not found", "not measured yet"
+USABLE, NONE, CONTROLS_FAIL = "usable", "none", "controls fail"
+FOUND, NOT_FOUND = "found", "not found"
 HELPS, LITTLE, NO_GAIN = "helps", "gains less than the share asked for", "no gain found"
-FIELDS = {
-    "id", "statement", "kind", "layer", "arm", "l0", "rule", "controls", "prediction", "reason", "power",
-}  # fmt: skip
-OF_KIND = {"layer": set(), "arms": {"arms"}, "planted": {"planted"}}
+QUESTIONS = Questions(
+    "headroom", frozenset({"kind", "arm", "controls"}), {"layer": set(), "arms": {"arms"}, "planted": {"planted"}}
+)
+TABLE = "errors"  # what `answers` reads of each layer
 
 Tables = Mapping[str, pd.DataFrame]
 """by layer, the errors that `lens.study.headroom.headroom_tables` made"""
-
-
-class Answer(NamedTuple):
-    """What the tables say to a question: one of the outcomes, and the numbers that decided it."""
-
-    id: str
-    outcome: str
-    why: str
-
-
-class _Missing(Exception):
-    """Something that a question reads is not measured yet."""
-
-
-def read() -> dict:
-    """The whole document, unchecked.
-
-    Raises:
-        ConfigError: not readable.
-    """
-    return registry.read(QUESTIONS)
-
-
-def load() -> dict:
-    """The document, whose questions and parameters are those that were registered.
-
-    Raises:
-        ConfigError: a question lacks a field, or it or the parameters of the study were changed without an amendment.
-    """
-    document = read()
-    for claim in document["claims"]:
-        wanted = FIELDS | OF_KIND.get(claim.get("kind", ""), set())
-        if wrong := sorted(wanted ^ set(claim)):
-            raise ConfigError(f"{QUESTIONS.name}, {claim.get('id', '?')}: missing or unknown fields {wrong}")
-    if (found := params_digest()) != document["params_sha256"]:
-        raise ConfigError(
-            f"{PARAMS} is not as it was registered: undo the change, or set params_sha256: {found} in {QUESTIONS.name} "
-            "and add an entry to its amendments"
-        )
-    registry.check(document, QUESTIONS.name, lambda _: digest(document))
-    return document
-
-
-def digest(document: dict) -> str:
-    """sha256 of all that is registered, as canonical JSON."""
-    return _sha256({key: value for key, value in document.items() if key not in ("registered", "amendments")})
-
-
-def params_digest() -> str:
-    """sha256 of what the parameter file of the study says."""
-    raw = files.read_yaml(checkout.root() / PARAMS, "`git checkout` brings it back")
-    return _sha256({key: value for key, value in raw.items() if key not in ELSEWHERE})
-
-
-def _sha256(value: dict) -> str:
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()
-
-
-def tables(study: Study) -> dict[str, pd.DataFrame]:
-    """The errors of each layer that is measured.
-
-    Raises:
-        ConfigError: a table is damaged.
-    """
-    paths = {str(layer): study.results / "tables" / "headroom" / f"layer_{layer}.parquet" for layer in study.layers}
-    found = {layer: table_files.read(path, "errors") for layer, path in paths.items() if path.is_file()}
-    return {layer: table for layer, table in found.items() if table is not None}
 
 
 def answers(document: dict, found: Tables) -> list[Answer]:
@@ -115,7 +30,7 @@ def answers(document: dict, found: Tables) -> list[Answer]:
     for claim in document["claims"]:
         try:
             said.append(Answer(claim["id"], *judged[claim["kind"]](_Errors(document, found), claim)))
-        except _Missing as error:
+        except Missing as error:
             said.append(Answer(claim["id"], NOT_YET, str(error)))
     return said
 
@@ -144,12 +59,12 @@ class _Errors:
 
     def of(self, layer: object, l0: float, arms: tuple[str, ...], planted: str = "") -> pd.DataFrame:
         if str(layer) not in self.found:
-            raise _Missing(f"no table of layer {layer}")
+            raise Missing(f"no table of layer {layer}")
         table, wanted = self.found[str(layer)], {self.blind, *arms, *self.only(*arms).values()}
         here = table[(table["planted"] == planted) & (table["target"] == l0) & table["variant"].isin(wanted)]
         if lacking := sorted(wanted - set(here["variant"])):
             where = f"layer {layer}, L0 {l0:g}" + (f", {planted} planted" if planted else "")
-            raise _Missing(f"no {', '.join(lacking)} at {where}")
+            raise Missing(f"no {', '.join(lacking)} at {where}")
         return here
 
 
@@ -212,15 +127,3 @@ def _embedding_fails(errors: _Errors, claim: dict) -> str:
 
 def _percent(i: Interval) -> str:
     return f"{100 * i.estimate:.2f} % [{100 * i.low:.2f}, {100 * i.high:.2f}]"
-
-
-def said(study: Study) -> str:
-    """The questions with their predictions and answers, as text."""
-    document = load()
-    by_id = {claim["id"]: claim for claim in document["claims"]}
-    lines = []
-    for answer in answers(document, tables(study)):
-        claim = by_id[answer.id]
-        lines += [f"{answer.id}  {claim['statement']}", f"     {answer.outcome}: {answer.why}"]
-        lines.append(f"     predicted: {claim['prediction']}")
-    return "\n".join(lines)

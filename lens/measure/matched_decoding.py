@@ -54,7 +54,7 @@ def matched_decoding(
             f"{wrong[0]:g} degrees of freedom of {width} dimensions: choose more than 0 and fewer than those"
         )
     moments = position_moments(represent, activations, block, np.arange(n_blocks), first)
-    there = np.flatnonzero(moments.count_F)
+    there = np.flatnonzero(moments.count_F).tolist()
     if len(there) < 2:
         raise ValueError(f"windows of {len(there)} document: to leave one out takes two or more")
     moments = _narrowed(moments, width)

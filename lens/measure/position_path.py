@@ -80,16 +80,12 @@ def _size(count_HT: np.ndarray, sum_HTd: np.ndarray) -> float:
     return float((a * b).sum(-1).mean())
 
 
-@torch.no_grad()
-def path_of(represent: Represent, activations: Tensor) -> Tensor:
-    """The path of all windows [n, T, d], [T, d] about its centre; 0 at position 0, which holds no text."""
-    total = torch.zeros(activations.shape[1:], dtype=torch.float64)
-    for rows in activations.split(CHUNK):
-        total += represent(rows.float()).sum(0, dtype=torch.float64)
-    mean = total / len(activations)
+def path_of(sums: PathSums) -> Tensor:
+    """The path of all windows, [T, d] about its centre; 0 at position 0, which holds no text."""
+    mean = sums.sum_HBTd.sum((0, 1)) / sums.count_HBT.sum((0, 1))[:, None]
     path = mean - mean[1:].mean(0)
     path[0] = 0
-    return path.float()
+    return torch.from_numpy(path).float()
 
 
 def turned(path: Tensor, seed: int) -> Tensor:

@@ -21,7 +21,9 @@ def test_a_path_by_hand():
     whole, left_out = path_size(path_sums(same, x, torch.tensor([0, 0, 1, 1]), 2))
     assert whole == pytest.approx(2) and left_out == pytest.approx([2, 2])
     assert path_size(path_sums(same, x, torch.tensor([0, 0, 1, 1]), 2), first=3)[0] == pytest.approx(2 / 3)
-    torch.testing.assert_close(path_of(same, x)[:, 0], torch.tensor([0.0, -2, -1, 0, 1, 2]))
+    torch.testing.assert_close(
+        path_of(path_sums(same, x, torch.zeros(4), 1))[:, 0], torch.tensor([0.0, -2, -1, 0, 1, 2])
+    )
 
 
 def test_the_size_without_a_document_is_that_of_the_others():
@@ -52,7 +54,9 @@ def test_what_is_not_ordinary_does_not_count():
 
 
 def test_a_turned_path_is_as_long_everywhere_and_elsewhere():
-    path = path_of(same, torch.randn(9, T, 64, generator=torch.Generator().manual_seed(2)))
+    path = path_of(
+        path_sums(same, torch.randn(9, T, 64, generator=torch.Generator().manual_seed(2)), torch.zeros(9), 1)
+    )
     other = turned(path, 0)
     torch.testing.assert_close(other.norm(dim=-1), path.norm(dim=-1))
     torch.testing.assert_close(other @ other.T, path @ path.T, atol=1e-4, rtol=1e-4)

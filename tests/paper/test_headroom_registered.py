@@ -11,9 +11,10 @@ from lens.measure.headroom import crossed
 from lens.study.headroom import twins_of, variants_at
 from lens.study.params import Study
 from paper import headroom
-from paper.commands import headroom as command
+from paper.commands import registered as command
+from paper.registered import CANT_TELL, NOT_YET, Answer, Questions
 
-DOCUMENT = headroom.load()
+DOCUMENT = headroom.QUESTIONS.load()
 ARMS = list(DOCUMENT["twins"])
 PLANTED = ("0.02 of depth 1", "0.005 of depth 1", "0.02 of depth 0.25")
 SEEDS, PLAYS = 4, 38
@@ -54,7 +55,7 @@ def same(late: float, **said) -> pd.DataFrame:
     return layer(dict.fromkeys((16, 32, 64), late), **said)
 
 
-def answers(at: pd.DataFrame, embedding: float = 0.0) -> dict[str, headroom.Answer]:
+def answers(at: pd.DataFrame, embedding: float = 0.0) -> dict[str, Answer]:
     tables = {"8": at, "embedding": layer({32: embedding}, planted=None)}
     return {answer.id: answer for answer in headroom.answers(DOCUMENT, tables)}
 
@@ -64,16 +65,16 @@ def answers(at: pd.DataFrame, embedding: float = 0.0) -> dict[str, headroom.Answ
     [
         (same(0.02), 0.0, headroom.USABLE),
         (layer({16: 0.0, 32: 0.02, 64: 0.02}), 0.0, headroom.USABLE),
-        (layer({16: 0.01, 32: 0.02, 64: 0.01}), 0.0, headroom.CANT_TELL),  # at one of three
+        (layer({16: 0.01, 32: 0.02, 64: 0.01}), 0.0, CANT_TELL),  # at one of three
         (same(0.0), 0.0, headroom.NONE),
         (layer({16: 0.02, 32: 0.0, 64: 0.0}), 0.0, headroom.NONE),
-        (same(0.01), 0.0, headroom.CANT_TELL),
-        (same(0.0085), 0.0, headroom.CANT_TELL),  # an estimate below the margin, and an upper bound above it
-        (same(0.0, planted=0.0), 0.0, headroom.CANT_TELL),  # it would not have been found
+        (same(0.01), 0.0, CANT_TELL),
+        (same(0.0085), 0.0, CANT_TELL),  # an estimate below the margin, and an upper bound above it
+        (same(0.0, planted=0.0), 0.0, CANT_TELL),  # it would not have been found
         (same(0.02), 0.01, headroom.CONTROLS_FAIL),
         (same(0.0), -0.01, headroom.CONTROLS_FAIL),
         (same(0.04, twins=0.02), 0.0, headroom.CONTROLS_FAIL),
-        (same(-0.01, twins=-0.04), 0.0, headroom.CANT_TELL),  # better than its twin, and worse than the blind one
+        (same(-0.01, twins=-0.04), 0.0, CANT_TELL),  # better than its twin, and worse than the blind one
         (same(0.01, twins=-0.02), 0.0, headroom.USABLE),
     ],
 )
@@ -82,15 +83,15 @@ def test_every_outcome_of_a_layer(table, embedding, outcome):
 
 
 def test_what_is_lacking_is_not_measured_yet():
-    assert {answer.outcome for answer in headroom.answers(DOCUMENT, {})} == {headroom.NOT_YET}
+    assert {answer.outcome for answer in headroom.answers(DOCUMENT, {})} == {NOT_YET}
     alone = {a.id: a for a in headroom.answers(DOCUMENT, {"8": same(0.02)})}
-    assert alone["H01"].outcome == headroom.NOT_YET and "no table of layer embedding" in alone["H01"].why
+    assert alone["H01"].outcome == NOT_YET and "no table of layer embedding" in alone["H01"].why
     assert alone["H02"].why == "no table of layer 3" and alone["H05"].outcome == headroom.FOUND
     table = same(0.02)
     missing = answers(table[~((table["target"] == 64) & (table["variant"] == "oracle_permuted"))])["H01"]
-    assert missing.outcome == headroom.NOT_YET and missing.why == "no oracle_permuted at layer 8, L0 64"
+    assert missing.outcome == NOT_YET and missing.why == "no oracle_permuted at layer 8, L0 64"
     unplanted = answers(same(0.0, planted=None))
-    assert unplanted["H01"].outcome == unplanted["H05"].outcome == headroom.NOT_YET
+    assert unplanted["H01"].outcome == unplanted["H05"].outcome == NOT_YET
     assert answers(same(0.02, planted=None))["H01"].outcome == headroom.USABLE  # which needs no planted truth
 
 
@@ -100,7 +101,7 @@ def test_arms_help_that_have_a_share_of_the_oracle_and_others_gain_too_little():
     assert f"centred {headroom.HELPS}" in said.why and f"gain {headroom.LITTLE}" in said.why
     assert f"mask {headroom.NO_GAIN}" in said.why and "49% of the oracle's" in said.why
     assert answers(same(0.04))["H04"].outcome == headroom.NO_GAIN
-    assert answers(same(0.0, centred=0.02))["H04"].outcome == headroom.CANT_TELL
+    assert answers(same(0.0, centred=0.02))["H04"].outcome == CANT_TELL
     assert answers(same(0.04, centred=0.02), 0.01)["H04"].outcome == headroom.CONTROLS_FAIL
 
 
@@ -113,18 +114,18 @@ def test_planted_headroom_is_found_or_not():
 def test_questions_and_parameters_are_locked(tmp_path, monkeypatch):
     changed = copy.deepcopy(DOCUMENT)
     changed["claims"][1]["rule"]["margin"] = 0.02
-    monkeypatch.setattr(headroom, "read", lambda: changed)
+    monkeypatch.setattr(Questions, "read", lambda self: changed)
     with pytest.raises(ConfigError, match="headroom.yaml: the claims have the digest"):
-        headroom.load()
-    amended = headroom.digest(changed)
+        headroom.QUESTIONS.load()
+    amended = headroom.QUESTIONS.digest(changed)
     changed["amendments"] = [{"date": "2026-12-01", "claims": ["H02"], "reason": "a pilot", "sha256": amended}]
-    assert headroom.load()["claims"][1]["rule"]["margin"] == 0.02
-    monkeypatch.setattr(headroom, "params_digest", lambda: "other")
+    assert headroom.QUESTIONS.load()["claims"][1]["rule"]["margin"] == 0.02
+    monkeypatch.setattr(Questions, "params_digest", lambda self: "other")
     with pytest.raises(ConfigError, match="studies/headroom/params.yaml is not as it was registered"):
-        headroom.load()
+        headroom.QUESTIONS.load()
     del changed["claims"][0]["reason"]
     with pytest.raises(ConfigError, match="H01: missing or unknown fields .'reason'."):
-        headroom.load()
+        headroom.QUESTIONS.load()
 
 
 def test_the_study_trains_all_that_is_asked_for():

@@ -1,0 +1,126 @@
+"""What dictionaries of several L0 and widths leave of position in their error, on held-out text of one layer."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from lens.activations import models
+from lens.activations.language_model import LanguageModel
+from lens.activations.layers import Layer
+from lens.dictionaries.dictionary import Dictionary
+from lens.measure.dark_position import Measures, arms, losses, read_off, rows_of, variance_left
+from lens.measure.fidelity import keep_bos, splice
+from lens.measure.reconstruction import InputMoments, Reconstruction, input_moments, reconstruct
+from lens.profiling.layer_data import LayerData
+from lens.study import equal_l0
+from lens.study.analysis import spread
+from lens.study.headroom import trained_at
+from lens.study.layer_data import open_layer_data
+from lens.study.params import Study
+
+DIGITS = 9
+
+
+def dark_position_tables(study: Study, layer: Layer) -> dict[str, pd.DataFrame]:
+    """Tables of one layer from all that the study trains there (`equal_l0`); raises as `equal_l0.rows` does.
+
+    Returns:
+        `dictionaries`: variant, seed, target, l0, width (d_sae), fewest_freedom (degrees of freedom over those asked
+        for, of the representation that had fewest) and the rest of `equal_l0.rows`; `measures`: variant, seed, target,
+        measure, document (left out; empty: none) and value, see `lens.measure.dark_position`.
+
+    Raises:
+        ConfigError: see `lens.study.headroom.trained_at`.
+    """
+    finish = _Finish(study)
+    rows = [
+        row
+        for part in trained_at(study, layer)
+        for row in equal_l0.rows(
+            study,
+            lambda seed: open_layer_data(study.of_seed(seed), layer),
+            [(seed, part.l0, variant) for seed in study.seeds for variant in part.variants],
+            lambda data, sae, x, target: {"l0": _Seen(data, sae, x).l0, "width": sae.info.d_sae},
+            finish,
+        )
+    ]
+    measures = [
+        rows_of(row.pop("measures"), row.pop("documents")).assign(
+            **{key: row[key] for key in ("variant", "seed", "target")}
+        )
+        for row in rows
+    ]
+    return {
+        "dictionaries": pd.DataFrame(rows).fillna({"knob": ""}),
+        "measures": pd.concat(measures, ignore_index=True)[
+            ["variant", "seed", "target", "measure", "document", "value"]
+        ],
+    }
+
+
+class _Seen:
+    """Held-out windows as a dictionary sees them."""
+
+    def __init__(self, data: LayerData, sae: Dictionary, x: Tensor):
+        self.data, self.sae, self.x = data, sae.float().cpu(), x
+        self.block, self.n_blocks = data.test.document, len(data.test.documents)
+
+    @functools.cached_property
+    def moments(self) -> InputMoments:
+        return input_moments(self.x, self.block, self.n_blocks, self.data.scale)
+
+    @functools.cached_property
+    def found(self) -> Reconstruction:
+        return reconstruct(self.sae, self.x, self.block, self.n_blocks, self.data.scale, self.moments.ordinary)
+
+    @property
+    def l0(self) -> float:
+        return float(self.found.active[1:].sum() / self.found.count[:, 1:].sum())
+
+
+class _Finish:
+    """All measures of a dictionary; the model is opened once."""
+
+    def __init__(self, study: Study):
+        self.study = study
+        self._ordinary = functools.lru_cache(1)(_ordinary)
+
+    def __call__(self, data: LayerData, sae: Dictionary, x: Tensor) -> dict:
+        seen = _Seen(data, sae, x)
+        left = variance_left(seen.sae, x, seen.block, seen.moments, seen.found, data.scale)
+        read, fewest = read_off(seen.sae, x, equal_l0.permuted(x), seen.block, seen.n_blocks)
+        measures = left | read | self._losses(seen)
+        return {
+            "fewest_freedom": fewest,
+            "documents": list(data.test.documents),
+            "measures": {name: [float(f"{v:.{DIGITS}g}") for v in values] for name, values in measures.items()},
+        }
+
+    def _losses(self, seen: _Seen) -> Measures:
+        if not (n := self.study.windows.fidelity):
+            return {}
+        windows, train = spread(len(seen.x), n), seen.data.train.activations
+        places = arms(seen.sae, train, self._ordinary(seen.data), seen.sae.info.seed)
+        found = splice(
+            self._model,
+            seen.data.test.tokens[windows],
+            seen.data.layer,
+            {name: keep_bos(replace) for name, replace in places.items()},
+        )
+        rises = {name: ce.astype(np.float64) - found.ce_clean for name, ce in found.ce.items()}
+        return losses(rises, seen.block[windows].numpy(), seen.n_blocks)
+
+    @functools.cached_property
+    def _model(self) -> LanguageModel:
+        return models.load(self.study.model)
+
+
+def _ordinary(data: LayerData) -> Tensor:
+    """[n, T] which tokens of the training windows are no massive activations."""
+    x = data.train.activations
+    return input_moments(x, torch.zeros(len(x), dtype=torch.long), 1, data.scale).ordinary
