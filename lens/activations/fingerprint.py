@@ -24,7 +24,8 @@ _DECIDES_NOTHING = {  # entries of a configuration: where and by what it was sav
 
 
 # attributes of modules that say nothing of the numbers, or of which the answer of the model tells
-_OF_TORCH = {*vars(nn.Module()), "name_or_path", "_is_hf_initialized", "forward"}
+_OF_TORCH = {*vars(nn.Module()), "name_or_path", "_is_hf_initialized", "_output_capturing_hooks_installed", "forward"}
+_WATCHING = "transformers.utils.output_capturing"  # its hooks keep the hidden states that are asked for; they stay
 
 
 def fingerprint(model: transformers.PreTrainedModel) -> dict:
@@ -102,7 +103,15 @@ def _said(value: object) -> object:
 
 def _is_changed(model: transformers.PreTrainedModel) -> bool:
     """Whether something is done in the model that neither its class nor its weights say."""
-    return any(m._forward_hooks or m._forward_pre_hooks or "forward" in m.__dict__ for m in model.modules())
+    return any("forward" in m.__dict__ or any(map(_acts, _hooks(m))) for m in model.modules())
+
+
+def _hooks(module: nn.Module) -> list[Callable]:
+    return [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]
+
+
+def _acts(hook: Callable) -> bool:
+    return getattr(hook, "__module__", None) != _WATCHING
 
 
 @torch.inference_mode()

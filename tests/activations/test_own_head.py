@@ -7,6 +7,7 @@ import torch
 from transformers import PreTrainedModel
 
 from lens.activations import models
+from lens.activations.fingerprint import fingerprint
 from lens.bf16 import products
 from lens.measure.logit_lens import logit_lens
 
@@ -64,6 +65,17 @@ def test_the_logits_are_the_models_own(tmp_path, family):
     same, changed = model.spliced_each(TOKENS, 1, [torch.clone, torch.zeros_like])
     assert torch.equal(model.logits(same[:, 3:7]), own[:, 3:7])
     assert not torch.allclose(model.logits(changed), own, rtol=0.1)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_model_that_was_read_is_the_same_model(tmp_path, family):
+    """Hooks that transformers leaves where hidden states were asked for made it another one: it was extracted anew."""
+    model = build(tmp_path, family, FAMILIES[family])
+    ids, before = torch.arange(24)[None] % model.vocab_size, fingerprint(model.model)
+    model.residual_stream(ids, [0])
+    model.spliced(ids, 0, lambda x: x * 1.0)
+    model.model(ids, output_hidden_states=True)
+    assert fingerprint(model.model) == before
 
 
 @pytest.mark.parametrize("family", ["cohere", "recurrent_gemma", "phi", "bert"])
