@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 from lens.activations import forward
 from lens.activations.language_model import LanguageModel
 from lens.activations.layers import Layer
-from lens.dictionaries.parts import own_class
+from lens.dictionaries.by_name import own_class
 from lens.errors import ConfigError, suggest
 
 Side = Literal["left", "right"]

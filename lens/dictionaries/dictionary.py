@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from lens.activations.statistics import PositionMoments
-from lens.dictionaries import blocks, parts
+from lens.dictionaries import blocks, by_name, parts
 from lens.dictionaries.codes import Codes
 from lens.dictionaries.folder import Stored, read, write
 from lens.dictionaries.info import Info, split
@@ -109,11 +109,11 @@ class Dictionary(nn.Module):
     def _code(self) -> dict[str, str]:
         """Digest of the file of each part that is somebody's own."""
         kinds = {"architecture": type(self.architecture), "position": type(self.position_term)}
-        return {part: parts.code_digest(kind) for part, kind in kinds.items() if parts.is_own(parts.name_of(kind))}
+        return {part: by_name.code_digest(kind) for part, kind in kinds.items() if by_name.is_own(parts.name_of(kind))}
 
     def check_codes(self) -> None:
         """Raise DictionaryError unless an architecture of one's own answers codes, in its present mode."""
-        if parts.is_own(self.info.architecture):
+        if by_name.is_own(self.info.architecture):
             u = torch.zeros(2, 3, self.info.d_sae, dtype=self.W_enc.dtype, device=self.W_enc.device)
             parts.check_codes(self.architecture, u)
 
@@ -334,7 +334,7 @@ class Dictionary(nn.Module):
     def save(self, folder: str | Path) -> None:
         """Write `sae.safetensors` and `cfg.json`, which holds digests of the weights, of own code and of itself."""
         info, weights = self.on_disk()
-        code = {part: sha256 for part, sha256 in self._code().items() if parts.is_own(getattr(info, part))}
+        code = {part: sha256 for part, sha256 in self._code().items() if by_name.is_own(getattr(info, part))}
         write(Path(folder), Stored(info, weights, code))
 
     @classmethod
@@ -342,7 +342,7 @@ class Dictionary(nn.Module):
         """Read a dictionary from its folder, also of the layout before there were architectures.
 
         Args:
-            trust: let code of somebody's own that `cfg.json` names run (see `lens.dictionaries.parts`). For files of
+            trust: let code of somebody's own that `cfg.json` names run (see `lens.dictionaries.by_name`). For files of
                 people whom you trust, and yourself. A warning says if that code has changed since it was saved.
 
         Raises:
@@ -374,15 +374,15 @@ def _within(positions: Tensor, T: int, clamp: bool) -> Tensor:
 
 def _parts(info: Info) -> tuple[parts.Architecture, parts.PositionTerm]:
     """The parts that `info` names, not yet with their weights."""
-    architecture, position_term = parts.architecture(info.architecture), parts.position_term(info.position)
-    parts.check_together(position_term, architecture)
+    architecture, position_term = by_name.architecture(info.architecture), by_name.position_term(info.position)
+    by_name.check_together(position_term, architecture)
     own = split(info.settings, architecture.Settings, position_term.Settings)
     return architecture(info.d_in, info.d_sae, own[0]), position_term(info.d_in, info.d_sae, info.n_positions, own[1])
 
 
 def _check_shapes(info: Info, weights: Mapping[str, Tensor]) -> None:
     """Raise DictionaryError where sizes and weights do not fit, before anything of these sizes is made."""
-    own = any(parts.is_own(name) for name in (info.architecture, info.position))  # may not know of devices
+    own = any(by_name.is_own(name) for name in (info.architecture, info.position))  # may not know of devices
     with torch.device("cpu" if own else "meta"):
         architecture, position_term = _parts(info)
     width = architecture.span * info.d_in

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from torch import Tensor, nn
 
-from lens.dictionaries import parts
+from lens.dictionaries import by_name
 from lens.dictionaries.codes import Codes
 from lens.dictionaries.dictionary import Dictionary
 from lens.dictionaries.info import Info, split
@@ -35,7 +35,7 @@ class Encoder(Dictionary):
 
     def __init__(self, info: Info, weights: Mapping[str, Tensor]):
         nn.Module.__init__(self)
-        kind = parts.architecture(info.architecture)
+        kind = by_name.architecture(info.architecture)
         self.architecture = kind(info.d_in, info.d_sae, split(info.settings, kind.Settings)[0])
         self.position_term = NoTerm(info.d_in, info.d_sae, None, NoTerm.Settings())
         self.info = info

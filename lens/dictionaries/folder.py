@@ -11,7 +11,7 @@ from pathlib import Path
 from torch import Tensor
 
 from lens.activations.store import digest, write_json
-from lens.dictionaries import parts
+from lens.dictionaries import by_name
 from lens.dictionaries.formats.files import read_safetensors
 from lens.dictionaries.info import Info, converted
 from lens.errors import DictionaryError
@@ -63,7 +63,7 @@ def read(folder: Path, *, trust: bool) -> Stored:
         if not needed.is_file():
             raise DictionaryError(f"{needed} is missing: {folder} is not a dictionary folder")
     info, expected, code = _read_config(config_path)
-    if not trust and (named := [n for n in (info.architecture, info.position) if parts.is_own(n)]):
+    if not trust and (named := [n for n in (info.architecture, info.position) if by_name.is_own(n)]):
         raise DictionaryError(
             f"{config_path} asks to run {' and '.join(named)}; if you trust that code, pass trust=True "
             "(--trust on a command line)"

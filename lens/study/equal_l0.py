@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from lens import files
-from lens.dictionaries import parts
+from lens.dictionaries import by_name
 from lens.dictionaries.dictionary import Dictionary
 from lens.measure.at_l0 import next_value
 from lens.profiling.layer_data import LayerData
@@ -101,7 +101,7 @@ def _searched(
     finish: Finish,
 ) -> dict:  # fmt: skip
     """The try whose L0 is nearest to the target; the first one that is near enough ends the search."""
-    kind = parts.architecture(recipe.architecture)
+    kind = by_name.architecture(recipe.architecture)
     knob, slope = kind.l0_setting, kind.l0_slope
     if "k" in recipe.settings:
         recipe = dataclasses.replace(recipe, settings={**recipe.settings, "k": max(1, round(target))})

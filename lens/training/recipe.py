@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_type_hints
 
-from lens.dictionaries import parts
+from lens.dictionaries import by_name
 from lens.dictionaries.info import split
 from lens.errors import ConfigError, DictionaryError, suggest
 from lens.fields import convert
@@ -87,12 +87,12 @@ class Recipe:
         return settings | own | self._named()
 
     def _named(self) -> dict[str, str]:
-        version = parts.architecture(self.architecture).version
-        architecture = parts.identity(self.architecture) + (f" {version}" if version > 1 else "")
-        return {"architecture": architecture, "position": parts.identity(self.position)}
+        version = by_name.architecture(self.architecture).version
+        architecture = by_name.identity(self.architecture) + (f" {version}" if version > 1 else "")
+        return {"architecture": architecture, "position": by_name.identity(self.position)}
 
     def _parts(self) -> list:
-        kinds = parts.architecture(self.architecture), parts.position_term(self.position)
+        kinds = by_name.architecture(self.architecture), by_name.position_term(self.position)
         return split(self.settings, *(kind.Settings for kind in kinds))
 
     def identity(self) -> dict:
@@ -149,7 +149,7 @@ def build(fields: Fields, where: str = "recipe") -> Recipe:
     built = Recipe(**own, settings=values)
     try:
         built._parts()
-        parts.check_together(parts.position_term(built.position), parts.architecture(built.architecture))
+        by_name.check_together(by_name.position_term(built.position), by_name.architecture(built.architecture))
     except DictionaryError as error:
         raise ConfigError(f"{where}: {error}") from None
     for name in ("steps", "expansion", "batch_windows"):
@@ -179,7 +179,7 @@ def _types(fields: Fields, where: str) -> dict[str, object]:
     """Type of each field that a recipe may have: its own, and the settings of the parts that it names."""
     named = (str(fields.get(part, getattr(Recipe, part))) for part in ("architecture", "position"))
     try:
-        kinds = [find(name) for find, name in zip((parts.architecture, parts.position_term), named, strict=True)]
+        kinds = [find(name) for find, name in zip((by_name.architecture, by_name.position_term), named, strict=True)]
     except DictionaryError as error:
         raise ConfigError(f"{where}: {error}") from None
     own = {name: hint for name, hint in get_type_hints(Recipe).items() if name != "settings"}
@@ -188,6 +188,6 @@ def _types(fields: Fields, where: str) -> dict[str, object]:
 
 def _names() -> set[str]:
     """Names of all fields that a recipe of the library's parts may have."""
-    architectures, positions = (parts.names(f"lens.dictionaries.{kind}") for kind in ("architectures", "positions"))
+    architectures, positions = (by_name.names(f"lens.dictionaries.{kind}") for kind in ("architectures", "positions"))
     recipes = [{"architecture": name, "position": "none"} for name in architectures]
     return set().union(*(_types(fields, "") for fields in [*recipes, *({"position": name} for name in positions)]))

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import torch
 
-from lens.dictionaries import parts
+from lens.dictionaries import by_name, parts
 from lens.dictionaries.dictionary import CENTRE, Dictionary
 from lens.dictionaries.shards import ALONE, Shards, gathered
 from lens.errors import ConfigError
@@ -53,7 +53,7 @@ def check(recipes: Mapping[str, Recipe], seeds: int, d_in: int) -> None:
 
 
 def _parts(recipe: Recipe) -> list[type]:
-    return [parts.architecture(recipe.architecture), parts.position_term(recipe.position)]
+    return [by_name.architecture(recipe.architecture), by_name.position_term(recipe.position)]
 
 
 def share_of(runs: Sequence[T]) -> list[T]:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lens.activations.statistics import InputStatistics, PositionMoments, input_statistics, position_moments
 from lens.activations.store import link_folders
-from lens.dictionaries import parts
+from lens.dictionaries import by_name
 from lens.dictionaries.dictionary import Dictionary, Info
 from lens.files import write
 from lens.processes import from_all, from_first, holding_together, rank, wait_for_all
@@ -279,7 +279,7 @@ def _initial(
         position=recipe.position,
         settings=recipe.settings,
         input_scale=scale,
-        apply_b_dec_to_input=parts.architecture(recipe.architecture).free_decoder,
+        apply_b_dec_to_input=by_name.architecture(recipe.architecture).free_decoder,
         model=model,
         layer=str(layer),
         name=variant,

@@ -5,8 +5,8 @@ import torch
 
 from lens.activations.statistics import position_moments
 from lens.dictionaries import splines
+from lens.dictionaries.by_name import names, position_term
 from lens.dictionaries.dictionary import Dictionary, Info
-from lens.dictionaries.parts import names, position_term
 from lens.dictionaries.positions.position_prior import log_odds
 from lens.dictionaries.post_hoc import with_position_prior
 from lens.dictionaries.replace import replaced

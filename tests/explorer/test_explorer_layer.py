@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from lens.dictionaries.by_name import names
 from lens.dictionaries.dictionary import Dictionary, Info
-from lens.dictionaries.parts import names
 from lens.errors import ConfigError
 from lens.explorer.layer import LayerSource, describe
 from lens.explorer.pack import Part

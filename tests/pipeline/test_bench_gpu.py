@@ -7,7 +7,7 @@ import sys
 
 from benchmarks.gpu import CONTENDERS
 from lens import checkout
-from lens.dictionaries import parts
+from lens.dictionaries import by_name
 
 ALONE = """
 import sys
@@ -34,7 +34,7 @@ def test_it_measures_with_pytorch_alone_and_names_what_it_cannot_measure(tmp_pat
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     found, report = json.loads((tmp_path / "gpu.json").read_text()), (tmp_path / "gpu.md").read_text()
-    known = parts.names("lens.dictionaries.architectures")
+    known = by_name.names("lens.dictionaries.architectures")
     ours = {name for name, fields in CONTENDERS.items() if fields.get("architecture", "relu") in known}
     [contenders] = found["throughput"].values()
     measured = {name for name, values in contenders.items() if isinstance(values, dict)}
