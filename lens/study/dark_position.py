@@ -37,7 +37,7 @@ def dark_position_tables(study: Study, layer: Layer) -> dict[str, pd.DataFrame]:
     Raises:
         ConfigError: see `lens.study.headroom.trained_at`.
     """
-    finish = _Finish(study)
+    measures = _OfDictionary(study)
     rows = [
         row
         for part in trained_at(study, layer)
@@ -45,11 +45,11 @@ def dark_position_tables(study: Study, layer: Layer) -> dict[str, pd.DataFrame]:
             study,
             lambda seed: open_layer_data(study.of_seed(seed), layer),
             [(seed, part.l0, variant) for seed in study.seeds for variant in part.variants],
-            lambda data, sae, x, target: {"l0": _Seen(data, sae, x).l0, "width": sae.info.d_sae},
-            finish,
+            measures.first,
+            measures.rest,
         )
     ]
-    measures = [
+    values = [
         rows_of(row.pop("measures"), row.pop("documents")).assign(
             **{key: row[key] for key in ("variant", "seed", "target")}
         )
@@ -57,9 +57,7 @@ def dark_position_tables(study: Study, layer: Layer) -> dict[str, pd.DataFrame]:
     ]
     return {
         "dictionaries": pd.DataFrame(rows).fillna({"knob": ""}),
-        "measures": pd.concat(measures, ignore_index=True)[
-            ["variant", "seed", "target", "measure", "document", "value"]
-        ],
+        "measures": pd.concat(values, ignore_index=True)[["variant", "seed", "target", "measure", "document", "value"]],
     }
 
 
@@ -83,15 +81,18 @@ class _Seen:
         return float(self.found.active[1:].sum() / self.found.count[:, 1:].sum())
 
 
-class _Finish:
+class _OfDictionary:
     """All measures of a dictionary; the model is opened once."""
 
     def __init__(self, study: Study):
         self.study = study
-        self._ordinary = functools.lru_cache(1)(_ordinary)
+        self._seen, self._ordinary = functools.lru_cache(1)(_Seen), functools.lru_cache(1)(_ordinary)
 
-    def __call__(self, data: LayerData, sae: Dictionary, x: Tensor) -> dict:
-        seen = _Seen(data, sae, x)
+    def first(self, data: LayerData, sae: Dictionary, x: Tensor, _target: float) -> dict:
+        return {"l0": self._seen(data, sae, x).l0, "width": sae.info.d_sae}
+
+    def rest(self, data: LayerData, sae: Dictionary, x: Tensor) -> dict:
+        seen = self._seen(data, sae, x)
         left = variance_left(seen.sae, x, seen.block, seen.moments, seen.found, data.scale)
         read, fewest = read_off(seen.sae, x, equal_l0.permuted(x), seen.block, seen.n_blocks)
         measures = left | read | self._losses(seen)
