@@ -40,5 +40,5 @@ def test_it_measures_with_pytorch_alone_and_names_what_it_cannot_measure(tmp_pat
     measured = {name for name, values in contenders.items() if isinstance(values, dict)}
     assert measured == ours | {"five bare products"}
     assert all(found["equality"][name] == {"loss": 0.0, "W_dec": 0.0} for name in ours)  # the CPU with itself
-    assert "Extraction: not measured: ModuleNotFoundError: No module named 'numpy'." in report
+    assert "Extraction: not measured: ModuleNotFoundError: No module named 'transformers'." in report
     assert all(f"| {name} | not measured: " in report for name in contenders.keys() - measured)

@@ -76,16 +76,16 @@ def test_a_place_that_can_hold_nothing_is_named_before_the_model_is_opened(tmp_p
 
 
 def test_another_model_of_the_same_name_is_refused(tmp_path):
-    models = [models.load(MODEL) for _ in range(2)]
+    own, other = (models.load(MODEL) for _ in range(2))
     with torch.no_grad():
-        for weight in models[1].model.parameters():
+        for weight in other.model.parameters():
             weight.mul_(1.5)
-    fit(models[0], 1, TEXT, tmp_path / "a", **OPTIONS)
+    fit(own, 1, TEXT, tmp_path / "a", **OPTIONS)
     for folder in ("b", "c"):  # without the pool
         shutil.copytree(tmp_path / "a" / "dictionaries", tmp_path / folder / "dictionaries")
     with pytest.raises(ConfigError, match="fitted with activations .*isn't the model that it was.*: pass name="):
-        fit(models[1], 1, TEXT, tmp_path / "b", **OPTIONS)
-    assert fit(models[0], 1, TEXT, tmp_path / "c", **OPTIONS).info.layer == "1"
+        fit(other, 1, TEXT, tmp_path / "b", **OPTIONS)
+    assert fit(own, 1, TEXT, tmp_path / "c", **OPTIONS).info.layer == "1"
 
 
 def test_a_dictionary_whose_record_is_lost_is_not_replaced_by_another(tmp_path):
