@@ -35,6 +35,7 @@ DEPTHS, SHAPES, PER_CELL = (0.1, 0.25, 0.5, 1.0), ("window", "ramp", "start"), 3
 PERSISTENCES, PER_FLAT = (0.5, 0.9), 8
 WIDTH = 16  # positions of a window
 DENSITIES, SHARES = (0.005, 0.1), (0.0025, 0.02)  # of firing; of the variance that one feature adds
+LARGEST, LEAST = 0.8, 1e-3  # rate at any position: a start transient of full depth has 50 times its mean at the start
 CROSS_TALK = 0.5  # cosine of a direction with that of a tuned feature
 MASKED = 4  # features whose tuning is made by a mask on the dictionary alone
 CLOSED = 0.2  # value of that mask on half of the window; 1 elsewhere
@@ -98,8 +99,9 @@ def features(rng: np.random.Generator) -> tuple[pd.DataFrame, np.ndarray]:
     ] * MASKED
     truth = pd.DataFrame(rows, columns=["kind", "truth", "shape", "depth", "persistence"])
     shape = np.stack([_shape(name, rng) for name in truth["shape"]], axis=1)
-    low, high = np.log(DENSITIES)
-    rate = synthetic.rates(shape, truth["depth"].to_numpy(), np.exp(rng.uniform(low, high, len(truth))))
+    depth, density = truth["depth"].to_numpy(), np.exp(rng.uniform(*np.log(DENSITIES), len(truth)))
+    largest = synthetic.rates(shape, depth, np.full(len(truth), LEAST)).max(0) / LEAST  # over the mean rate
+    rate = synthetic.rates(shape, depth, np.minimum(density, LARGEST / largest))
     return truth.assign(information=information(rate)), rate
 
 

@@ -19,6 +19,7 @@ import transformers
 from lens.activations import models, random_models
 from lens.activations.corpus import LEAST_HELD_OUT
 from lens.activations.layers import EMBEDDING, Layer
+from lens.activations.on_hub import check_on_hub
 from lens.errors import ConfigError
 from lens.study.analysis import measure
 from lens.study.extraction import extract_study
@@ -167,6 +168,7 @@ def _shape(model: str) -> transformers.PretrainedConfig:
         if name in random_models.CONFIGS or model.startswith("random:"):
             found = random_models.config(name if name in random_models.CONFIGS else model.removeprefix("random:"))
         else:
+            check_on_hub(model)
             found = transformers.AutoConfig.from_pretrained(model)
     except (OSError, ValueError) as error:
         raise ConfigError(
