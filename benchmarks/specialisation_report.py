@@ -78,7 +78,7 @@ def _summary(rows: pd.DataFrame) -> Iterable[str]:
     ):
         yield f"{name}: {_share(flat[test])} that ignore position, {_share(tuned[test])} tuned ones of depth >= .5."
         yield ""
-    if lacking := [_title(world) for world in ("real", "paper") if world not in set(rows["world"])]:
+    if lacking := [_title(world) for world in ("real", "longer", "paper") if world not in set(rows["world"])]:
         yield f"Not measured yet: {'; '.join(lacking)}. What was predicted of these is open."
 
 
@@ -88,7 +88,8 @@ def _title(world: str) -> str:
         return f"Synthetic activations, position's own share of the variance {share}"
     names = {
         "real": "Planted in layer 8 of gemma-3-270m, BatchTopK",
-        "paper": "The same, the paper's dictionary (ReLU, masks)",
+        "longer": "The same, trained for 3000 steps",
+        "paper": "The paper's dictionary there (ReLU, masks)",
     }
     return names[world]
 
