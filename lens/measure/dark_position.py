@@ -150,6 +150,12 @@ def estimates(measures: pd.DataFrame, of: Callable[[pd.DataFrame], pd.Series]) -
     return pd.DataFrame(each, columns=["variant", "target", *Interval._fields])
 
 
+def estimates_of(measures: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame:
+    """`estimates` of measures by what they are called, in the column `of`."""
+    each = [estimates(measures, lambda m, name=name: m[name]).assign(of=of) for of, name in names.items()]
+    return pd.concat(each, ignore_index=True)
+
+
 def _listed(whole: float, left_out: np.ndarray) -> list[float]:
     return [whole, *left_out.tolist()]
 

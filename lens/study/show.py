@@ -86,3 +86,9 @@ def splice_matrix(table: pd.DataFrame | None) -> pd.DataFrame:
         return pd.DataFrame({"": ["the study splices nothing (windows.fidelity is 0)"]})
     order = sorted(table["bucket"].unique(), key=lambda name: int(name.split("-")[0]))
     return table.pivot_table(index="replaced", columns="bucket", values="value").loc[order, order].round(4)
+
+
+def with_intervals(rows: pd.DataFrame, digits: int = 3) -> pd.DataFrame:
+    """Rows of estimate, low and high with the column `text`, `estimate [low, high]`."""
+    numbers = rows[["estimate", "low", "high"]].to_numpy()
+    return rows.assign(text=[f"{m:.{digits}f} [{a:.{digits}f}, {b:.{digits}f}]" for m, a, b in numbers])

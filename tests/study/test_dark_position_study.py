@@ -10,6 +10,7 @@ from lens.figures.dark_position import LEFT, READ, dark_position
 from lens.measure.dark_position import estimates
 from lens.study import extraction
 from lens.study.dark_position import dark_position_tables
+from lens.study.dark_position_toy import toy
 from lens.study.params import EqualL0, Study
 
 
@@ -51,3 +52,9 @@ def test_a_small_study_is_measured_and_drawn(study):
     read, left = (pd.concat(part).query("variant == 'blind'") for part in (read, left))
     drawn = dark_position(read, left, 2)
     assert "Means over 2 seeds" in drawn.caption and "at L0 16" in drawn.alt
+
+
+def test_the_toy_leaves_the_path_that_it_loses_and_no_other():
+    kept, lost = toy(2), toy(13)
+    assert abs(kept["path left"]) < 0.05 and lost["path left"] > 0.8
+    assert abs(kept["R2 of the error"]) < 0.02 and lost["R2 of the error"] > 0.2 > lost["R2 of the activations"]
