@@ -23,6 +23,7 @@ PRODUCTS = {
     aten.mm.default, aten.addmm.default, aten.bmm.default, aten.baddbmm.default, aten.mv.default, aten.addmv.default,
     aten.convolution.default, aten.convolution_backward.default, *IN_PLACE, *INTO,
 }  # fmt: skip
+AT_ONCE = 1 << 22  # numbers of a wide matrix that are copied to float32 together: the head of a model has 1e8 and more
 
 
 def native(device: torch.device) -> bool:
@@ -49,6 +50,9 @@ class _InFloat32(TorchDispatchMode):
 
 def _in_float32(func: OpOverload, args: tuple, kwargs: dict):
     out = args[0] if func in IN_PLACE else kwargs.get("out")
+    if func is aten.mm.default and (wide := args[1]).shape[1] > wide.shape[0] and wide.numel() > AT_ONCE:
+        parts = wide.split(max(1, AT_ONCE // wide.shape[0]), dim=1)
+        return torch.cat([_in_float32(func, (args[0], part), {}) for part in parts], dim=1)
     wide_args, wide_kwargs = tree_map_only(Tensor, _widened, (args, {k: v for k, v in kwargs.items() if k != "out"}))
     found = {**IN_PLACE, **INTO}.get(func, func)(*wide_args, **wide_kwargs)
     if out is not None:

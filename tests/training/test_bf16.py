@@ -59,6 +59,16 @@ def test_values_and_gradients_are_those_of_float32_rounded_once(name, widened):
         torch.testing.assert_close(g.float(), e, rtol=2**-7, atol=1e-2)
 
 
+def test_a_wide_matrix_is_multiplied_in_parts_of_its_columns(widened, monkeypatch):
+    monkeypatch.setattr(bf16, "AT_ONCE", 20)
+    a, b = draw(6, 5).requires_grad_(), draw(11, 5).requires_grad_()
+    with bf16.products(CPU):
+        found = functional.linear(a, b)
+        found.sum().backward()
+    assert found.equal((a.float() @ b.float().T).bfloat16()) and a.grad.dtype == b.grad.dtype == torch.bfloat16
+    assert len(widened) > 4  # 4 columns at a time, and what autograd does
+
+
 def test_what_is_written_into_a_buffer_is_there(widened):
     a, b = draw(6, 5), draw(5, 4)
     out, total, batch = torch.empty(6, 4).bfloat16(), draw(6, 4), torch.empty(1, 6, 4).bfloat16()
