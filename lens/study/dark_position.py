@@ -19,36 +19,24 @@ from lens.measure.reconstruction import InputMoments, Reconstruction, input_mome
 from lens.profiling.layer_data import LayerData
 from lens.study import equal_l0
 from lens.study.analysis import spread
-from lens.study.headroom import trained_at
-from lens.study.layer_data import open_layer_data
 from lens.study.params import Study
 
 DIGITS = 9
 
 
 def dark_position_tables(study: Study, layer: Layer) -> dict[str, pd.DataFrame]:
-    """Tables of one layer from all that the study trains there (`equal_l0`); raises as `equal_l0.rows` does.
+    """Tables of one layer from all that the study trains there (`equal_l0`); raises as `equal_l0.of_layer` does.
 
     Returns:
         `dictionaries`: variant, seed, target, l0, width (d_sae), fewest_freedom (degrees of freedom over those asked
-        for, of the representation that had fewest) and the rest of `equal_l0.rows`; `measures`: variant, seed, target,
-        measure, document (left out; empty: none) and value, see `lens.measure.dark_position`.
+        for, of the representation that had fewest) and the rest of `equal_l0.of_layer`; `measures`: variant, seed,
+        target, measure, document (left out; empty: none) and value, see `lens.measure.dark_position`.
 
     Raises:
-        ConfigError: see `lens.study.headroom.trained_at`.
+        ConfigError: see `lens.study.equal_l0.trained_at`.
     """
     measures = _OfDictionary(study)
-    rows = [
-        row
-        for part in trained_at(study, layer)
-        for row in equal_l0.rows(
-            study,
-            lambda seed: open_layer_data(study.of_seed(seed), layer),
-            [(seed, part.l0, variant) for seed in study.seeds for variant in part.variants],
-            measures.first,
-            measures.rest,
-        )
-    ]
+    rows = equal_l0.of_layer(study, layer, measures.first, measures.rest)
     values = [
         rows_of(row.pop("measures"), row.pop("documents")).assign(
             **{key: row[key] for key in ("variant", "seed", "target")}

@@ -10,18 +10,23 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from lens import files
+from lens.activations.layers import Layer
 from lens.dictionaries import by_name
 from lens.dictionaries.dictionary import Dictionary
+from lens.errors import ConfigError
 from lens.measure.at_l0 import next_value
 from lens.profiling.layer_data import LayerData
 from lens.progress import track
-from lens.study.params import Study
+from lens.study.layer_data import open_layer_data
+from lens.study.params import EqualL0, Planted, Study
+from lens.study.planted import with_planted
 from lens.training.recipe import Recipe
 from lens.training.train import shuffle_positions, train_layer
 from lens.versions import version
@@ -34,6 +39,46 @@ Measure = Callable[[LayerData, Dictionary, Tensor, float], dict]
 is what the search goes by"""
 Finish = Callable[[LayerData, Dictionary, Tensor], dict]
 """the same of the dictionary that the search ended with: what takes longer"""
+
+
+def trained_at(study: Study, layer: Layer) -> list[EqualL0]:
+    """What of `equal_l0` of a study concerns a layer, in order.
+
+    Raises:
+        ConfigError: nothing does, or a variant is there twice.
+    """
+    found = [part for part in study.equal_l0 if layer in (part.layers or study.layers)]
+    if not found:
+        raise ConfigError(f"{study.params_file}: equal_l0 names nothing that is trained at layer {layer}: add it there")
+    named = Counter((variant, part.l0, part.planted) for part in found for variant in part.variants)
+    if twice := [variant for (variant, *_), count in named.items() if count > 1]:
+        raise ConfigError(
+            f"{study.params_file}: equal_l0 names {twice[0]} twice for layer {layer} and one l0: once is enough"
+        )
+    return found
+
+
+def of_layer(study: Study, layer: Layer, measure: Measure, finish: Finish = lambda *_: {}) -> list[dict]:
+    """What was measured of each dictionary that `equal_l0` of a study names at a layer, in its order: see `rows`.
+
+    With planted, what was planted into the layer, in a word (`planted_name`). Raises as `rows` and `trained_at` do.
+    """
+    return [
+        {**row, "planted": planted_name(part.planted)}
+        for part in trained_at(study, layer)
+        for row in rows(
+            study,
+            lambda seed, part=part: with_planted(open_layer_data(study.of_seed(seed), layer), part.planted, seed),
+            [(seed, part.l0, variant) for seed in study.seeds for variant in part.variants],
+            measure,
+            finish,
+        )
+    ]
+
+
+def planted_name(planted: Planted) -> str:
+    """What was planted, in a word; empty: nothing."""
+    return f"{planted.share:.3g} of depth {planted.depth:g}" if planted.share else ""
 
 
 def rows(

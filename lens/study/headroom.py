@@ -6,7 +6,6 @@ All are trained once, with the L0 that is asked for as their k, and measured at 
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from collections.abc import Sequence
 
 import pandas as pd
@@ -20,34 +19,23 @@ from lens.measure.headroom import PERMUTED, TEXT, error_rows, error_sums, headro
 from lens.measure.reconstruction import input_moments
 from lens.profiling.layer_data import LayerData
 from lens.study import equal_l0
-from lens.study.layer_data import open_layer_data
-from lens.study.params import EqualL0, Planted, Study
-from lens.study.planted import with_planted
+from lens.study.params import Study
 
 
 def headroom_tables(study: Study, layer: Layer) -> dict[str, pd.DataFrame]:
-    """Tables of one layer from all that the study trains there, see `trained_at`; raises as `equal_l0.rows` does.
+    """Tables of one layer from all that the study trains there; raises as `equal_l0.of_layer` does.
 
     Returns:
         `dictionaries`: variant, seed, target, planted (what was planted into the layer; empty: nothing), l0 and the
-        rest of `equal_l0.rows`; `errors`: planted, target, variant, seed, arrangement, document, bucket, first,
+        rest of `equal_l0.of_layer`; `errors`: planted, target, variant, seed, arrangement, document, bucket, first,
         sq_error, active (features that fired) and n of ordinary tokens (see `lens.measure.reconstruction`); `headroom`:
         see `lens.measure.headroom.headroom`, with planted and target.
 
     Raises:
-        ConfigError: see `trained_at` and `twins_of`.
+        ConfigError: see `equal_l0.trained_at` and `twins_of`.
     """
     twins = {setting: twins_of(study, variants) for setting, variants in variants_at(study, layer).items()}
-    rows = [
-        {**row, "planted": _named(part.planted)}
-        for part in trained_at(study, layer)
-        for row in equal_l0.rows(
-            study,
-            lambda seed, part=part: with_planted(open_layer_data(study.of_seed(seed), layer), part.planted, seed),
-            [(seed, part.l0, variant) for seed in study.seeds for variant in part.variants],
-            measured,
-        )
-    ]
+    rows = equal_l0.of_layer(study, layer, measured)
     labels = ("planted", "target", "variant", "seed")
     errors = pd.concat(
         [
@@ -70,35 +58,14 @@ def headroom_tables(study: Study, layer: Layer) -> dict[str, pd.DataFrame]:
     }
 
 
-def trained_at(study: Study, layer: Layer) -> list[EqualL0]:
-    """What of `equal_l0` of a study concerns a layer, in order.
-
-    Raises:
-        ConfigError: nothing does, or a variant is there twice.
-    """
-    found = [part for part in study.equal_l0 if layer in (part.layers or study.layers)]
-    if not found:
-        raise ConfigError(f"{study.params_file}: equal_l0 names nothing that is trained at layer {layer}: add it there")
-    named = Counter((variant, part.l0, part.planted) for part in found for variant in part.variants)
-    if twice := [variant for (variant, *_), count in named.items() if count > 1]:
-        raise ConfigError(
-            f"{study.params_file}: equal_l0 names {twice[0]} twice for layer {layer} and one l0: once is enough"
-        )
-    return found
-
-
 def variants_at(study: Study, layer: Layer) -> dict[tuple[str, float], tuple[str, ...]]:
-    """Variants by what was planted and the L0 with which they are trained at a layer; raises as `trained_at` does."""
+    """Variants by what was planted and the L0 with which they are trained at a layer; raises as
+    `equal_l0.trained_at` does."""
     found: dict[tuple[str, float], tuple[str, ...]] = {}
-    for part in trained_at(study, layer):
-        setting = _named(part.planted), part.l0
+    for part in equal_l0.trained_at(study, layer):
+        setting = equal_l0.planted_name(part.planted), part.l0
         found[setting] = found.get(setting, ()) + part.variants
     return found
-
-
-def _named(planted: Planted) -> str:
-    """What was planted, in a word; empty: nothing."""
-    return f"{planted.share:.3g} of depth {planted.depth:g}" if planted.share else ""
 
 
 def twins_of(study: Study, variants: Sequence[str]) -> dict[str, str]:

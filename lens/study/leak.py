@@ -26,7 +26,6 @@ from lens.profiling.layer_data import LayerData
 from lens.profiling.specialisation import specialisation
 from lens.progress import track
 from lens.study import equal_l0
-from lens.study.headroom import trained_at
 from lens.study.layer_data import open_layer_data
 from lens.study.params import Study
 
@@ -37,23 +36,13 @@ THEIRS = -1  # seed of dictionaries that others' trainers made
 def leak_table(study: Study, layer: Layer) -> pd.DataFrame:
     """A row for each dictionary that the study trains at a layer, and for each in `theirs_in`.
 
-    Columns beside those of `equal_l0.rows`: tested (features that fire often enough), usual (those that the usual test
-    finds at a false discovery rate of 5 %), usual_null (the same where positions are shifted in a circle), moved (that
-    change with the position while the text stays), and a column for each of `lens.measure.verdicts.VERDICTS`. Raises as
-    `equal_l0.rows` does.
+    Columns beside those of `equal_l0.of_layer`: tested (features that fire often enough), usual (those that the usual
+    test finds at a false discovery rate of 5 %), usual_null (the same where positions are shifted in a circle), moved
+    (that change with the position while the text stays), and a column for each of `lens.measure.verdicts.VERDICTS`.
+    Raises as `equal_l0.of_layer` does.
     """
     measure = _Verdicts(study)
-    rows = [
-        row
-        for part in trained_at(study, layer)
-        for row in equal_l0.rows(
-            study,
-            lambda seed: open_layer_data(study.of_seed(seed), layer),
-            [(seed, part.l0, variant) for seed in study.seeds for variant in part.variants],
-            lambda data, sae, x, target: {"l0": _l0(sae, x)},
-            measure,
-        )
-    ]
+    rows = equal_l0.of_layer(study, layer, lambda data, sae, x, target: {"l0": _l0(sae, x)}, measure)
     folders = sorted(theirs_in(study, layer).glob("*")) if theirs_in(study, layer).is_dir() else []
     if folders:
         data = open_layer_data(study.of_seed(study.seeds[0]), layer)

@@ -11,7 +11,8 @@ from lens.figures.headroom import headroom_by_position
 from lens.figures.looks import Looks
 from lens.measure.headroom import estimates
 from lens.study import equal_l0, extraction
-from lens.study.headroom import headroom_tables, trained_at, twins_of, variants_at
+from lens.study.equal_l0 import trained_at
+from lens.study.headroom import headroom_tables, twins_of, variants_at
 from lens.study.headroom_toy import toy_errors
 from lens.study.layer_data import open_layer_data
 from lens.study.params import EqualL0, Planted, Study, _check
