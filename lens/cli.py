@@ -9,12 +9,15 @@ import sys
 from collections.abc import Callable, Sequence
 from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from lens import checkout
 from lens.errors import ConfigError, suggest
+
+if TYPE_CHECKING:
+    from http.server import ThreadingHTTPServer
 
 READS = ("profile", "fit", "audit")  # run on what a user gave, which can be wrong in ways that only a library knows
 
@@ -194,11 +197,9 @@ def audit(model: str, dictionary: str | None, to: str | None, **options) -> int:
     return int(not found.ok)
 
 
-def _serve(profiles: Sequence[str], port: int, trust: bool) -> None:
+def _serve(server: ThreadingHTTPServer) -> None:
     """Until Ctrl-C."""
-    from lens.explorer.serve import server_of
-
-    with server_of(profiles, port, trust=trust) as server:
+    with server:
         print(f"http://127.0.0.1:{server.server_address[1]}/ until Ctrl-C", flush=True)
         with contextlib.suppress(KeyboardInterrupt):
             server.serve_forever()
@@ -220,18 +221,19 @@ def explore(
 
     A PROFILE is a folder that `lens profile --contexts 3` wrote.
     """
-    if serve:
-        if not profiles or study or beside or out:
-            raise ConfigError("--serve is of profiles, and writes no file: name their folders alone")
-        _serve(profiles, port or 0, trust)
-        return
-    if port is not None or trust:
+    if serve and out:
+        raise ConfigError("--serve writes no file: leave out --out")
+    if not serve and (port is not None or trust):
         raise ConfigError("--port and --trust go with --serve")
     if profiles:
         from lens.explorer.profiles import build
+        from lens.explorer.serve import server_of
 
         if study or beside:
             raise ConfigError("profiles and a study: explore one or the other")
+        if serve:
+            _serve(server_of(profiles, port or 0, trust=trust))
+            return
         if not out:
             raise ConfigError("name the file to write with --out")
         print(build(profiles, out))
@@ -241,7 +243,10 @@ def explore(
     from lens.study import explorer
     from lens.study.params import Study
 
-    if beside and not out:
+    if beside and not out and not serve:
         raise ConfigError("several studies make a page of their own: name its file with --out")
     studies = [Study.load(name) for name in (study or "params.yaml", *beside)]
+    if serve:
+        _serve(explorer.server_of(studies, port or 0))
+        return
     print(os.path.relpath(explorer.build(studies, Path(out) if out else None)))

@@ -2,13 +2,14 @@
 // Text of one's own, which the server that the page comes from reads with the dictionary; of a file there is none.
 
 /** What was typed, and what of it was read with which dictionary.
- * @type {{ text: string, study: string, read: OwnText | null, said: string }} */
-const own = { text: "", study: "", read: null, said: "" };
+ * @type {{ text: string, study: string, layer: string, read: OwnText | null, said: string }} */
+const own = { text: "", study: "", layer: "", read: null, said: "" };
 
 /** @param {App} app */
 function ownTextView(app) {
   const { facts, state } = app;
-  if (own.study !== state.study) Object.assign(own, { study: state.study, read: null, said: "" });
+  const { study, layer } = state;
+  if (own.study !== study || own.layer !== layer) Object.assign(own, { study, layer, read: null, said: "" });
   const box = h(
     "textarea",
     { id: "own", rows: 4, spellcheck: "false", "aria-describedby": "own-limit", oninput: () => (own.text = box.value) },
@@ -17,7 +18,9 @@ function ownTextView(app) {
   const send = async () => {
     own.said = "Reading …";
     said.textContent = own.said;
-    Object.assign(own, await readOwn(state.study, own.text));
+    const answer = await readOwn(study, layer, own.text);
+    if (own.study !== study || own.layer !== layer) return; // another dictionary was chosen meanwhile
+    Object.assign(own, answer);
     state.token = 1;
     if (state.view === "own") keepingFocus(app.render);
     say(own.said);
@@ -46,13 +49,14 @@ function ownTextView(app) {
 }
 
 /** What the server says of a text: its tokens and features, or what is wrong.
- * @param {string} study @param {string} text @returns {Promise<Pick<typeof own, "read" | "said">>} */
-async function readOwn(study, text) {
+ * @param {string} study @param {string} layer @param {string} text
+ * @returns {Promise<Pick<typeof own, "read" | "said">>} */
+async function readOwn(study, layer, text) {
   try {
     const answer = await fetch("read", {
       method: "POST",
       headers: { "Content-Type": "application/json" },
-      body: JSON.stringify({ study, text }),
+      body: JSON.stringify({ study, layer, text }),
     });
     const read = await answer.json();
     if (!answer.ok) return { read: null, said: read.error };

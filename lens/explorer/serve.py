@@ -1,4 +1,4 @@
-"""The explorer of profiles as a page of this machine, where own text can be typed in and read.
+"""The explorer as a page of this machine, where own text can be typed in and read.
 
 The page is served to this machine alone (127.0.0.1). What is asked has to name this address (Host), so that a name
 that another site points here is of no use to it, and a text is read for this page alone (Origin), not for another one
@@ -25,6 +25,7 @@ from lens.explorer.profiles import collect, read_all
 from lens.profiling.own_text import Reader, TextError, reader_of
 
 ADDRESS = "127.0.0.1"
+Place = tuple[str, str]  # names of a study and one of its layers
 LARGEST = 2**16  # bytes of a request: a text of more has too many tokens for any dictionary
 
 
@@ -42,14 +43,19 @@ def server_of(folders: Sequence[Path | str], port: int = 0, *, trust: bool = Fal
     profiles = read_all(folders)
     studies = collect(profiles)
     readers = {
-        study.name: reader_of(profile, trust=trust) for study, profile in zip(studies, profiles.values(), strict=True)
+        (study.name, layer): reader_of(profile, trust=trust)
+        for study, profile in zip(studies, profiles.values(), strict=True)
+        for layer in study.layers
     }
     return serving(studies, readers, port)
 
 
-def serving(studies: Sequence[StudyData], readers: Mapping[str, Reader], port: int = 0) -> ThreadingHTTPServer:
-    """The same, of data with a reader for each study by its name."""
-    told = [_with_limit(study, readers[study.name].most) for study in studies]
+def serving(studies: Sequence[StudyData], readers: Mapping[Place, Reader], port: int = 0) -> ThreadingHTTPServer:
+    """The same, of data with a reader for each study and layer by their names."""
+    told = [
+        _with_limit(study, min(reader.most for (name, _), reader in readers.items() if name == study.name))
+        for study in studies
+    ]
     text = page.page(told, served=True).encode()
 
     class Handler(_Handler):
@@ -76,7 +82,7 @@ class _Refused(Exception):
 
 class _Handler(BaseHTTPRequestHandler):
     page: bytes
-    readers: Mapping[str, Reader]
+    readers: Mapping[Place, Reader]
     lock: threading.Lock
     """one text at a time: a model's hooks are not made for two"""
 
@@ -115,7 +121,7 @@ class _Handler(BaseHTTPRequestHandler):
             raise _Refused(HTTPStatus.FORBIDDEN, "only the page that is served here may have a text read")
 
     def _asked(self) -> tuple[Reader, str]:
-        """Which dictionary reads which text: the body is JSON, {"study": name, "text": text}."""
+        """Which dictionary reads which text: the body is JSON, {"study": name, "layer": name, "text": text}."""
         if self.path != "/read":
             raise _Refused(HTTPStatus.NOT_FOUND, f"nothing at {self.path}: texts are read at /read")
         size = self.headers.get("Content-Length", "")
@@ -126,11 +132,10 @@ class _Handler(BaseHTTPRequestHandler):
             raise _Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the text is too long: shorten it")
         try:
             asked = json.loads(self.rfile.read(int(size)))
-            reader, text = self.readers[asked["study"]], asked["text"]
+            reader, text = self.readers[asked["study"], asked["layer"]], asked["text"]
         except (ValueError, TypeError, KeyError):
-            raise _Refused(
-                HTTPStatus.BAD_REQUEST, f"not understood: name one of {', '.join(self.readers)} and a text"
-            ) from None
+            known = ", ".join(f"{study} with layer {layer}" for study, layer in self.readers)
+            raise _Refused(HTTPStatus.BAD_REQUEST, f"not understood: name one of {known} and a text") from None
         if not isinstance(text, str):
             raise _Refused(HTTPStatus.BAD_REQUEST, "not understood: the text is no text")
         return reader, text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import pandas as pd
@@ -17,7 +18,9 @@ from lens.errors import ConfigError
 from lens.explorer import page
 from lens.explorer.data import StudyData, assemble
 from lens.explorer.layer import LayerSource
+from lens.explorer.serve import serving
 from lens.measure.logit_lens import logit_lens
+from lens.profiling.own_text import Reader
 from lens.profiling.reading import passages_of
 from lens.study import tables
 from lens.study.layer_data import load_dictionary, open_layer_data
@@ -39,6 +42,28 @@ def build(studies: Study | Sequence[Study], path: Path | None = None) -> Path:
     return page.write([collect(study) for study in studies], path)
 
 
+def server_of(studies: Sequence[Study], port: int = 0) -> ThreadingHTTPServer:
+    """A server of the explorer of studies, where own text is read with the dictionary of the layer that is shown; it
+    runs once it is told to (`serve_forever`). Raises as `collect` does, and ConfigError where the port is taken.
+    """
+    found = [collect(study) for study in studies]
+    opened = {name: models.load(name) for name in {study.model for study in studies}}
+    readers = {
+        (study.name, str(layer)): Reader(
+            load_dictionary(study, layer, shown_variant(study), min(study.seeds_at(layer))), opened[study.model], layer,
+            study.windows.bos,
+        )
+        for study in studies
+        for layer in study.layers
+    }  # fmt: skip
+    return serving(found, readers, port)
+
+
+def shown_variant(study: Study) -> str:
+    """The variant whose dictionaries the explorer shows: the method, or the first."""
+    return study.roles.method or study.variants[0]
+
+
 def collect(study: Study) -> StudyData:
     """Everything the explorer shows of a study: the dictionaries of its method, or of its first variant.
 
@@ -46,7 +71,7 @@ def collect(study: Study) -> StudyData:
         ConfigError: tables or dictionaries are missing, or do not belong together; the message has the command.
         StoreError: activations are missing or altered.
     """
-    variant = study.roles.method or study.variants[0]
+    variant = shown_variant(study)
     features, summary = (_table(study, name) for name in ("features", "summary"))
     dictionaries = {layer: _dictionaries(study, layer, variant) for layer in study.layers}
     model = models.load(study.model)

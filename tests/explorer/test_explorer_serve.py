@@ -75,7 +75,7 @@ def test_numbers_are_those_of_encode(address, folders, name):
     sae, model = lens.load(about.dictionary), models.load(MODEL)
     tokens = torch.tensor([[model.bos_id, *model.tokenizer.encode(TEXT, add_special_tokens=False)]])
     expected = sae.encode(model.residual_stream(tokens, [LAYER])[LAYER].float()).dense()[0].detach().numpy()
-    status, found = asked(address, {"study": name, "text": TEXT})
+    status, found = asked(address, {"study": name, "layer": "1", "text": TEXT})
     assert status == 200 and len(found["words"]) == len(found["on"]) == tokens.shape[1]
     assert "".join(found["words"][1:]) == TEXT
     assert found["on"][0] == {"features": [], "strengths": []}  # position 0 is left out, as in a profile
@@ -113,7 +113,7 @@ def test_a_special_token_in_a_text_is_plain_characters():
     ],
 )
 def test_another_page_is_refused(address, headers):
-    status, found = asked(address, {"study": "plain", "text": TEXT}, **headers)
+    status, found = asked(address, {"study": "plain", "layer": "1", "text": TEXT}, **headers)
     assert status == 403 and set(found) == {"error"}
 
 
@@ -133,15 +133,21 @@ def test_the_page_is_not_shown_under_another_name(address):
 @pytest.mark.parametrize(
     "said, status, message",
     [
-        ({"study": "masked", "text": " \n"}, 422, "empty"),
-        ({"study": "masked", "text": "a" * T}, 422, f"has {T} tokens, there are positions for {T - 1}: shorten it"),
-        ({"study": "masked", "text": "a" * (T - 1)}, 200, None),
-        ({"study": "another", "text": "a"}, 400, "masked, plain"),
-        ({"study": "masked", "text": 3}, 400, "text"),
-        ({"study": ["masked"], "text": "a"}, 400, "masked, plain"),
-        (b"not JSON", 400, "masked, plain"),
-        (b"3", 400, "masked, plain"),
-        (b'{"text": "\xff"}', 400, "masked, plain"),
+        ({"study": "masked", "layer": "1", "text": " \n"}, 422, "empty"),
+        (
+            {"study": "masked", "layer": "1", "text": "a" * T},
+            422,
+            f"has {T} tokens, there are positions for {T - 1}: shorten it",
+        ),
+        ({"study": "masked", "layer": "1", "text": "a" * (T - 1)}, 200, None),
+        ({"study": "another", "layer": "1", "text": "a"}, 400, "masked with layer 1, plain with layer 1"),
+        ({"study": "masked", "layer": "2", "text": "a"}, 400, "masked with layer 1, plain"),
+        ({"study": "masked", "text": "a"}, 400, "masked with layer 1, plain"),
+        ({"study": "masked", "layer": "1", "text": 3}, 400, "text"),
+        ({"study": ["masked"], "layer": "1", "text": "a"}, 400, "masked with layer 1, plain"),
+        (b"not JSON", 400, "masked with"),
+        (b"3", 400, "masked with"),
+        (b'{"text": "\xff"}', 400, "masked with"),
     ],
 )
 def test_what_cannot_be_read_is_said(address, said, status, message):
@@ -154,7 +160,7 @@ def test_requests_without_an_end_or_a_length_are_refused(address):
     assert asked(address, b"", **{"Content-Length": str(LARGEST + 1)})[0] == 413
     assert asked(address, b"", **{"Content-Length": "-1"})[0] == 411
     assert asked(address, b"", **{"Content-Length": None})[0] == 411
-    assert asked(address, {"study": "plain", "text": "a"}, path="/")[0] == 404
+    assert asked(address, {"study": "plain", "layer": "1", "text": "a"}, path="/")[0] == 404
 
 
 def test_profiles_that_no_text_can_be_read_for(folders, tmp_path):
@@ -179,7 +185,7 @@ def test_profiles_that_no_text_can_be_read_for(folders, tmp_path):
 def test_the_command_says_what_does_not_go_together(folders, address, capsys):
     [first, second] = folders.values()
     for words, message in (
-        (["--serve"], "name their folders"),
+        ([first, "--serve", "--study", "quick"], "one or the other"),
         ([first, "--serve", "--out", "x.html"], "writes no file"),
         ([first, "--out", "x.html", "--port", "1"], "go with --serve"),
         ([first, second, "--serve", "--port", str(address[1])], f"port {address[1]} can't be used"),
@@ -201,7 +207,7 @@ def test_in_a_browser_by_keyboard(browser, address, size, scheme):
     page.keyboard.press("Enter")
     page.locator(".long [role=option]").first.wait_for()
     assert page.evaluate("document.activeElement.id") == "read-own"
-    status, expected = asked(address, {"study": "masked", "text": TEXT})
+    status, expected = asked(address, {"study": "masked", "layer": "1", "text": TEXT})
     assert page.locator(".long [role=option]").count() == len(expected["words"]) - 1
     page.locator(".long [aria-selected=true]").focus()
     page.keyboard.press("ArrowRight")

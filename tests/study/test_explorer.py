@@ -1,16 +1,20 @@
 import dataclasses
+import threading
 
 import numpy as np
 import pytest
+import torch
 
+from lens.activations import models
 from lens.errors import ConfigError
 from lens.profiling.features import feature_tables, labellings, measure_features
 from lens.study import tables
-from lens.study.explorer import build, collect
+from lens.study.explorer import build, collect, server_of
 from lens.study.extraction import extract_for_trial
-from lens.study.layer_data import load_dictionaries, open_layer_data
+from lens.study.layer_data import load_dictionaries, load_dictionary, open_layer_data
 from lens.study.params import Ablations, Corpus, Roles, Study
 from lens.study.training import train
+from tests.explorer.test_explorer_serve import asked
 
 VARIANTS = ("temporallens", "standard", "few")
 FEW = {"few": {"architecture": "topk", "k": 8, "position": "none"}}
@@ -76,6 +80,21 @@ def test_what_is_collected_is_what_the_tables_say(measured):
     assert found.layers["1"].header["lens"] is not None and len(found.layers["1"].header["twins"]) == 1
     text = "".join(facts["words"][i] for i in found.study.arrays["tokens"][0])
     assert text.startswith("<bos>")
+
+
+def test_own_text_is_read_with_the_dictionary_that_is_shown(measured):
+    with server_of([measured]) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        status, found = asked(server.server_address, {"study": measured.name, "layer": "1", "text": "abc"})
+        server.shutdown()
+    thread.join()
+    sae, model = load_dictionary(measured, 1, "temporallens", 0), models.load(measured.model)
+    tokens = torch.tensor([[model.bos_id, *model.tokenizer.encode("abc", add_special_tokens=False)]])
+    expected = sae.encode(model.residual_stream(tokens, [1])[1].float()).dense()[0].detach().numpy()
+    assert status == 200 and found["words"][1:] == ["a", "b", "c"]
+    assert [on["features"] for on in found["on"][1:]] == [np.flatnonzero(row).tolist() for row in expected[1:]]
+    assert (expected[1:] != 0).any()
 
 
 @pytest.mark.parametrize("variant", ["standard", "few"])
