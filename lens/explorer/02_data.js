@@ -1,15 +1,13 @@
 // @ts-check
 // The data that the page carries: one compressed part per study, one per layer, unpacked when first needed.
 
+const DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%&()*+-;,=>?@^_`{|}~";
 const TYPES = { u8: Uint8Array, u16: Uint16Array, i32: Int32Array, f32: Float32Array };
 
 /** A part's header, with its arrays as {data, shape}; see pack.py for the form.
  * @param {HTMLScriptElement} script */
 async function unpack(script) {
-  const binary = atob(script.textContent);
-  const bytes = new Uint8Array(binary.length);
-  for (let i = 0; i < bytes.length; i++) bytes[i] = binary.charCodeAt(i);
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  const stream = new Blob([fromBase85(script.textContent)]).stream().pipeThrough(new DecompressionStream("gzip"));
   const buffer = await new Response(stream).arrayBuffer();
   const length = new DataView(buffer).getUint32(0, true);
   const header = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, length)));
@@ -19,9 +17,36 @@ async function unpack(script) {
   const listed = Object.entries(header.arrays);
   for (const [name, [type, shape, offset]] of listed) {
     const size = shape.reduce((a, b) => a * b, 1);
-    arrays[name] = { data: new TYPES[type](buffer, 4 + length + offset, size), shape };
+    arrays[name] = { data: new TYPES[type](fromPlanes(buffer, 4 + length + offset, size, TYPES[type].BYTES_PER_ELEMENT)), shape };
   }
   return { ...header, arrays };
+}
+
+/** The bytes of a text whose five characters are four bytes each, at its end fewer; see pack.py for the digits.
+ * @param {string} text */
+function fromBase85(text) {
+  const value = new Uint8Array(128);
+  for (let i = 0; i < DIGITS.length; i++) value[DIGITS.charCodeAt(i)] = i;
+  const groups = Math.ceil(text.length / 5);
+  const bytes = new Uint8Array(4 * groups);
+  const view = new DataView(bytes.buffer);
+  for (let group = 0; group < groups; group++) {
+    let number = 0;
+    for (let i = 5 * group; i < 5 * group + 5; i++) number = 85 * number + (i < text.length ? value[text.charCodeAt(i)] : 84);
+    view.setUint32(4 * group, number);
+  }
+  return bytes.subarray(0, bytes.length - (5 * groups - text.length));
+}
+
+/** Numbers of several bytes as a processor has them, from all first bytes, all second bytes and so on.
+ * @param {ArrayBuffer} buffer @param {number} start @param {number} size @param {number} width of one, in bytes */
+function fromPlanes(buffer, start, size, width) {
+  const planes = new Uint8Array(buffer, start, size * width);
+  const bytes = new Uint8Array(size * width);
+  for (let plane = 0; plane < width; plane++) {
+    for (let i = 0; i < size; i++) bytes[i * width + plane] = planes[plane * size + i];
+  }
+  return bytes.buffer;
 }
 
 /** The part of an array at the given leading indices: a number when they are complete, else a typed array.

@@ -1,8 +1,10 @@
 """Numbers and strings as one compressed piece of text that an HTML page can hold and a browser can unpack.
 
-    base64(gzip( length of the header (uint32, little-endian) | header (JSON, UTF-8) | arrays, each padded to 4 bytes ))
+    base85(gzip( length of the header (uint32, little-endian) | header (JSON, UTF-8) | arrays, each padded to 4 bytes ))
 
-The header lists the arrays as {name: [type, shape, offset]}; offsets count from the end of the padded header.
+The header lists the arrays as {name: [type, shape, offset]}; offsets count from the end of the padded header. Of
+numbers of several bytes all first bytes come first, then all second ones: neighbours differ in the low byte alone.
+Base 85 (the alphabet of RFC 1924, with a comma for <, so that it can't end a script) takes 6 % less room than base 64.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ class Part:
 
 
 def pack(part: Part) -> str:
-    """The part as base64 text; the same part gives the same text.
+    """The part as text; the same part gives the same text.
 
     Raises:
         ValueError: the header holds a number that JSON has no word for (NaN, infinity): write None instead.
@@ -35,13 +37,13 @@ def pack(part: Part) -> str:
     listed, body = {}, b""
     for name, values in arrays.items():
         listed[name] = [_TYPES[values.dtype], list(values.shape), len(body)]
-        body += _padded(values.tobytes())
+        body += _padded(_planes(values))
     header = json.dumps(
         {**part.header, "arrays": listed}, ensure_ascii=False, separators=(",", ":"), allow_nan=False
     ).encode()
     header = header + b" " * (-len(header) % 4)
     data = len(header).to_bytes(4, "little") + header + body
-    return base64.b64encode(gzip.compress(data, compresslevel=9, mtime=0)).decode("ascii")
+    return base64.b85encode(gzip.compress(data, compresslevel=9, mtime=0)).decode("ascii").replace("<", ",")
 
 
 def plain(values, digits: int = 6) -> list:
@@ -59,6 +61,10 @@ def _small(values: np.ndarray) -> np.ndarray:
     highest, lowest = int(values.max(initial=0)), int(values.min(initial=0))
     kind = "u1" if 0 <= lowest and highest < 2**8 else "<u2" if 0 <= lowest and highest < 2**16 else "<i4"
     return np.ascontiguousarray(values, kind)
+
+
+def _planes(values: np.ndarray) -> bytes:
+    return values.reshape(-1, 1).view("u1").T.tobytes()
 
 
 def _padded(data: bytes) -> bytes:

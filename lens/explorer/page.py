@@ -4,7 +4,7 @@ The page is written without a framework or a build step. It is a list, a card an
 from a small state; a library would replace one helper of twenty lines (01_dom.js) and bring code that a reader of the
 paper would have to trust. The scripts are joined in the order of their names and share one module's scope.
 
-Nothing from a corpus reaches HTML: all of it is in base64 text (see `pack`) and becomes text nodes. The content
+Nothing from a corpus reaches HTML: all of it is in text of base 85 (see `pack`) and becomes text nodes. The content
 security policy allows the page's own script and style by digest and nothing else: the file can load and send nothing.
 """
 

@@ -162,10 +162,12 @@ def lens_words(lens: LogitLens | None, texts: Callable[[np.ndarray], list[str]])
     if lens is None:
         return None
     ids, place = np.unique(np.stack([lens.promoted_KN, lens.suppressed_KN]), return_inverse=True)
-    place = place.reshape(2, *lens.promoted_KN.shape)
+    words = texts(ids)
+    order = np.array(sorted(range(len(words)), key=words.__getitem__))  # alphabetic, which packs smaller
+    place = np.argsort(order)[place].reshape(2, *lens.promoted_KN.shape)
     z = [np.round(x.astype(float), 1).tolist() for x in (lens.promoted_z_KN, lens.suppressed_z_KN)]
     return {
-        "words": texts(ids), "promoted": place[0].tolist(), "suppressed": place[1].tolist(),
+        "words": [words[i] for i in order], "promoted": place[0].tolist(), "suppressed": place[1].tolist(),
         "promoted_z": z[0], "suppressed_z": z[1],
     }  # fmt: skip
 

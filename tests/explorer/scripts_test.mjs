@@ -6,8 +6,9 @@ import test from "node:test";
 import vm from "node:vm";
 
 const read = (name) => readFileSync(new URL(`../../lens/explorer/${name}`, import.meta.url), "utf8");
-const { relevance, bare, kernel, positionTicks, clocksOf } = vm.runInNewContext(
-  `${read("02_data.js")}; ${read("04_charts.js")}; ({ relevance, bare, kernel, positionTicks, clocksOf })`,
+const { relevance, bare, kernel, positionTicks, clocksOf, fromBase85, fromPlanes } = vm.runInNewContext(
+  `${read("02_data.js")}; ${read("04_charts.js")};
+  ({ relevance, bare, kernel, positionTicks, clocksOf, fromBase85, fromPlanes })`,
 );
 const ticksOf = (T) => [...positionTicks({ T }, "linear")];
 
@@ -52,4 +53,17 @@ test("weights of smoothing add up to one at every position", () => {
     const sum = weights.slice(t * 20, (t + 1) * 20).reduce((a, b) => a + b, 0);
     assert.ok(Math.abs(sum - 1) < 1e-12);
   }
+});
+
+test("text of base 85 is read as Python wrote it, whatever its length", () => {
+  const bytes = [250, 251, 252, 253, 254, 255, 0, 1, 2, 3, 4];
+  const written = ["`uqI-{{H{", "`uqI-{{H|0", "`uqI-{{H|00s", "`uqI-{{H|00s{", "`uqI-{{H|00s{m"]; // of 7 to 11 of them
+  written.forEach((text, i) => assert.deepEqual([...fromBase85(text)], bytes.slice(0, 7 + i)));
+  assert.deepEqual([...fromBase85("S_C`,")], [90, 4, 60, 4]); // a comma for <
+  assert.deepEqual([...fromBase85("")], []);
+});
+
+test("numbers are put together from planes of their bytes", () => {
+  const planes = new Uint8Array([9, 9, 9, 9, 1, 2, 3, 0, 1, 255]).buffer; // the first four are of something else
+  assert.deepEqual([...new Uint16Array(fromPlanes(planes, 4, 3, 2))], [1, 258, 65283]);
 });

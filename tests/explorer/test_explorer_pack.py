@@ -10,14 +10,15 @@ from lens.profiling.reading import LEVELS, quantise
 
 
 def unpack(text: str) -> tuple[dict, dict]:
-    data = gzip.decompress(base64.b64decode(text))
+    data = gzip.decompress(base64.b85decode(text.replace(",", "<")))
     length = int.from_bytes(data[:4], "little")
     header, body = json.loads(data[4 : 4 + length]), data[4 + length :]
     kinds = {"u8": "u1", "u16": "<u2", "i32": "<i4", "f32": "<f4"}
-    arrays = {
-        name: np.frombuffer(body, kinds[kind], int(np.prod(shape)), offset).reshape(shape)
-        for name, (kind, shape, offset) in header.pop("arrays").items()
-    }
+    arrays = {}
+    for name, (kind, shape, offset) in header.pop("arrays").items():
+        dtype = np.dtype(kinds[kind])
+        planes = np.frombuffer(body, "u1", int(np.prod(shape)) * dtype.itemsize, offset).reshape(dtype.itemsize, -1)
+        arrays[name] = planes.T.copy().reshape(-1).view(dtype).reshape(shape)
     return header, arrays
 
 
@@ -38,7 +39,9 @@ def test_what_goes_in_comes_out_in_the_smallest_type():
 def test_packing_is_repeatable_and_safe_inside_a_script_tag():
     part = Part({"text": "</script>"}, {"x": np.arange(1000)})
     assert pack(part) == pack(part)
-    assert set(pack(part)) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=")
+    random = np.random.default_rng(0)
+    text = "".join(pack(Part({}, {"x": random.integers(0, 256, 999)})) for _ in range(20))
+    assert "<" not in text and "," in text and text.isascii() and text.isprintable()
     with pytest.raises(ValueError):
         pack(Part({"value": float("nan")}))
 
