@@ -26,6 +26,7 @@ from lens.training.train import train_layer
 
 TUNED, FLAT, BY_TERM = "tuned", "flat", "by term"
 MATCHED = 0.9  # cosine of a decoder row and a planted direction
+NO_SOURCE = -1  # of a feature whose direction is its own
 SHIFT, PERMUTATION = "circular shift", "token permutation"
 
 
@@ -42,7 +43,8 @@ class Case:
     directions: np.ndarray
     """[K, d] unit rows"""
     truth: pd.DataFrame
-    """a row per planted feature: kind, truth (tuned, flat, by term), depth, persistence, information (see there)"""
+    """a row per planted feature: kind, truth (tuned, flat, by term), depth, persistence, information (see there), and
+    source (row of the feature that it shares half of its direction with, or `NO_SOURCE`)"""
     l0: float
     """planted features per text token"""
 
@@ -70,7 +72,8 @@ def matched(case: Case, sae: Dictionary) -> synthetic.Recovered:
 
 @torch.no_grad()
 def judged(case: Case, sae: Dictionary, seed: int) -> pd.DataFrame:
-    """A row per planted feature: truth, whether it was recovered, firings, and what each test says of its match."""
+    """A row per planted feature: truth, whether it was recovered and its source missed, firings, and what each test
+    says of its match."""
     x, match = case.test.activations, matched(case, sae)
     n, T = x.shape[:2]
     labellings = {name: position_labelling(n, T, circular=name == SHIFT) for name in (SHIFT, PERMUTATION)}
@@ -81,4 +84,6 @@ def judged(case: Case, sae: Dictionary, seed: int) -> pd.DataFrame:
     table["firings"] = found.firings_TK.sum(0)
     table = table.iloc[match.learned].reset_index(drop=True)
     recovered = (match.cosine >= MATCHED) & (table["firings"].to_numpy() > 0)
-    return pd.concat([case.truth.assign(recovered=recovered), table], axis=1)
+    source = case.truth["source"].to_numpy()
+    missed = (source != NO_SOURCE) & ~recovered[source]
+    return pd.concat([case.truth.assign(recovered=recovered, source_missed=missed), table], axis=1)

@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from benchmarks.planted_case import BY_TERM, FLAT, MATCHED, TUNED, Case, information, matched
+from benchmarks.planted_case import BY_TERM, FLAT, MATCHED, NO_SOURCE, TUNED, Case, information, matched
 from lens import checkout
 from lens.activations import corpus, language_model, models
 from lens.activations.corpus import Windows, draw_windows
@@ -113,17 +113,19 @@ def _shape(name: str, rng: np.random.Generator) -> np.ndarray:
     return 1 - shape if rising and name != "flat" else shape
 
 
-def directions(truth: pd.DataFrame, d: int, rng: np.random.Generator) -> np.ndarray:
-    """[K, d] unit rows; those with cross-talk share half with a tuned feature each."""
+def directions(truth: pd.DataFrame, d: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """[K, d] unit rows, those with cross-talk sharing half with a tuned feature each; and which feature that is."""
     own = rng.normal(size=(len(truth), d))
     own /= np.linalg.norm(own, axis=1, keepdims=True)
     sources = np.flatnonzero((truth["kind"] == "window, depth 1") | (truth["kind"] == "start, depth 1"))
     takers = np.flatnonzero(truth["kind"].str.contains("cross-talk"))
-    source = own[rng.choice(sources, len(takers))]
+    chosen = np.full(len(truth), NO_SOURCE)
+    chosen[takers] = rng.choice(sources, len(takers))
+    source = own[chosen[takers]]
     rest = own[takers] - (own[takers] * source).sum(1, keepdims=True) * source
     rest /= np.linalg.norm(rest, axis=1, keepdims=True)
     own[takers] = CROSS_TALK * source + np.sqrt(1 - CROSS_TALK**2) * rest
-    return own
+    return own, chosen
 
 
 @dataclass(frozen=True)
@@ -177,7 +179,7 @@ def case(seed: int) -> Case:
     truth, rate = features(rng)
     x = store.train.activations
     variance = x[::4, 1:].float().flatten(0, 1).var(0).sum().item()
-    own = directions(truth, x.shape[-1], rng)
+    own, truth["source"] = directions(truth, x.shape[-1], rng)
     share = np.exp(rng.uniform(*np.log(SHARES), len(truth)))
     density, half_normal = rate.mean(0), np.sqrt(2 / np.pi)
     mean, square = half_normal + synthetic.OFFSET, 1 + 2 * synthetic.OFFSET * half_normal + synthetic.OFFSET**2

@@ -11,7 +11,7 @@ import torch
 from scipy.special import ndtr
 from torch import Tensor
 
-from benchmarks.planted_case import FLAT, TUNED, Case, information
+from benchmarks.planted_case import FLAT, NO_SOURCE, TUNED, Case, information
 from lens.activations.offset_windows import TILES, OffsetWindows
 from lens.activations.store import LayerStore
 from lens.measure.synthetic import BOS_NORM
@@ -108,5 +108,6 @@ def case(share: float, seed: int) -> Case:
     features["truth"] = np.where(np.isin(kind, list(DEPTHS)), TUNED, FLAT)
     features["depth"] = [DEPTHS.get(name, 0.0) for name in kind]
     features["persistence"], features["information"] = truth.persistence_K, information(truth.rate_PK)
+    features["source"] = NO_SOURCE
     l0 = (truth.features(*text[:2]) > 0).sum(-1).mean()
     return Case(train, test, drawn, read, truth.directions, features, float(l0))

@@ -27,6 +27,7 @@ from lens.measure.verdicts import HALF, MATERIAL
 OUT, WORK = Path("results/benchmarks"), planted_real.WORK / "cases"
 SPARSE = {"architecture": "batch_topk", "position": "none", "position_weights": "uniform", "lr": 1e-3}
 SHARES = (0.0, 0.02, 0.1)
+KEPT = ["kind", "truth", "depth", "persistence", "information", "recovered", "source_missed", "firings", "verdict"]
 LONGER = 3000  # steps, where 1000 recover fewer than half of what is planted
 
 TESTS: dict[str, Callable[[pd.DataFrame], pd.Series]] = {
@@ -90,7 +91,17 @@ def finished(name: str, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
     if not path.is_file():
         start, table = time.process_time(), make()
         said = pd.DataFrame({test: says(table).astype(bool) for test, says in TESTS.items()})
-        kept = ["kind", "truth", "depth", "persistence", "information", "recovered", "firings", "verdict"]
+        kept = [
+            "kind",
+            "truth",
+            "depth",
+            "persistence",
+            "information",
+            "recovered",
+            "source_missed",
+            "firings",
+            "verdict",
+        ]
         table = pd.concat([table[kept], said], axis=1)
         table["cpu_seconds"] = round(time.process_time() - start)
         path.parent.mkdir(parents=True, exist_ok=True)

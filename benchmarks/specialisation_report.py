@@ -78,6 +78,15 @@ def _summary(rows: pd.DataFrame) -> Iterable[str]:
     ):
         yield f"{name}: {_share(flat[test])} that ignore position, {_share(tuned[test])} tuned ones of depth >= .5."
         yield ""
+    taking = rows[rows["recovered"] & rows["kind"].eq("flat, cross-talk")]
+    if len(taking):
+        missed, known = (taking[taking["source_missed"] == there] for there in (True, False))
+        yield (
+            "Of features that ignore position and share half of their direction with a tuned one, in all dictionaries "
+            f"of real activations: {_share(missed['rule'])} where that one was not recovered, {_share(known['rule'])} "
+            "where it was."
+        )
+        yield ""
     if lacking := [_title(world) for world in ("real", "longer", "paper") if world not in set(rows["world"])]:
         yield f"Not measured yet: {'; '.join(lacking)}. What was predicted of these is open."
 
