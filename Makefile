@@ -1,4 +1,4 @@
-# make repro               install, run the default study, say how long each stage took and where the paper is
+# make repro               install, run the small studies, say how long each stage took and where the paper is
 # make study STUDY=smoke   another study (studies/<name>/params.yaml)
 # make pages STUDY=full    claims, figures, overview and paper of a study again, from its tables
 # make remote DIR=...      where `dvc push` and `dvc pull` keep activations and dictionaries: a folder, s3://..., ssh://...
@@ -18,9 +18,13 @@ ACTIVE := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 .PHONY: repro study full pages remote test test-full bench bench-gpu peers docs scripts check lock
 .DELETE_ON_ERROR:
 
+# In the activations that the first extracts, so after it.
+SMALL := quick-headroom quick-rivals
+
 repro: $(INSTALLED) scm
 	$(ACTIVE) dvc repro
-	$(ACTIVE) python -m lens times
+	$(ACTIVE) dvc repro $(SMALL:%=studies/%/dvc.yaml)
+	@for study in $(SMALL) quick; do $(ACTIVE) python -m lens times --study $$study; done
 
 study: $(INSTALLED) scm
 	@test -f "studies/$(STUDY)/dvc.yaml" || { echo "usage: make study STUDY=<name>, one of:" $(notdir $(wildcard studies/*)); exit 2; }

@@ -12,6 +12,7 @@ RESULTS = {
     "claims table": "claims.json",
     "explorer": "explorer.html",
 }
+ALONE = ("08_rivals", "09_headroom", "10_dark_position", "11_leak")  # notebooks of studies that end with them
 
 
 def stages(study: Study) -> list[str]:
@@ -28,7 +29,8 @@ def text(study: Study) -> str:
 
     A time is that of the run which made the committed result, on the machine that made it.
     """
-    paths = [study.results / "runs" / f"{name}.json" for name in stages(study)]
+    alone = [f"{notebook}_layer_{layer}" for notebook in ALONE for layer in study.layers]
+    paths = [study.results / "runs" / f"{name}.json" for name in (*stages(study), *alone)]
     records = [read_record(path) for path in paths if path.is_file()]
     width = max([len("stage"), *(len(r["stage"]) for r in records)])
     lines = [f"study {study.name}", "", f"{'stage':<{width}}  {'wall':>8}  {'memory':>9}  where"]
@@ -37,9 +39,11 @@ def text(study: Study) -> str:
         lines.append(f"{r['stage']:<{width}}  {_duration(r['wall_seconds'])}  {r['peak_memory_mib']:>5} MiB  {where}")
     lines.append(f"{'all notebooks':<{width}}  {_duration(sum(r['wall_seconds'] for r in records))}")
     lines.append("")
-    for name, path in RESULTS.items():
+    results = {name: f"notebooks/{name}.ipynb" for name in alone if name in {r["stage"] for r in records}} or RESULTS
+    width = max(map(len, results)) + 2
+    for name, path in results.items():
         shown = (study.results / path).relative_to(checkout.root())
-        lines.append(f"{name:<14}{shown if (study.results / path).exists() else 'not made yet'}")
+        lines.append(f"{name:<{width}}{shown if (study.results / path).exists() else 'not made yet'}")
     return "\n".join(lines)
 
 

@@ -8,7 +8,7 @@ from lens import checkout
 
 MOST = 20_000_000  # bytes
 PAGES = {"results/full/explorer.html"}
-KEPT_WHOLE = {"full", "quick", "rivals", "headroom", "dark_position", "leak"}
+KEPT_WHOLE = {"full", "quick", "quick-headroom", "quick-rivals", "rivals", "headroom", "dark_position", "leak"}
 
 
 @pytest.fixture(scope="module")
