@@ -3,6 +3,7 @@
 # make pages STUDY=full    claims, figures, overview and paper of a study again, from its tables
 # make remote DIR=...      where `dvc push` and `dvc pull` keep activations and dictionaries: a folder, s3://..., ssh://...
 # make test | bench        the tests; speed against other libraries
+# make test-ci             those too that take as long as a hundred others (marker `slow`): what continuous integration runs
 # make test-full           the tests that take longer (marker `full`); the last result is results/benchmarks/test_full.md
 # make bench-gpu [WHEELS=DIR]  speed on a GPU, where nothing need be installed but PyTorch
 # make peers               the environment with other libraries, for `make bench` and for the tests that read their files
@@ -15,7 +16,7 @@ VENV := .venv
 INSTALLED := $(VENV)/.installed
 ACTIVE := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
-.PHONY: repro study full pages remote test test-full bench bench-gpu peers docs scripts check lock
+.PHONY: repro study full pages remote test test-ci test-full bench bench-gpu peers docs scripts check lock
 .DELETE_ON_ERROR:
 
 # In the activations that the first extracts, so after it.
@@ -48,6 +49,9 @@ PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
 
 test: $(INSTALLED)
 	$(ACTIVE) OMP_NUM_THREADS=1 python -m pytest $(PARALLEL)
+
+test-ci: $(INSTALLED)
+	$(ACTIVE) OMP_NUM_THREADS=1 python -m pytest -m "not full" $(PARALLEL)
 
 test-full: $(INSTALLED)
 	$(ACTIVE) OMP_NUM_THREADS=1 python scripts/full_tests.py $(PARALLEL)

@@ -87,6 +87,7 @@ def inside(sae: Dictionary, truth: synthetic.Planted, directions: torch.Tensor, 
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize(
     ("fields", "of", "at_least", "null"),
@@ -160,6 +161,7 @@ def test_a_prior_decides_what_is_selected_and_leaves_its_amplitude():
     assert sae.encode_with(x, values).dense().tolist() == [[[4.0, 0.0], [0.0, 2.0], [0.0, 0.0]]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_side_path_finds_means_of_its_rank_and_none_where_positions_are_permuted(seed, tmp_path):
     """A helix in three dimensions."""
@@ -176,6 +178,7 @@ def test_a_side_path_finds_means_of_its_rank_and_none_where_positions_are_permut
     assert explained["true"] > 0.95 and size["shuffled"] < 0.01, (explained, size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
 def test_copies_find_what_is_there_in_their_bucket_and_do_not_differ_where_positions_are_permuted(seed, tmp_path):
     """Half of the directions are used up to position 8, the others from 9; cosines with the best of either copies."""
@@ -247,6 +250,7 @@ def test_settings_that_mean_nothing_are_named(position, settings, named):
         Dictionary.initialise(Info(2, 6, 5, "relu", position, settings), torch.zeros(2), 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_prior_on_a_trained_dictionary_keeps_its_l0(seed, tmp_path):
     truth = synthetic.plant(N, T, K, widths=(8,), densities=(0.1, 0.1), seed=seed)

@@ -12,6 +12,7 @@ PARAMS = "studies/smoke/params.yaml"
 REPORT = ["claims", "explorer", "figures", "overview", "paper"]
 
 
+@pytest.mark.slow
 def test_a_new_layer_and_a_new_variant_run_only_what_they_add(copy):
     """A new recipe concerns no other stage; what is finished comes from the pool."""
     before = {path.name for path in (copy.root / "artifacts" / "pool").glob("trained-*")}
@@ -31,6 +32,7 @@ def test_a_new_layer_and_a_new_variant_run_only_what_they_add(copy):
     assert copy.repro("--dry") == sorted(["analyse@3", *REPORT])
 
 
+@pytest.mark.slow
 def test_a_study_without_ablations_is_judged_like_any_other_and_without_git(clone):
     """As in an archive of the project, which has no .git folder."""
     hidden = (clone.root / ".git").rename(clone.root.with_name("git"))

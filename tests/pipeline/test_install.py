@@ -55,11 +55,13 @@ def closure(requirements: list[str]) -> set[str]:
     return found
 
 
+@pytest.mark.slow
 def test_an_installed_library_fits_loads_and_profiles_without_the_extras(installed, tmp_path):
     assert not list(installed.glob("lib/python*/site-packages/dvc")), "the environment holds what it shall do without"
     assert install.use(installed, tmp_path) == dict.fromkeys(["imports", "help", "fit", "load", "profile"], True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("word", "code", "messages"),
     [

@@ -75,6 +75,7 @@ def without_bos(tmp_path) -> str:
     return str(tmp_path / "model")
 
 
+@pytest.mark.slow
 def test_the_python_snippet_does_what_the_papermill_line_does(section, folder, without_bos):
     """With the numbers that stand there: the model, its layer and the places of files are others, and steps fewer."""
     code = block(section, "python", "import lens")
@@ -92,6 +93,7 @@ def test_the_python_snippet_does_what_the_papermill_line_does(section, folder, w
     assert PositionProfile.read(out / "profile_masked").about.windows == 12_000 // 128  # of 256: all there are
 
 
+@pytest.mark.slow
 def test_the_command_line(section, folder):
     """On what the snippet would have trained; the command itself is checked on a tiny model."""
     line = block(section, "sh", "python -m lens profile")

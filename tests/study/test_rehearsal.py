@@ -15,6 +15,7 @@ def rehearsed(tmp_path_factory):
     return study, rehearsal.rehearse(dataclasses.replace(study, model="someone/gemma-3-tiny"), 1)
 
 
+@pytest.mark.slow
 def test_every_stage_runs_on_the_shapes_of_the_model(rehearsed):
     study, found = rehearsed
     assert [stage.name for stage in found.stages] == ["extraction", "training", "analysis"]
@@ -23,6 +24,7 @@ def test_every_stage_runs_on_the_shapes_of_the_model(rehearsed):
     assert made == {f"{variant}-seed{study.seeds[0]}" for variant in study.variants}
 
 
+@pytest.mark.slow
 def test_what_the_whole_keeps_is_counted(rehearsed):
     study, found = rehearsed
     w, d = study.windows, 32

@@ -87,6 +87,7 @@ def test_it_learns_what_is_planted(row, trained, planted):
     assert found > before + 0.1, (found, before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fields",
     [

@@ -132,15 +132,18 @@ def two(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_runs_that_processes_share_are_those_of_one_to_the_byte(one, two):
     for name in RUNS:
         assert same(one / "out" / f"{name}-seed0", two / "out" / f"{name}-seed0")
 
 
+@pytest.mark.slow
 def test_windows_that_processes_extract_together_are_those_of_one_to_the_byte(one, two):
     assert same(one / "store", two / "store")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(recipes().keys() - RUNS))
 def test_a_dictionary_that_processes_train_together_is_that_of_one(name, one, two):
     """The same features are kept at every step, so that weights differ by the rounding of sums alone."""
@@ -152,6 +155,7 @@ def test_a_dictionary_that_processes_train_together_is_that_of_one(name, one, tw
     assert (a.W_dec - start.W_dec).abs().max() > 20 * (a.W_dec - b.W_dec).abs().max()  # beside what was learned
 
 
+@pytest.mark.slow
 def test_processes_that_share_a_stream_train_to_the_numbers_of_one(one, two):
     a, b = (Dictionary.load(folder / "streamed" / "streamed-seed0") for folder in (one, two))
     torch.testing.assert_close(b.W_dec, a.W_dec, rtol=1e-3, atol=2e-4)
