@@ -50,8 +50,8 @@ def server_of(studies: Sequence[Study], port: int = 0) -> ThreadingHTTPServer:
     opened = {name: models.load(name) for name in {study.model for study in studies}}
     readers = {
         (study.name, str(layer)): Reader(
-            load_dictionary(study, layer, shown_variant(study), min(study.seeds_at(layer))), opened[study.model], layer,
-            study.windows.bos,
+            load_dictionary(study, layer, shown_variant(study), min(study.seeds_at(layer))).eval(),
+            opened[study.model], layer, study.windows.bos,
         )
         for study in studies
         for layer in study.layers
