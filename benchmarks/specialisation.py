@@ -86,23 +86,12 @@ def cases(worlds: list[str], seeds: list[int]) -> Iterator[tuple[str, Callable[[
 
 
 def finished(name: str, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
-    """The table of a case, made once."""
+    """The table of a case, made once; anew if it was kept before all of `KEPT` was."""
     path = WORK / f"{name}.csv"
-    if not path.is_file():
+    if not path.is_file() or not {*KEPT} <= {*pd.read_csv(path, nrows=0)}:
         start, table = time.process_time(), make()
         said = pd.DataFrame({test: says(table).astype(bool) for test, says in TESTS.items()})
-        kept = [
-            "kind",
-            "truth",
-            "depth",
-            "persistence",
-            "information",
-            "recovered",
-            "source_missed",
-            "firings",
-            "verdict",
-        ]
-        table = pd.concat([table[kept], said], axis=1)
+        table = pd.concat([table[KEPT], said], axis=1)
         table["cpu_seconds"] = round(time.process_time() - start)
         path.parent.mkdir(parents=True, exist_ok=True)
         files.write(path, table.to_csv(index=False).encode())

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks import planted_real
+from benchmarks.planted_case import NO_SOURCE
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -15,3 +16,13 @@ def test_features_can_be_drawn_and_have_the_depth_that_they_are_said_to_have(see
     low, high = planted_real.DENSITIES
     assert (rate.mean(0) >= low - 1e-9).all() and (rate.mean(0) <= high + 1e-9).all()
     assert (truth.loc[truth["truth"] == planted_real.FLAT, "information"].abs() < 1e-9).all()
+
+
+def test_the_source_that_is_named_is_the_one_whose_direction_is_shared():
+    rng = np.random.default_rng(0)
+    truth, _ = planted_real.features(rng)
+    rows, source = planted_real.directions(truth, 640, rng)
+    taking = truth["kind"].str.contains("cross-talk").to_numpy()
+    assert taking.any() and ((source != NO_SOURCE) == taking).all()
+    np.testing.assert_allclose((rows[taking] * rows[source[taking]]).sum(1), planted_real.CROSS_TALK)
+    assert truth["truth"].iloc[source[taking]].eq(planted_real.TUNED).all()
