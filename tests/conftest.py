@@ -21,3 +21,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def turn(item: pytest.Item) -> int:
     return FILES.get(item.path.name, ROOMS.get(item.path.parent.name, 4))
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Bytes are told apart by number: compressed ones hold the second in which they were made, and the processes that
+    share the tests would not have the same ones."""
+    return argname if isinstance(val, bytes) else None

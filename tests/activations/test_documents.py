@@ -136,13 +136,14 @@ def test_a_folder_that_holds_a_data_set_is_one(tmp_path):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (gzip.compress(b"text"), "is not text but compressed: gunzip --keep '.*a b.txt'"),
+        (gzip.compress(b"text", mtime=0), "is not text but compressed: gunzip --keep '.*a b.txt'"),
         (b"PAR1" + b"x" * 9, "is not text but a table in Parquet: pass datasets"),
         ("hé".encode("utf-16"), "UTF-16, not UTF-8: iconv -f utf-16 -t utf-8 '.*a b.txt'"),
         ("hé".encode("utf-32"), "UTF-32, not UTF-8: iconv -f utf-32"),
         ("he".encode("utf-16le"), "NUL byte at byte offset 1: .* iconv -f utf-16le"),
         ("é".encode() * 40_000 + b"\xe9t\xe9", "not UTF-8: byte 0xe9 at byte offset 80000.*iconv -f latin1"),
     ],
+    ids=["gzip", "parquet", "utf-16", "utf-32", "utf-16le", "latin-1"],
 )
 def test_another_encoding_is_named_rightly(tmp_path, data, message):
     """UTF-16 was taken for latin1, and without its mark for text with NULs in it."""
