@@ -86,6 +86,16 @@ def extract(
     return {layer: json.loads((layer_folder(folder, layer) / "manifest.json").read_text()) for layer in layers}
 
 
+def manifest(model: LanguageModel, windows: dict[str, Windows], layer: Layer, window_rule: dict) -> dict:
+    """The manifest that `extract` would give a layer, but for the digests of its files.
+
+    Raises:
+        ValueError: a layer that the model does not have.
+    """
+    [layer] = language_model.check_layers(model, [layer])
+    return _manifest(layer, model, _identity(model, windows, window_rule))
+
+
 def decided_by(model: LanguageModel, windows: dict[str, Windows], window_rule: dict) -> dict:
     """All that decides the activations of a model on windows, as JSON."""
     identity = _identity(model, windows, window_rule)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lens.dictionaries.dictionary import Dictionary
 from lens.errors import ConfigError
-from lens.explorer.pack import plain
+from lens.explorer.pack import Part, plain
 from lens.measure.clusters import MIN_FEATURES, correlation_distance, standardise
 from lens.measure.logit_lens import LogitLens
 from lens.measure.masks import mask_of
@@ -55,6 +55,21 @@ class LayerSource:
         return next(iter(self.dictionaries.values()))
 
 
+@dataclass(frozen=True)
+class KeptLayer:
+    """A layer of a page that was written before: its dictionaries are here no longer, its tables are."""
+
+    name: str
+    part: Part
+    windows: int
+    """n of the study"""
+    shown: np.ndarray
+    """[kept] which of them the text of that page has"""
+    permutations: int
+    features: pd.DataFrame
+    numbers: Mapping[str, float]
+
+
 def describe(source: LayerSource, passages: Sequence[int]) -> tuple[dict, Reading]:
     """The header of the layer's part of the page, and its reading, whose windows the page must hold.
 
@@ -71,12 +86,28 @@ def describe(source: LayerSource, passages: Sequence[int]) -> tuple[dict, Readin
     T = source.activations.shape[1]
     reading = read_features(sae, source.activations, source.document, passages)
     firings_PK = reading.arrays["firings"].T
-    _check_same(source, firings_PK.sum(0) / (n * (T - 1)))
+    _check_same(source.name, source.features, firings_PK.sum(0) / (n * (T - 1)))
     described = header(source.name, reading, source.features, source.numbers) | {
         "twins": _twins(source.dictionaries),
         "clusters": _clusters(source.features, firings_PK),
     }
     return described, reading._replace(arrays=reading.arrays | neighbours(sae.directions.detach()))
+
+
+def describe_again(kept: KeptLayer) -> tuple[dict, Reading]:
+    """What `describe` gave of a layer when its page was written, with the numbers of today's tables.
+
+    Raises:
+        ConfigError: the table was measured on another dictionary.
+    """
+    arrays, old = kept.part.arrays, kept.part.header
+    firings_KP, count = arrays["firings"], arrays["context_count"][..., None]
+    _check_same(kept.name, kept.features, firings_KP.sum(1, dtype=np.int64) / (kept.windows * firings_KP.shape[1]))
+    there = np.arange(arrays["context_window"].shape[-1]) < count
+    window = np.where(there, kept.shown[arrays["context_window"]], -1)
+    reading = Reading(arrays | {"context_window": window}, old["band_scale"], kept.permutations)
+    described = header(kept.name, reading, kept.features, kept.numbers)
+    return described | {name: old[name] for name in ("twins", "clusters")}, reading
 
 
 def header(name: str, reading: Reading, features: pd.DataFrame, numbers: Mapping[str, float]) -> dict:
@@ -107,12 +138,12 @@ def _verdicts(features: pd.DataFrame) -> dict | None:
     return {"of": features["verdict"].tolist(), "from": sources.astype(str).tolist()}
 
 
-def _check_same(source: LayerSource, density_K: np.ndarray) -> None:
+def _check_same(name: str, features: pd.DataFrame, density_K: np.ndarray) -> None:
     """The numbers on a card come from tables, its curves from a dictionary: they must be of one and the same."""
-    table = source.features["density"].to_numpy()
+    table = features["density"].to_numpy()
     if len(table) != len(density_K) or np.abs(table - density_K).max() > OTHER_DICTIONARY:
         raise ConfigError(
-            f"the table `features` of layer {source.name} was measured on other dictionaries than those there are now; "
+            f"the table `features` of layer {name} was measured on other dictionaries than those there are now; "
             "measure them again (the stage 04_analysis)"
         )
 

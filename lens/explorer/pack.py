@@ -12,6 +12,9 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import math
+import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -46,6 +49,22 @@ def pack(part: Part) -> str:
     return base64.b85encode(gzip.compress(data, compresslevel=9, mtime=0)).decode("ascii").replace("<", ",")
 
 
+def unpack(text: str) -> Part:
+    """What was packed: arrays have the smallest type that holds them.
+
+    Raises:
+        ValueError: the text is damaged, or of another form.
+    """
+    try:
+        data = gzip.decompress(base64.b85decode(text.replace(",", "<")))
+        length = int.from_bytes(data[:4], "little")
+        header, body = json.loads(data[4 : 4 + length]), data[4 + length :]
+        arrays = {name: _array(body, *listed) for name, listed in header.pop("arrays").items()}
+    except (ValueError, OSError, EOFError, LookupError, zlib.error) as error:
+        raise ValueError(f"not the data of a page: {error}") from None
+    return Part(header, arrays)
+
+
 def plain(values, digits: int = 6) -> list:
     """Numbers for the header: integers as they are, others with `digits` significant digits, None where not finite."""
     values = np.asarray(values)
@@ -65,6 +84,13 @@ def _small(values: np.ndarray) -> np.ndarray:
 
 def _planes(values: np.ndarray) -> bytes:
     return values.reshape(-1, 1).view("u1").T.tobytes()
+
+
+def _array(body: bytes, kind: str, shape: Sequence[int], offset: int) -> np.ndarray:
+    dtype = next(dtype for dtype, name in _TYPES.items() if name == kind)
+    size = math.prod(shape) * dtype.itemsize
+    planes = np.frombuffer(body, "u1", size, offset).reshape(dtype.itemsize, -1)
+    return planes.T.copy().view(dtype).reshape(shape)
 
 
 def _padded(data: bytes) -> bytes:

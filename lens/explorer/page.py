@@ -11,6 +11,7 @@ security policy allows the page's own script and style by digest and nothing els
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import html
 import re
@@ -20,10 +21,11 @@ from pathlib import Path
 from lens import files
 from lens.errors import ConfigError
 from lens.explorer.data import StudyData
-from lens.explorer.pack import Part, pack
+from lens.explorer.pack import Part, pack, unpack
 
 FOLDER = Path(__file__).parent
 TITLE = "TemporalLens explorer"
+_ELEMENT = re.compile('data-study="([^"]*)"(?: data-layer="([^"]*)")?>([^<]*)</script>')
 
 
 def write(studies: Sequence[StudyData], path: Path) -> Path:
@@ -47,6 +49,22 @@ def check_place(path: Path) -> None:
     if path.is_file() and TITLE.encode() not in path.read_bytes()[:4096]:
         raise ConfigError(f"{path} is no explorer, and would be replaced: name another file, or remove this one")
     files.check_can_hold(path.parent)
+
+
+def read(path: Path) -> dict[str, StudyData]:
+    """The studies of a page, by name; none where there is no page, or one that another version wrote."""
+    found: dict[str, StudyData] = {}
+    if not path.is_file():
+        return found
+    with contextlib.suppress(ValueError):
+        for study, layer, data in _ELEMENT.findall(path.read_text(encoding="utf-8")):
+            study, layer, part = html.unescape(study), html.unescape(layer), unpack(data)
+            if layer:
+                found[study].layers[layer] = part
+            else:
+                found[study] = StudyData(study, part, {})
+        return found
+    return {}
 
 
 def page(studies: Sequence[StudyData], *, served: bool = False) -> str:

@@ -25,6 +25,8 @@ class LayerData:
     layer: Layer
     open_split: Callable[[str], LayerStore]
     """opens `train`, `test` or `contrast`"""
+    describe: Callable[[], dict] | None = None
+    """gives the manifest of the layer, which it may know before anything was extracted; None: that of each split"""
 
     @cached_property
     def train(self) -> LayerStore:
@@ -40,6 +42,16 @@ class LayerData:
     def contrast(self) -> LayerStore:
         """Windows of another kind of text, for probes alone."""
         return self.open_split("contrast")
+
+    def decided_by(self, split: str) -> dict:
+        """What decides the activations of a split: its manifest without digests of files, which differ between machines
+        by the rounding of their processors."""
+        found = self._described if self.describe else getattr(self, split).manifest
+        return {key: value for key, value in found.items() if key != "sha256"}
+
+    @cached_property
+    def _described(self) -> dict:
+        return self.describe() if self.describe else {}
 
     @cached_property
     def statistics(self) -> InputStatistics:

@@ -96,6 +96,22 @@ def _stale(studies: Sequence[Study]) -> int:
 
 @click.command()
 @of_study
+@click.option("--list", "only_list", is_flag=True, help="Say which layers are missing, and why; make nothing.")
+def missing(study: str, only_list: bool) -> None:
+    """Make the layers of a study whose tables are missing or out of date, and no others, without the large files of
+    those that are finished."""
+    from lens.study import missing
+
+    one = Study.load(study)
+    for layer, why in (found := missing.missing(one)).items():
+        print(f"layer {layer}: {'; '.join(why[:2])}" + (f" and {len(why) - 2} more" if len(why) > 2 else ""))
+    print(f"study {one.name}: {len(found)} of {len(one.layers)} layers to make", flush=True)
+    if not only_list:
+        missing.make(one)
+
+
+@click.command()
+@of_study
 def times(study: str) -> None:
     """Show what each stage took and where the results are."""
     from lens.study import times
@@ -116,4 +132,4 @@ def rehearse(study: str, model: str | None, depth: int, out: str) -> None:
     print(rehearsal.rehearse(Study.load(study, out), whole("--depth", depth, 1), model))
 
 
-COMMANDS = (run, verify, times, rehearse)
+COMMANDS = (run, verify, missing, times, rehearse)

@@ -2,7 +2,7 @@
 
 Where an architecture doesn't say its L0, the field that decides it is searched for; every try is a whole training. A
 row is kept in `rows/` beside the tables as soon as it is finished: a call that was stopped goes on with the next one,
-on another machine too.
+on another machine too, and needs activations only where a row is not kept.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def _row(
 ) -> dict:  # fmt: skip
     """A row as it was kept, if all that decides it but the processor is the same; else made and kept."""
     recipe = study.train_recipe(variant)
-    of_data = [_without_digests(store.manifest) for store in (data.train, data.test)]
+    of_data = [data.decided_by(split) for split in ("train", "test")]
     windows, versions = [study.windows.seed, study.windows.fidelity], [version("train"), version("equal_l0")]
     identity = [recipe.identity(), variant, seed, target, of_data, study.model, str(data.layer), windows, versions]
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode())
@@ -134,11 +134,6 @@ def _row(
         path.parent.mkdir(parents=True, exist_ok=True)
         files.write(path, (json.dumps(files.with_digest(kept)) + "\n").encode())
     return kept["row"]
-
-
-def _without_digests(manifest: dict) -> dict:
-    """What decides the activations, without their bytes, which differ by the processor's rounding."""
-    return {key: value for key, value in manifest.items() if key != "sha256"}
 
 
 def _searched(

@@ -12,23 +12,25 @@ from lens import checkout
 from lens.activations import models
 from lens.activations.language_model import LanguageModel
 from lens.activations.layers import Layer
-from lens.activations.store import LayerStore, StoreError
+from lens.activations.store import LayerStore, StoreError, layer_folder
 from lens.dictionaries.dictionary import Dictionary
+from lens.dictionaries.info import Info
 from lens.errors import ConfigError
 from lens.explorer import page
-from lens.explorer.data import StudyData, assemble
-from lens.explorer.layer import LayerSource
+from lens.explorer.data import StudyData, assemble, kept_layer, same_study
+from lens.explorer.layer import KeptLayer, LayerSource
 from lens.explorer.serve import serving
 from lens.measure.logit_lens import logit_lens
 from lens.profiling.own_text import Reader
 from lens.profiling.reading import passages_of
 from lens.study import tables
+from lens.study.extraction import store_for
 from lens.study.layer_data import load_dictionary, open_layer_data
 from lens.study.params import Study
 
 
 def build(studies: Study | Sequence[Study], path: Path | None = None) -> Path:
-    """Write the explorer of one or several studies.
+    """Write the explorer of one or several studies; see `collect` for what it keeps of a page that is there.
 
     Args:
         path: None stands for `explorer.html` among the results of the (first) study.
@@ -39,7 +41,8 @@ def build(studies: Study | Sequence[Study], path: Path | None = None) -> Path:
     studies = [studies] if isinstance(studies, Study) else list(studies)
     path = path or studies[0].results / "explorer.html"
     page.check_place(path)
-    return page.write([collect(study) for study in studies], path)
+    before = page.read(path)
+    return page.write([collect(study, before.get(study.name)) for study in studies], path)
 
 
 def server_of(studies: Sequence[Study], port: int = 0) -> ThreadingHTTPServer:
@@ -64,8 +67,12 @@ def shown_variant(study: Study) -> str:
     return study.roles.method or study.variants[0]
 
 
-def collect(study: Study) -> StudyData:
+def collect(study: Study, before: StudyData | None = None) -> StudyData:
     """Everything the explorer shows of a study: the dictionaries of its method, or of its first variant.
+
+    Args:
+        before: the study as a page has it that was written before. Layers whose dictionaries or activations are here no
+            longer are taken from it, if it is of a study with the same facts, and of the dictionaries of the tables.
 
     Raises:
         ConfigError: tables or dictionaries are missing, or do not belong together; the message has the command.
@@ -73,31 +80,43 @@ def collect(study: Study) -> StudyData:
     """
     variant = shown_variant(study)
     features, summary = (_table(study, name) for name in ("features", "summary"))
-    dictionaries = {layer: _dictionaries(study, layer, variant) for layer in study.layers}
+
+    def measured(layer: Layer) -> tuple[pd.DataFrame, dict]:
+        values = _rows(study, summary, layer, variant).query("positions == 'text'").set_index("metric")["value"]
+        return _rows(study, features, layer, variant).sort_values("feature"), values.to_dict()
+
+    old = before.layers if before else {}
+    there = {layer: _is_here(study, layer) for layer in study.layers}
+    read = [x for x in study.layers if there[x] or str(x) not in old] or list(study.layers[:1])
+    dictionaries = {layer: _dictionaries(study, layer, variant) for layer in read}
     model = models.load(study.model)
-    opened = {layer: _opened(study, layer) for layer in study.layers}
-    sources = [
-        LayerSource(
-            str(layer),
-            dictionaries[layer],
-            store.activations,
-            store.document,
-            _rows(study, features, layer, variant).sort_values("feature"),
-            _rows(study, summary, layer, variant).query("positions == 'text'").set_index("metric")["value"].to_dict(),
-            _logit_lens(model, dictionaries[layer]),
-        )
-        for layer, store in opened.items()
-    ]
-    text = opened[study.layers[0]]
-    passages = passages_of(study.windows.test)
+    opened = {layer: _opened(study, layer) for layer in read}
+    text = opened[read[0]]
+    facts = _facts(study, model, next(iter(dictionaries[read[0]].values())).info)
+    n, T = text.tokens.shape
+    kept = before if before and same_study(before, facts, n, T, text.documents) else None
+    sources: list[LayerSource | KeptLayer] = []
+    for layer in study.layers:
+        name = str(layer)
+        if kept and name in kept.layers and layer not in read:
+            sources.append(kept_layer(kept, name, text.document, text.start, *measured(layer)))
+        else:
+            made = dictionaries.get(layer) or _dictionaries(study, layer, variant)
+            store = opened.get(layer) or _opened(study, layer)
+            lens = _logit_lens(model, made)
+            sources.append(LayerSource(name, made, store.activations, store.document, *measured(layer), lens))
     return assemble(
-        _facts(study, model, sources), sources, text.tokens, text.document, text.documents, text.start, passages,
-        model.tokenizer,
+        facts, sources, text.tokens, text.document, text.documents, text.start,
+        passages_of(study.windows.test), model.tokenizer,
     )  # fmt: skip
 
 
-def _facts(study: Study, model: LanguageModel, sources: Sequence[LayerSource]) -> dict:
-    info = sources[0].shown.info
+def _is_here(study: Study, layer: Layer) -> bool:
+    folders = study.dictionaries("dictionaries", layer), layer_folder(store_for(study, layer), layer)
+    return all(folder.is_dir() for folder in folders)
+
+
+def _facts(study: Study, model: LanguageModel, info: Info) -> dict:
     return {
         "study": study.name,
         "model": study.model,

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 from lens.activations import corpus, models
 from lens.activations.corpus import Windows
-from lens.activations.extract import extract
+from lens.activations.extract import extract, manifest
 from lens.activations.language_model import LanguageModel
 from lens.activations.layers import Layer
 from lens.activations.store import layer_folder
-from lens.study.params import Study
+from lens.files import read_json
+from lens.study.params import Corpus, Study, WindowRule
 
 STARTS = "random"  # of training windows
 
@@ -27,16 +28,19 @@ def windows_of(study: Study, model: LanguageModel) -> dict[str, Windows]:
     Raises:
         ValueError: a text is too short for the windows asked, or the held-out text was there in training.
     """
-    train, test = (corpus.load(name) for name in (study.corpus.train, study.corpus.test))
+    return _windows(study.corpus, study.windows, model)
+
+
+def _windows(texts: Corpus, rule: WindowRule, model: LanguageModel) -> dict[str, Windows]:
+    train, test = (corpus.load(name) for name in (texts.train, texts.test))
     corpus.check_no_leak(train, test)
-    rule = study.windows
     cut = partial(corpus.draw_windows, tokenizer=model.tokenizer, length=rule.length, bos=rule.bos, bos_id=model.bos_id)
     windows = {
         "train": cut(train, n=rule.train, starts=STARTS, seed=rule.seed),
         "test": cut(test, n=rule.test, starts="disjoint", seed=rule.seed + 1),
     }
-    if study.corpus.contrast:
-        contrast = corpus.load(study.corpus.contrast)
+    if texts.contrast:
+        contrast = corpus.load(texts.contrast)
         windows["contrast"] = cut(contrast, n=rule.contrast, starts="disjoint", seed=rule.seed + 2)
     return windows
 
@@ -53,17 +57,38 @@ def extract_study(study: Study, layers: Sequence[Layer] | None = None, folder: P
     model = models.load(study.model)
     manifests = {}
     for one in study.parts:
-        rule = one.windows
         manifests = extract(
             model,
             windows_of(one, model),
             layers or study.layers,
             (folder or study.artifacts) / one.store,
             study.pool,
-            window_rule={"length": rule.length, "starts": STARTS, "bos": rule.bos, "seed": rule.seed},
+            window_rule=_window_rule(one.windows),
             as_named=study.model in models.OFFLINE or re.fullmatch("[0-9a-f]{40}", model.revision) is not None,
         )
     return manifests
+
+
+def manifest_of(study: Study, layer: Layer) -> dict:
+    """The manifest of a layer's activations: as the store has it, or, without digests, as extraction would write it.
+
+    Raises:
+        ConfigError, ValueError: see `windows_of`; the manifest is damaged.
+    """
+    path = layer_folder(store_for(study, layer), layer) / "manifest.json"
+    if path.is_file():
+        return read_json(path, f"delete {path.parent} and extract it again")
+    return _manifest_to_be(study.model, study.corpus, study.windows, layer)
+
+
+@lru_cache
+def _manifest_to_be(name: str, texts: Corpus, rule: WindowRule, layer: Layer) -> dict:
+    model = models.load(name)
+    return manifest(model, _windows(texts, rule, model), layer, _window_rule(rule))
+
+
+def _window_rule(rule: WindowRule) -> dict:
+    return {"length": rule.length, "starts": STARTS, "bos": rule.bos, "seed": rule.seed}
 
 
 def extract_for_trial(study: Study, layer: Layer) -> None:

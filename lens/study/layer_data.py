@@ -11,7 +11,7 @@ from lens.dictionaries.dictionary import Dictionary
 from lens.errors import ConfigError, DictionaryError
 from lens.profiling.layer_data import LayerData
 from lens.profiling.tables import Key
-from lens.study.extraction import store_for
+from lens.study.extraction import manifest_of, store_for
 from lens.study.params import Study
 
 Kind = Literal["dictionaries", "ablations"]
@@ -30,7 +30,7 @@ def open_layer_data(study: Study, layer: Layer) -> LayerData:
             f"{study.params_file}: windows.draw is per_seed, so that seeds have no windows in common: 09_headroom "
             "trains on those of each seed; the other notebooks need windows.draw: once"
         )
-    return LayerData(layer, partial(open_layer, store_for(study, layer), layer))
+    return LayerData(layer, partial(open_layer, store_for(study, layer), layer), partial(manifest_of, study, layer))
 
 
 def asked(study: Study, layer: Layer, kind: Kind) -> tuple[tuple[str, ...], tuple[int, ...]]:

@@ -163,7 +163,7 @@ class Study:
     def of_seed(self, seed: int) -> Study:
         """The study as one of its seeds sees it: itself, where all see the same windows; else with texts, windows and
         their order of that seed's own, and a store beside those of the others."""
-        if self.windows.draw == "once":
+        if self.windows.draw == "once" or self.seed == seed:
             return self
         named = {f.name: getattr(self.corpus, f.name).replace(SEED, str(seed)) for f in dataclasses.fields(Corpus)}
         windows = dataclasses.replace(self.windows, seed=self.windows.seed + APART * seed)

@@ -39,6 +39,7 @@ def with_planted(data: LayerData, planted: Planted, seed: int) -> LayerData:
     if not planted.share:
         return data
     name = f"{data.layer}/planted-{100 * planted.share:g}-{100 * planted.depth:g}"
+    said = {"planted": {**dataclasses.asdict(planted), "seed": seed}}
 
     def opened(split: str) -> LayerStore:
         store, train = getattr(data, split), data.train.activations
@@ -46,12 +47,12 @@ def with_planted(data: LayerData, planted: Planted, seed: int) -> LayerData:
         truth, firing = np.random.default_rng((seed, 0)), np.random.default_rng((seed, SPLITS.index(split)))
         rate_PK = rates(T - 1, planted.depth, truth)
         rows_KD = directions(rate_PK, planted.share * variance(train[::SAMPLED]), d, truth)
-        said = {"planted": {**dataclasses.asdict(planted), "seed": seed}}
         digests = {file: f"{sha256} {json.dumps(said)}" for file, sha256 in store.manifest["sha256"].items()}
         x = added(store.activations, rate_PK, rows_KD, firing)
         return dataclasses.replace(store, activations=x, manifest={**store.manifest, **said, "sha256": digests})
 
-    return LayerData(name, opened)
+    describe = data.describe
+    return LayerData(name, opened, None if describe is None else lambda: {**describe(), **said})
 
 
 def rates(P: int, depth: float, rng: np.random.Generator) -> np.ndarray:

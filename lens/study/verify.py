@@ -55,7 +55,7 @@ def compare(study: Study) -> Verification:
     with _stages(study) as stages:
         for stage in stages:
             for out in stage.outs:
-                name = Path(out.fs_path).relative_to(checkout.root()).as_posix()
+                name = _name(out)
                 found = next(iter(out.workspace_status().values()), None)
                 if found is None:
                     agreeing.append(name)
@@ -93,13 +93,55 @@ def stale(study: Study) -> list[str]:
     return lines
 
 
+def unmade(study: Study) -> dict[str, list[str]]:
+    """Why each stage of the study's pipeline would have to run, by its name, were all large files at hand.
+
+    Large files are those that DVC keeps. A stage that needs them is as good as made where what it left for git is here,
+    and was made with today's parameters: empty lists.
+
+    Raises:
+        ConfigError: the study has no pipeline.
+    """
+    found = {}
+    with _stages(study, recorded=False) as stages:
+        large = {out.fs_path: out.hash_info for stage in stages for out in stage.outs if out.use_cache}
+        for stage in stages:
+            why = ["its command changed"] if stage.changed_stage() else []
+            for item in (*stage.deps, *(out for out in stage.outs if not out.use_cache)):
+                if large.get(item.fs_path, item.hash_info) != item.hash_info:
+                    why.append(f"{_name(item)} was made again since")
+                elif not any(Path(item.fs_path).is_relative_to(path) for path in large):
+                    why += list(_differences(item))
+            found[stage.name] = why
+    return found
+
+
+def _name(item) -> str:
+    return Path(item.fs_path).relative_to(checkout.root()).as_posix()
+
+
+def _differences(item) -> Iterator[str]:
+    """What of a dependency or output of a stage is not as recorded."""
+    for name, found in item.status().items():
+        if isinstance(found, dict):
+            yield from (f"{key} in {name} is {how}" for key, how in found.items())
+        else:
+            yield f"{name} is {found}"
+
+
 @contextlib.contextmanager
-def _stages(study: Study) -> Iterator[list]:
-    """The stages of a study's pipeline, with what its dvc.lock recorded of them."""
+def _stages(study: Study, *, recorded: bool = True) -> Iterator[list]:
+    """The stages of a study's pipeline, with what its dvc.lock recorded of them; without `recorded` there need be none.
+
+    Raises:
+        ConfigError: there is no such pipeline or record.
+    """
     from dvc.repo import Repo
 
     pipeline = checkout.root() / study.params_file.parent / "dvc.yaml"
-    if not pipeline.with_name("dvc.lock").is_file():
+    if not pipeline.is_file():
+        raise ConfigError(f"study {study.name!r} has no pipeline: {pipeline} is missing")
+    if recorded and not pipeline.with_name("dvc.lock").is_file():
         raise ConfigError(
             f"{pipeline.with_name('dvc.lock')} does not exist: run the pipeline of study {study.name!r} first"
         )

@@ -8,7 +8,7 @@ import torch
 
 from lens.dictionaries.dictionary import Dictionary
 from lens.explorer.data import StudyData, assemble
-from lens.explorer.layer import LayerSource
+from lens.explorer.layer import KeptLayer, LayerSource
 from lens.measure.logit_lens import LogitLens
 from lens.profiling.features import feature_tables, labellings, measure_features
 from tests.making import info
@@ -65,7 +65,7 @@ def tokens() -> torch.Tensor:
 @functools.cache
 def source(name: str, planted=True, seeds=(0, 1), masked=True, lens=True) -> LayerSource:
     """A layer, its tables made by `feature_tables`."""
-    saes, x, document = dictionaries(seeds, masked), activations(planted), torch.arange(N) % 2
+    saes, x, document = dictionaries(seeds, masked), activations(planted), DOCUMENT
     variant = saes[seeds[0]].info.name
     runs = {(variant, s): sae for s, sae in saes.items()}
     tables = feature_tables(measure_features(runs, x, document, 2, labellings(N, T, {}), tokens(), permutations=99), x)
@@ -81,9 +81,11 @@ def logits() -> LogitLens:
     return LogitLens(ids, z, ids[:, ::-1], -z)
 
 
-def assembled(*sources: LayerSource, **facts) -> StudyData:
-    start = torch.arange(N) * T
-    return assemble(FACTS | facts, sources, tokens(), torch.arange(N) % 2, DOCUMENTS, start, [0, 5], Tokenizer())
+DOCUMENT, START = torch.arange(N) % 2, torch.arange(N) * T  # of each window
+
+
+def assembled(*sources: LayerSource | KeptLayer, **facts) -> StudyData:
+    return assemble(FACTS | facts, sources, tokens(), DOCUMENT, DOCUMENTS, START, [0, 5], Tokenizer())
 
 
 @functools.cache
@@ -96,7 +98,11 @@ def judged() -> LayerSource:
 
 @functools.cache
 def study() -> StudyData:
-    return assembled(source("embedding", planted=False), source("1"), judged())
+    return assembled(*sources())
+
+
+def sources() -> list[LayerSource]:
+    return [source("embedding", planted=False), source("1"), judged()]
 
 
 @functools.cache

@@ -1,25 +1,8 @@
-import base64
-import gzip
-import json
-
 import numpy as np
 import pytest
 
-from lens.explorer.pack import Part, pack, plain
+from lens.explorer.pack import Part, pack, plain, unpack
 from lens.profiling.reading import LEVELS, quantise
-
-
-def unpack(text: str) -> tuple[dict, dict]:
-    data = gzip.decompress(base64.b85decode(text.replace(",", "<")))
-    length = int.from_bytes(data[:4], "little")
-    header, body = json.loads(data[4 : 4 + length]), data[4 + length :]
-    kinds = {"u8": "u1", "u16": "<u2", "i32": "<i4", "f32": "<f4"}
-    arrays = {}
-    for name, (kind, shape, offset) in header.pop("arrays").items():
-        dtype = np.dtype(kinds[kind])
-        planes = np.frombuffer(body, "u1", int(np.prod(shape)) * dtype.itemsize, offset).reshape(dtype.itemsize, -1)
-        arrays[name] = planes.T.copy().reshape(-1).view(dtype).reshape(shape)
-    return header, arrays
 
 
 def test_what_goes_in_comes_out_in_the_smallest_type():
@@ -27,8 +10,8 @@ def test_what_goes_in_comes_out_in_the_smallest_type():
         "bytes": np.array([[0, 255, 3]]), "words": np.array([1, 256]), "signed": np.array([-1, 70000]),
         "real": np.array([0.5, -2.0]), "none": np.zeros((0, 3), int),
     }  # fmt: skip
-    header, found = unpack(pack(Part({"text": "a\n</script>é"}, arrays)))
-    assert header == {"text": "a\n</script>é"}
+    header, found = (part := unpack(pack(Part({"text": "a\n</script>é"}, arrays)))).header, part.arrays
+    assert header == {"text": "a\n</script>é"} and pack(part) == pack(Part(header, arrays))
     assert {name: x.dtype.str for name, x in found.items()} == {
         "bytes": "|u1", "words": "<u2", "signed": "<i4", "real": "<f4", "none": "|u1",
     }  # fmt: skip

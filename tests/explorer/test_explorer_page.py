@@ -9,6 +9,8 @@ import pytest
 
 from lens.errors import ConfigError
 from lens.explorer import page as explorer
+from lens.explorer.data import StudyData, kept_layer
+from lens.explorer.layer import KeptLayer, LayerSource
 from lens.explorer.profiles import build
 from tests.explorer import synthetic
 
@@ -38,6 +40,38 @@ def test_policy_allows_this_script_and_this_style_only():
     for kind, pattern in (("script", r'<script type="module">(.*?)</script>'), ("style", r"<style>(.*?)</style>")):
         inside = re.search(pattern, text, flags=re.DOTALL)[1]
         assert rules[f"{kind}-src"] == f"'sha256-{base64.b64encode(hashlib.sha256(inside.encode()).digest()).decode()}'"
+
+
+def kept(data: StudyData, source: LayerSource) -> KeptLayer:
+    return kept_layer(data, source.name, synthetic.DOCUMENT, synthetic.START, source.features, source.numbers)
+
+
+@pytest.mark.parametrize("first", [["1"], ["2", "embedding"], ["embedding", "1"]])
+def test_a_page_made_layer_by_layer_is_the_one_made_at_once(tmp_path, first):
+    """Layers that were written before may show other windows than those that come in addition."""
+    sources = {source.name: source for source in synthetic.sources()}
+    path = explorer.write([synthetic.assembled(*(sources[name] for name in first))], tmp_path / "page.html")
+    before = explorer.read(path)["tiny"]
+    whole = synthetic.assembled(*(kept(before, s) if s.name in first else s for s in sources.values()))
+    assert explorer.page([whole]) == explorer.page([synthetic.study()])
+
+
+def test_a_layer_is_not_kept_beside_tables_of_another_dictionary(tmp_path):
+    before = explorer.read(explorer.write([synthetic.study()], tmp_path / "page.html"))["tiny"]
+    source = synthetic.source("1")
+    other = dataclasses.replace(source, features=source.features.assign(density=source.features["density"] + 0.01))
+    with pytest.raises(ConfigError, match="measured on other dictionaries"):
+        synthetic.assembled(kept(before, other))
+
+
+def test_nothing_is_kept_of_a_page_that_another_version_wrote(tmp_path):
+    path = tmp_path / "page.html"
+    assert explorer.read(path) == {}
+    text = explorer.page([synthetic.study()])
+    data = re.search(r'data-layer="1">([^<]*)<', text)[1]
+    for other in (data[1:], base64.b64encode(b"another form").decode(), data[:-40], ""):
+        path.write_text(text.replace(data, other))
+        assert explorer.read(path) == {}
 
 
 def test_names_of_studies_are_escaped():

@@ -1,6 +1,7 @@
 """A small study of headroom: windows per seed, arms beside twins, rows that are kept."""
 
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
@@ -89,6 +90,7 @@ def test_seeds_have_texts_windows_and_order_of_their_own():
     parts = whole.parts
     assert [part.seeds for part in parts] == [(0,), (1,), (2,), (3,)]
     assert len({part.windows.seed for part in parts}) == len({part.store for part in parts}) == 4
+    assert parts[1].parts == [parts[1]] and parts[1].windows.seed == whole.windows.seed + 1000
     held_out = [set(corpus.load(part.corpus.test)["document"]) for part in parts]
     trained = [set(corpus.load(part.corpus.train)["document"]) for part in parts]
     assert len(set.union(*held_out)) == 38 and all(not a & b for a, b in zip(held_out, trained, strict=True))
@@ -133,6 +135,12 @@ def test_a_small_study_goes_on_where_it_was_stopped(study, monkeypatch):
     tables = headroom_tables(study, 1)
     at_8 = [(v, seed) for part in (ARMS[:2], ARMS[2:]) for seed in (0, 1) for v in part]
     assert again == [(v, 1) for v in ARMS[1:]] + at_8 + [(v, seed) for seed in (0, 1) for v in ARMS]
+
+    for part in study.parts:  # a row that is kept needs no activations
+        shutil.rmtree(part.results / part.store)
+    with monkeypatch.context() as patched:
+        patched.setattr(equal_l0, "_searched", lambda *_: pytest.fail("made again"))
+        assert headroom_tables(study, 1)["errors"].equals(tables["errors"])
 
     rows = {path.relative_to(study.results / "rows").as_posix() for path in study.results.rglob("rows/**/*.json")}
     settings = ("l0_4", "l0_8", "planted-10-100/l0_4")
