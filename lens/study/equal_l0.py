@@ -42,12 +42,13 @@ Finish = Callable[[LayerData, Dictionary, Tensor], dict]
 
 
 def trained_at(study: Study, layer: Layer) -> list[EqualL0]:
-    """What of `equal_l0` of a study concerns a layer, in order.
+    """What of `equal_l0` of a study concerns a layer, in order; of another layer, which is tried out, what concerns all.
 
     Raises:
         ConfigError: nothing does, or a variant is there twice.
     """
-    found = [part for part in study.equal_l0 if layer in (part.layers or study.layers)]
+    tried = (layer,) if study.out is not None else ()
+    found = [part for part in study.equal_l0 if layer in (part.layers or (*study.layers, *tried))]
     if not found:
         raise ConfigError(f"{study.params_file}: equal_l0 names nothing that is trained at layer {layer}: add it there")
     named = Counter((variant, part.l0, part.planted) for part in found for variant in part.variants)

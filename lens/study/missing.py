@@ -85,8 +85,10 @@ def _of_layer(layer: Layer, stages: Sequence[str] | dict[str, list[str]]) -> lis
 
 
 def _keeps_page(study: Study, stages: dict[str, list[str]]) -> bool:
-    """Whether git keeps the explorer of the study."""
-    return EXPLORER in stages and not checkout.git("check-ignore", str(study.results / "explorer.html"))
+    """Whether the explorer of the study is here, or will be in git."""
+    path = study.results / "explorer.html"
+    with_git = bool(checkout.git("rev-parse", "--git-dir"))  # an archive has none
+    return EXPLORER in stages and (path.is_file() or with_git and not checkout.git("check-ignore", str(path)))
 
 
 def _held(study: Study) -> set[str] | None:

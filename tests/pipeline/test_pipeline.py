@@ -71,7 +71,7 @@ EDITS = {  # of a file: what to replace, by what, the parameter that DVC then na
     PARAMS: [
         ("steps: 60", "steps: 61", "training", TRAINED),
         ("fidelity: 8", "fidelity: 9", "windows.fidelity", {"ablate@1", "analyse@embedding", "analyse@1", "analyse@2"}),
-        ("train: 96", "train: 97", "windows.train", {"extract"}),
+        ("train: 96", "train: 97", "windows.train", {"extract", *TRAINED}),
         ("variants: [uniform_weights, ", "variants: [", "ablations.variants", {"ablate@1"}),
         ("steps: [30]", "steps: [31]", "calibration", {"calibrate"}),
     ],
