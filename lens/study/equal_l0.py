@@ -42,7 +42,7 @@ Finish = Callable[[LayerData, Dictionary, Tensor], dict]
 
 
 def trained_at(study: Study, layer: Layer) -> list[EqualL0]:
-    """What of `equal_l0` of a study concerns a layer, in order; of another layer, which is tried out, what concerns all.
+    """What of `equal_l0` of a study concerns a layer, in order; of another one, which is tried out, what concerns all.
 
     Raises:
         ConfigError: nothing does, or a variant is there twice.

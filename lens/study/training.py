@@ -45,6 +45,12 @@ def train(study: Study, data: LayerData, kind: Kind = "dictionaries") -> Trained
     )
 
 
+def train_for_trial(study: Study, data: LayerData) -> None:
+    """Train the dictionaries of a layer that is tried out; finished ones come from the pool. Raises as `train` does."""
+    if study.out is not None:
+        train(study, data)
+
+
 def training_tables(trained: Trained, curves: bool = True) -> dict[str, pd.DataFrame]:
     """The tables `history`, `positions` and `summary` of a training run and, with `curves`, also `position_weights` and
     `masks`, which are large."""
