@@ -1,7 +1,7 @@
 """How `make test` spreads the tests over processes: by file, for fixtures are made once per process.
 
 The pipeline's finished study takes longest to make, and is made once for all processes: the golden numbers ask for it
-first, and files of three rooms that do without it run beside that. The two long files that read it come next, and then
+first, and files of three rooms that do without it run beside that. The long files that read it come next, and then
 all others, of which none is so long that processes would wait for it at the end.
 """
 
@@ -11,7 +11,7 @@ import pytest
 
 sys.modules.setdefault("rfc3987_syntax", None)  # takes two seconds to import, as lens.study.commands says
 
-FILES = {"test_golden.py": 0, "test_pipeline.py": 3, "test_copies.py": 3}
+FILES = {"test_golden.py": 0, "test_pipeline.py": 3, "test_copies.py": 3, "test_missing.py": 3}
 ROOMS = {"pipeline": 1, "study": 1, "training": 2}
 
 

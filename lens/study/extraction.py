@@ -97,6 +97,11 @@ def extract_for_trial(study: Study, layer: Layer) -> None:
         extract_study(study, [layer], study.out)
 
 
+def is_extracted(study: Study, layer: Layer) -> bool:
+    """Whether the study has its activations of a layer, of all seeds."""
+    return all(_holds(study.artifacts / one.store, layer) for one in study.parts)
+
+
 def store_for(study: Study, layer: Layer) -> Path:
     """The store to read `layer` from: the study's own, or the one beside the output of a trial."""
     own = study.artifacts / study.store

@@ -40,8 +40,8 @@ def make(study: Study) -> None:
     """Make the missing layers one after the other, then what is made from all tables.
 
     After each layer it says that its results can be committed. A call that was stopped goes on with the next stage.
-    Activations are taken of the missing layers alone, and those that are not as dvc.lock has them are removed at the
-    end: `artifacts/pool` keeps them.
+    Activations are extracted of the missing layers alone. Where their folder is then not as dvc.lock has it, it is
+    removed at the end: `artifacts/pool` keeps them.
 
     Raises:
         ConfigError: the study has no pipeline, a stage failed, or the page can't be made, since it lacks a finished
@@ -49,10 +49,10 @@ def make(study: Study) -> None:
     """
     unmade = verify.unmade(study)
     wanted = _missing(study, unmade)
-    activations = study.artifacts / study.store
-    borrowed = bool(wanted) and not unmade[EXTRACT] and not activations.exists()
-    if wanted:
-        _extract(study, list(wanted), anew=bool(unmade[EXTRACT]))
+    if wanted and unmade[EXTRACT]:
+        _run(study, [EXTRACT])
+    elif wanted:
+        _extract(study, list(wanted))
     finished = [layer for layer in study.layers if layer not in wanted]
     for layer in wanted:
         _run(study, _of_layer(layer, unmade))
@@ -64,7 +64,8 @@ def make(study: Study) -> None:
         )
     after = [stage for stage in unmade if "@" not in stage and stage not in (EXTRACT, EXPLORER)]
     _run(study, after + [EXPLORER] * (bool(wanted) and _keeps_page(study, unmade)))
-    if borrowed:
+    activations = study.artifacts / study.store
+    if wanted and _shown(activations) in verify.unrecorded(study):
         shutil.rmtree(activations)
 
 
@@ -100,14 +101,13 @@ def _held(study: Study) -> set[str] | None:
     return None if path.is_file() and not found else set(found[study.name].layers) if study.name in found else set()
 
 
-def _extract(study: Study, layers: Sequence[Layer], anew: bool) -> None:
-    """Activations of these layers; of all of them, and recorded by DVC, where the record is out of date."""
-    if anew:
-        _run(study, [EXTRACT])
-        return
-    from lens.study.extraction import extract_study
+def _extract(study: Study, layers: Sequence[Layer]) -> None:
+    """Activations of these layers, beside those that are here."""
+    from lens.study.extraction import extract_study, is_extracted
 
-    extract_study(study, layers)
+    here = [layer for layer in study.layers if is_extracted(study, layer)]
+    if not set(layers) <= set(here):
+        extract_study(study, [layer for layer in study.layers if layer in layers or layer in here])
 
 
 def _explore(study: Study) -> None:

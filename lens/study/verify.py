@@ -116,6 +116,13 @@ def unmade(study: Study) -> dict[str, list[str]]:
     return found
 
 
+def unrecorded(study: Study) -> list[str]:
+    """Large files and folders that are here, and other than dvc.lock has them. Raises as `unmade` does."""
+    with _stages(study, recorded=False) as stages:
+        outs = [out for stage in stages for out in stage.outs if out.use_cache and out.exists]
+        return [_name(out) for out in outs if out.workspace_status()]
+
+
 def _name(item) -> str:
     return Path(item.fs_path).relative_to(checkout.root()).as_posix()
 

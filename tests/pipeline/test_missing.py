@@ -47,3 +47,12 @@ def test_only_what_is_missing_is_made_and_with_the_same_bytes(made, own_clone):
 
     own_clone.edit(PARAMS, "steps: 60", "steps: 61")
     assert "3 of 3 layers to make" in own_clone.lens("missing", "--list")
+
+
+@pytest.mark.slow
+def test_large_files_that_are_here_stay(copy):
+    (copy.root / "results" / "smoke" / "tables" / "measures" / "layer_2.parquet").unlink()
+    assert ran(copy.lens("missing")) == ["analyse@2"]
+    activations = copy.root / "artifacts" / "smoke" / "activations"
+    assert {path.name for path in activations.iterdir()} == {"tokens", "layer_embedding", "layer_1", "layer_2"}
+    assert " 0 differ, 0 outputs" in copy.lens("verify")
