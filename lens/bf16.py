@@ -23,6 +23,7 @@ PRODUCTS = {
     aten.mm.default, aten.addmm.default, aten.bmm.default, aten.baddbmm.default, aten.mv.default, aten.addmv.default,
     aten.convolution.default, aten.convolution_backward.default, *IN_PLACE, *INTO,
 }  # fmt: skip
+SIMPLE: set[OpOverload] = set()  # operators that were found to consist of no others
 AT_ONCE = 1 << 22  # numbers of a wide matrix that are copied to float32 together: the head of a model has 1e8 and more
 
 
@@ -43,9 +44,13 @@ class _InFloat32(TorchDispatchMode):
         kwargs = kwargs or {}
         if func in PRODUCTS and _is_bf16(args[0]):
             return _in_float32(func, args, kwargs)
-        with self:  # an operator that consists of others is taken apart
-            whole = func.decompose(*args, **kwargs)
-        return func(*args, **kwargs) if whole is NotImplemented else whole
+        if func not in SIMPLE:
+            with self:  # an operator that consists of others is taken apart
+                whole = func.decompose(*args, **kwargs)
+            if whole is not NotImplemented:
+                return whole
+            SIMPLE.add(func)
+        return func(*args, **kwargs)
 
 
 def _in_float32(func: OpOverload, args: tuple, kwargs: dict):

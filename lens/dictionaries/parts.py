@@ -33,8 +33,8 @@ class Forward(NamedTuple):
 
     u: Tensor
     """pre-activations [B, P, d_sae]"""
-    u_at: Callable[[Tensor], Tensor]
-    """those at an index [B, P, k]; for few of them the better way"""
+    u_at: Callable[..., Tensor]
+    """those at an index [B, P, k]; for few of them the better way. See `Architecture.select_few`"""
     codes: Codes
     """with the position term, where it acts on codes"""
     residual: Tensor
@@ -103,14 +103,14 @@ class Architecture(nn.Module):
             raise DictionaryError(f"{type(self).__name__} has no b_enc: define shifted(self, shift) -> parameters")
         return {"b_enc": b_enc + shift}
 
-    def select_few(self, u: Tensor, u_at: Callable[[Tensor], Tensor]) -> Codes | None:
+    def select_few(self, u: Tensor, u_at: Callable[..., Tensor]) -> Codes | None:
         """What `select` answers in training, as values and index; None: not few enough, or not this kind.
 
         The faster way for architectures that keep few features, whose gradients are then those of few features, too.
 
         Args:
             u: pre-activations without gradient.
-            u_at: those at an index [..., k], with gradient.
+            u_at: those at an index [..., k], with gradient; u_at(feature, vector) those of pairs [K], sorted by vector.
         """
         return None
 

@@ -29,30 +29,41 @@ def product(values: Tensor, index: Tensor, table: Tensor) -> Tensor:
     """
     on = values != 0
     sizes = on.flatten(0, -2).sum(-1)
-    return _bags(values[on], index[on], sizes, table).view(*values.shape[:-1], table.shape[-1])
+    at = on.flatten().nonzero()[:, 0]  # one axis: several times faster than with a mask of three
+    kept, index = (t.flatten().index_select(0, at) for t in (values, index))
+    return _bags(kept, index, sizes, table).view(*values.shape[:-1], table.shape[-1])
 
 
-def scores_at(index: Tensor, u: Tensor, x: Tensor, W_enc: Tensor) -> Tensor:
-    """u = x W_enc at `index` [..., k], which is known, with gradients by x [..., d] and W_enc [d, d_sae]."""
-    return _At.apply(index, u, x, W_enc)  # type: ignore
+def scores_at(index: Tensor, vector: Tensor | None = None, *, u: Tensor, x: Tensor, W_enc: Tensor) -> Tensor:
+    """u = x W_enc at `index` [..., k], which is known, with gradients by x [..., d] and W_enc [d, d_sae].
+
+    With `vector` [K], numbers of vectors in rising order, those of the pairs of one of these and a feature of `index`
+    [K]: what a batch keeps without slots that are empty.
+    """
+    return _At.apply(index, vector, u, x, W_enc)  # type: ignore
 
 
 class _At(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, index: Tensor, u: Tensor, x: Tensor, W_enc: Tensor) -> Tensor:
-        ctx.save_for_backward(index, x, W_enc)
-        return u.gather(-1, index)
+    def forward(ctx, index: Tensor, vector: Tensor | None, u: Tensor, x: Tensor, W_enc: Tensor) -> Tensor:
+        if vector is None:
+            vector = torch.arange(u[..., 0].numel(), device=u.device).repeat_interleave(index.shape[-1])
+        ctx.save_for_backward(index, vector, x, W_enc)
+        return u.flatten()[vector * u.shape[-1] + index.flatten()].view(index.shape)
 
     @staticmethod
     def backward(ctx, grad: Tensor):  # pyright: ignore[reportIncompatibleMethodOverride]
-        index, x, W_enc = ctx.saved_tensors
-        on = grad != 0
-        feature, vector = index[on], on.flatten(0, -2).nonzero()[:, 0]
+        index, vector, x, W_enc = ctx.saved_tensors
+        at = (grad != 0).flatten().nonzero()[:, 0]
+        grad, feature, vector = (t.flatten().index_select(0, at) for t in (grad, index, vector))
+        by_x = None
+        if ctx.needs_input_grad[3]:
+            sizes = vector.bincount(minlength=x[..., 0].numel())
+            by_x = _bags(grad, feature, sizes, W_enc.T).view_as(x).to(x.dtype)
         order = feature.argsort(stable=True)  # the same product once more: each feature is a bag of vectors
         sizes = feature.bincount(minlength=W_enc.shape[1])
-        by_W = _bags(grad[on][order], vector[order], sizes, x.flatten(0, -2)).T.contiguous()
-        by_x = product(grad, index, W_enc.T).to(x.dtype) if ctx.needs_input_grad[2] else None
-        return None, None, by_x, by_W.to(W_enc.dtype)
+        by_W = _bags(grad[order], vector[order], sizes, x.flatten(0, -2)).T.contiguous()
+        return None, None, None, by_x, by_W.to(W_enc.dtype)
 
 
 def _bags(values: Tensor, index: Tensor, sizes: Tensor, table: Tensor) -> Tensor:

@@ -141,7 +141,7 @@ def test_the_largest_of_a_batch_are_those_of_sorting_them_all(positive):
     net = batch_topk.BatchTopK(4, 640, batch_topk.Settings(k=20)).train()
     u = torch.randn(30, 640, generator=torch.Generator().manual_seed(0)) - 3 * (1 - positive)
     u[3] += 2  # a vector that keeps far more than others
-    codes = net.select_few(u, lambda index: u.gather(-1, index))
+    codes = net.select_few(u, lambda feature, vector: u[vector, feature])
     assert codes.index is not None
     assert torch.equal(codes.dense(), net.select(u).dense())
     assert codes.l0().tolist() == codes.fired().sum(-1).tolist()

@@ -58,20 +58,19 @@ class BatchTopK(topk.TopK):
             values, index = flat.topk(n, sorted=False)
         return Codes(torch.zeros_like(flat).scatter(0, index, values).view_as(f), None, self.d_sae)
 
-    def select_few(self, u: Tensor, u_at: Callable[[Tensor], Tensor]) -> Codes | None:
+    def select_few(self, u: Tensor, u_at: Callable[..., Tensor]) -> Codes | None:
         if not (self.training and is_few(self.settings.k, self.d_sae, u.device)):
             return None
-        flat, n = (u + self.b_enc).relu().flatten(), u[..., 0].numel()
+        flat, n = (u + self.b_enc).relu_().flatten(), u[..., 0].numel()
         kept = self._of_all(flat, self.settings.k * n).sort().values
         vector, feature = kept // self.d_sae, kept % self.d_sae
+        values = self.feature(u_at(feature, vector) + self.b_enc.index_select(0, feature))
         counts = vector.bincount(minlength=n)
-        slot = torch.arange(len(kept), device=u.device) - (counts.cumsum(0) - counts)[vector]
-        shape = n, max(int(counts.max()), 1)
-        index, on = (torch.zeros(shape, dtype=kind, device=u.device) for kind in (torch.long, torch.bool))
-        index[vector, slot], on[vector, slot] = feature, True
-        index, on = (t.view(*u.shape[:-1], -1) for t in (index, on))
-        codes = self._at(index, u_at)
-        return Codes(codes.values * on, index, self.d_sae)
+        slots = max(int(counts.max()), 1)
+        at = torch.arange(len(kept), device=u.device) - (counts.cumsum(0) - counts)[vector] + slots * vector
+        index = torch.zeros(n * slots, dtype=torch.long, device=u.device).index_copy(0, at, feature)
+        padded = values.new_zeros(n * slots).index_copy(0, at, values)
+        return Codes(padded.view(*u.shape[:-1], slots), index.view(*u.shape[:-1], slots), self.d_sae)
 
     def _of_all(self, flat: Tensor, n: int) -> Tensor:
         """Index of the n largest positive values of flat [m]; with a batch or features shared, of those of this process

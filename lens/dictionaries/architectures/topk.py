@@ -55,7 +55,7 @@ class TopK(Architecture):
     def select(self, u: Tensor) -> Codes:
         return self._kept(u, partial(u.gather, -1))
 
-    def select_few(self, u: Tensor, u_at: Callable[[Tensor], Tensor]) -> Codes | None:
+    def select_few(self, u: Tensor, u_at: Callable[..., Tensor]) -> Codes | None:
         if not is_few(self.k, self.d_sae, u.device):
             return None
         return self._kept(u, u_at)
@@ -68,7 +68,7 @@ class TopK(Architecture):
         """The feature of a z that is kept."""
         return torch.relu(z)
 
-    def _kept(self, u: Tensor, u_at: Callable[[Tensor], Tensor]) -> Codes:
+    def _kept(self, u: Tensor, u_at: Callable[..., Tensor]) -> Codes:
         scores, index = self.rank(u + self.b_enc).topk(self.k, dim=-1, sorted=False)
         return self._among_all(self._at(index, u_at), scores.detach(), self.k)
 
@@ -80,7 +80,7 @@ class TopK(Architecture):
         kept = self.shards.among_largest(scores, k)[..., : codes.values.shape[-1]]
         return Codes(codes.values * kept, codes.index, self.d_sae)
 
-    def _at(self, index: Tensor, u_at: Callable[[Tensor], Tensor]) -> Codes:
+    def _at(self, index: Tensor, u_at: Callable[..., Tensor]) -> Codes:
         return Codes(self.feature(u_at(index) + self.b_enc[index]), index, self.d_sae)
 
     def auxiliary(self, forward: Forward) -> Tensor | None:
