@@ -102,6 +102,9 @@ class _Combined(PositionTerm):
     def scores(self, x: Tensor, W_enc: Tensor, values: Tensor) -> Tensor:
         return self.outer.scores(x, W_enc, values[..., -self.d_sae :])
 
+    def opened(self, values: Tensor) -> Tensor | None:
+        return self.outer.opened(values[..., -self.d_sae :])
+
     def gate(self, codes: Codes, values: Tensor) -> Codes:
         return self.outer.gate(codes, values[..., -self.d_sae :])
 

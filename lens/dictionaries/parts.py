@@ -103,7 +103,7 @@ class Architecture(nn.Module):
             raise DictionaryError(f"{type(self).__name__} has no b_enc: define shifted(self, shift) -> parameters")
         return {"b_enc": b_enc + shift}
 
-    def select_few(self, u: Tensor, u_at: Callable[..., Tensor]) -> Codes | None:
+    def select_few(self, u: Tensor, u_at: Callable[..., Tensor], opened: Tensor | None = None) -> Codes | None:
         """What `select` answers in training, as values and index; None: not few enough, or not this kind.
 
         The faster way for architectures that keep few features, whose gradients are then those of few features, too.
@@ -111,6 +111,7 @@ class Architecture(nn.Module):
         Args:
             u: pre-activations without gradient.
             u_at: those at an index [..., k], with gradient; u_at(feature, vector) those of pairs [K], sorted by vector.
+            opened: features [P, m] in rising order that can be selected at each position; None: all of them.
         """
         return None
 
@@ -205,6 +206,10 @@ class PositionTerm(nn.Module):
         """Whether features that are selected have x W_enc as their score and keep their values: the term acts on the
         input alone, or closes features."""
         return self.acts_on == "input"
+
+    def opened(self, values: Tensor) -> Tensor | None:
+        """Features [P, m] in rising order that can be selected at positions of these values; None: all of them."""
+        return None
 
     @property
     def on_input(self) -> bool:

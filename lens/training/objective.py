@@ -49,7 +49,8 @@ def losses(dictionary: Dictionary, x: Tensor, positions: Tensor) -> tuple[Losses
     u_at, few = partial(u.gather, -1), None
     if values is None or dictionary.position_term.keeps_scores:  # u is x W_enc where it counts, and stays as selected
         u_at = partial(sparse.scores_at, u=u.detach(), x=x_in, W_enc=dictionary.W_enc)
-        few = architecture.select_few(u.detach(), u_at)
+        opened = None if values is None else dictionary.position_term.opened(values)
+        few = architecture.select_few(u.detach(), u_at, opened)
     selected = few or architecture.select(u)
     codes = dictionary.gate(selected, values)
     if few is not None and few.index is not None:

@@ -148,6 +148,18 @@ def test_the_largest_of_a_batch_are_those_of_sorting_them_all(positive):
     assert torch.equal(codes.alive(), codes.fired().any(0))
 
 
+@pytest.mark.parametrize("positive", [1.0, 0.01])
+def test_what_is_kept_of_open_features_is_what_is_kept_of_all(positive):
+    net = batch_topk.BatchTopK(4, 640, batch_topk.Settings(k=20)).train()
+    generator = torch.Generator().manual_seed(0)
+    opened = torch.arange(6)[:, None] % 5 + 5 * torch.arange(128)  # of 6 positions, a fifth of the features each
+    scores = torch.randn(5, 6, 128, generator=generator).bfloat16() - 3 * (1 - positive)
+    u = torch.full((5, 6, 640), -1e12).scatter(-1, opened.expand(5, -1, -1), scores.float())
+    found, wanted = (net.select_few(u, lambda f, v: u.flatten(0, 1)[v, f], o) for o in (opened, None))
+    assert found is not None and wanted is not None and wanted.index is not None and found.index is not None
+    assert torch.equal(found.values, wanted.values) and torch.equal(found.index, wanted.index)  # of equal ones too
+
+
 @pytest.mark.parametrize("architecture", ["topk", "batch_topk", "matryoshka"])
 def test_no_gradient_as_wide_as_the_dictionary_is_formed(architecture):
     """What autograd hands from one operation to the next, in a step with few features: nothing of [B, P, d_sae]."""

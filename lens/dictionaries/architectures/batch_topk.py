@@ -52,18 +52,27 @@ class BatchTopK(topk.TopK):
             return Codes(f * (u > self.threshold.to(u.dtype)), None, self.d_sae)
         flat, n = f.flatten(), self.settings.k * u[..., 0].numel()
         if self.shards.by:
-            index = self._of_all(flat, n)
+            index = self._of_all(flat, n, flat[::SAMPLED])
             values = flat.gather(0, index)
         else:
             values, index = flat.topk(n, sorted=False)
         return Codes(torch.zeros_like(flat).scatter(0, index, values).view_as(f), None, self.d_sae)
 
-    def select_few(self, u: Tensor, u_at: Callable[..., Tensor]) -> Codes | None:
+    def select_few(self, u: Tensor, u_at: Callable[..., Tensor], opened: Tensor | None = None) -> Codes | None:
         if not (self.training and is_few(self.settings.k, self.d_sae, u.device)):
             return None
-        flat, n = (u + self.b_enc).relu_().flatten(), u[..., 0].numel()
-        kept = self._of_all(flat, self.settings.k * n).sort().values
-        vector, feature = kept // self.d_sae, kept % self.d_sae
+        n = u[..., 0].numel()
+        if opened is None:
+            flat = (u + self.b_enc).relu_().flatten()
+            sample, width = flat[::SAMPLED], self.d_sae
+        else:
+            sampled = torch.arange(0, u.numel(), SAMPLED, device=u.device)
+            sample = (u.flatten()[sampled] + self.b_enc[sampled % self.d_sae]).relu_()
+            opened = opened.expand(*u.shape[:-1], -1)
+            flat, width = (u.gather(-1, opened) + self.b_enc[opened]).relu_().flatten(), opened.shape[-1]
+        kept = self._of_all(flat, self.settings.k * n, sample).sort().values
+        vector = kept // width
+        feature = kept % width if opened is None else opened.flatten()[kept]
         values = self.feature(u_at(feature, vector) + self.b_enc.index_select(0, feature))
         counts = vector.bincount(minlength=n)
         slots = max(int(counts.max()), 1)
@@ -72,11 +81,11 @@ class BatchTopK(topk.TopK):
         padded = values.new_zeros(n * slots).index_copy(0, at, values)
         return Codes(padded.view(*u.shape[:-1], slots), index.view(*u.shape[:-1], slots), self.d_sae)
 
-    def _of_all(self, flat: Tensor, n: int) -> Tensor:
+    def _of_all(self, flat: Tensor, n: int, sample: Tensor) -> Tensor:
         """Index of the n largest positive values of flat [m]; with a batch or features shared, of those of this process
-        that are among the largest of all, n for each share of a batch."""
+        that are among the largest of all, n for each share of a batch. See `_largest`."""
         n = n * self.shards.size if self.shards.by == "batch" else n
-        index = _largest(flat, min(n, len(flat)))
+        index = _largest(flat, min(n, len(flat)), sample)
         if not self.shards.by:
             return index
         values = nn.functional.pad(flat[index], (0, n - len(index)), value=float("-inf"))
@@ -95,15 +104,16 @@ class BatchTopK(topk.TopK):
         return name_of(JumpReLU), {}, {"b_enc": self.b_enc.detach(), "threshold": threshold.clone()}
 
 
-def _largest(flat: Tensor, n: int) -> Tensor:
+def _largest(flat: Tensor, n: int, sample: Tensor) -> Tensor:
     """Index of the n largest positive values of flat [m], of all positive ones if there are fewer.
 
-    Sorting all of them is what takes long in a step: only those above the value that a sample says are looked at.
+    Sorting all of them is what takes long in a step: only those above the value that a sample says are looked at. It
+    has one value in SAMPLED, of features that are closed too.
     """
-    sample, wanted = flat[::SAMPLED], n // SAMPLED
+    wanted, positive = n // SAMPLED, sample[sample > 0]
     while True:
-        wanted = min(wanted * 5 // 4 + 1, len(sample))
-        edge = sample.topk(wanted, sorted=False).values.min()
+        wanted = wanted * 5 // 4 + 1
+        edge = positive.topk(wanted, sorted=False).values.min() if wanted <= len(positive) else 0
         above = (flat >= edge if edge > 0 else flat > 0).nonzero()[:, 0]
-        if len(above) >= n or not edge > 0:  # none are left; or there are some that are no number
+        if len(above) >= n or not edge > 0:  # none are left
             return above[flat[above].topk(min(n, len(above)), sorted=False).indices]

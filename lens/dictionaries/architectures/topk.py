@@ -55,7 +55,7 @@ class TopK(Architecture):
     def select(self, u: Tensor) -> Codes:
         return self._kept(u, partial(u.gather, -1))
 
-    def select_few(self, u: Tensor, u_at: Callable[..., Tensor]) -> Codes | None:
+    def select_few(self, u: Tensor, u_at: Callable[..., Tensor], opened: Tensor | None = None) -> Codes | None:
         if not is_few(self.k, self.d_sae, u.device):
             return None
         return self._kept(u, u_at)

@@ -88,6 +88,10 @@ class Buckets(PositionTerm):
             u[..., rows, bucket :: self.copies] = part
         return u
 
+    def opened(self, values: Tensor) -> Tensor:
+        copy = values[:, : self.copies].argmax(1)
+        return copy[:, None] + torch.arange(0, self.d_sae, self.copies, device=values.device)
+
     def before_step(self, step: int, steps: int) -> None:
         self.parted = step >= self.settings.part_at * steps
 
