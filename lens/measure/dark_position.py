@@ -87,24 +87,26 @@ def read_off(sae: Dictionary, x: Tensor, shuffled: Tensor, block: Tensor, n_bloc
 
 
 def arms(sae: Dictionary, train: Tensor, ordinary: Tensor, seed: int) -> dict[str, Replace]:
-    """What takes the place of the residual stream: the activations without their mean path, or without another that is
-    as long; and the reconstruction, alone, with the error's mean path given back, or with another that is as long.
+    """What takes the place of the residual stream: the reconstruction, alone, with the error's mean path given back, or
+    with another that is as long.
 
     Args:
         train: windows [n, T, d] that paths are read off; `ordinary` [n, T] says which of their tokens count.
         seed: draws the turns of the other paths.
     """
+    left = _path(representations(sae)[ERROR], train, ordinary)
+    return {"reconstruction": sae, "given back": plus(sae, left), "another given": plus(sae, turned(left, seed))}
+
+
+def arms_of_model(train: Tensor, ordinary: Tensor, seed: int) -> dict[str, Replace]:
+    """The same, whatever the dictionary: activations without their mean path, or without another that is as long."""
+    own = _path(lambda x: x, train, ordinary)
+    return {"taken away": plus(lambda x: x, -own), "another taken away": plus(lambda x: x, -turned(own, seed))}
+
+
+def _path(represent: Represent, train: Tensor, ordinary: Tensor) -> Tensor:
     block = torch.zeros(len(train), dtype=torch.long)
-    own, left = (
-        path_of(path_sums(representations(sae)[name], train, block, 1, ordinary)) for name in (ACTIVATIONS, ERROR)
-    )
-    return {
-        "taken away": plus(lambda x: x, -own),
-        "another taken away": plus(lambda x: x, -turned(own, seed)),
-        "reconstruction": sae,
-        "given back": plus(sae, left),
-        "another given": plus(sae, turned(left, seed)),
-    }
+    return path_of(path_sums(represent, train, block, 1, ordinary))
 
 
 def losses(delta_ce: Mapping[str, np.ndarray], block: np.ndarray, n_blocks: int) -> Measures:

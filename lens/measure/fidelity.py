@@ -106,26 +106,33 @@ def splice(model: LanguageModel, tokens: Tensor, layer: Layer, replacements: dic
 
 
 @torch.inference_mode()
-def cross_entropy(model: LanguageModel, tokens: Tensor, layer: Layer, replace: Replace | None = None) -> np.ndarray:
-    """Cross-entropy [n, T-1] of next-token predictions in nats, of the untouched model or with a replacement spliced in
-    after block `layer`: what `splice` answers, at half its cost where the clean model is known.
+def cross_entropies(
+    model: LanguageModel, tokens: Tensor, layer: Layer, replacements: Mapping[str, Replace | None]
+) -> dict[str, np.ndarray]:
+    """Cross-entropy [n, T-1] of next-token predictions in nats with each replacement spliced in after block `layer`, by
+    name: what `splice` answers, for less where the clean model is known and no KL is asked for.
 
     Args:
         tokens: windows [n, T].
-        replace: see `splice`.
+        replacements: see `splice`; None: the untouched model.
 
     Raises:
         ValueError: the model is an encoder.
     """
     tokens = tokens.long().to(next(model.model.parameters()).device)
-    (states,) = model.spliced_each(tokens, layer, [replace])
-    hidden, targets = states[:, :-1].flatten(0, 1), tokens[:, 1:].flatten()
-    ce = torch.empty(len(targets))
-    for start in range(0, len(targets), LOGIT_ROWS):
-        for part, log_p in _log_probabilities(model, hidden[start : start + LOGIT_ROWS]):
-            where = slice(start + part.start, start + part.stop)
-            ce[where] = -log_p.gather(1, targets[where, None])[:, 0].cpu()
-    return ce.view(len(tokens), -1).numpy()
+    n, T = tokens.shape
+    targets, ce = tokens[:, 1:].flatten(), {name: torch.empty(n * (T - 1)) for name in replacements}
+    with progress(f"splice into the model, {n} windows", len(targets) * len(ce), "predictions") as advance:
+        each = (model.spliced_each(x, layer, list(replacements.values())) for x in tokens.split(at_once(n, T)))
+        states = [torch.cat(parts)[:, :-1].flatten(0, 1) for parts in zip(*each, strict=True)]
+        for name, hidden in zip(replacements, states, strict=True):
+            for start in range(0, len(targets), LOGIT_ROWS):
+                rows = hidden[start : start + LOGIT_ROWS]
+                for part, log_p in _log_probabilities(model, rows):
+                    where = slice(start + part.start, start + part.stop)
+                    ce[name][where] = -log_p.gather(1, targets[where, None])[:, 0].cpu()
+                advance(len(rows))
+    return {name: values.view(n, -1).numpy() for name, values in ce.items()}
 
 
 def splice_matrix(

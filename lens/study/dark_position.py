@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -13,8 +14,8 @@ from lens.activations import models
 from lens.activations.language_model import LanguageModel
 from lens.activations.layers import Layer
 from lens.dictionaries.dictionary import Dictionary
-from lens.measure.dark_position import Measures, arms, losses, read_off, rows_of, variance_left
-from lens.measure.fidelity import keep_bos, splice
+from lens.measure.dark_position import Measures, arms, arms_of_model, losses, read_off, rows_of, variance_left
+from lens.measure.fidelity import Replace, cross_entropies, keep_bos
 from lens.measure.reconstruction import InputMoments, Reconstruction, input_moments, reconstruct
 from lens.profiling.layer_data import LayerData
 from lens.study import equal_l0
@@ -22,6 +23,7 @@ from lens.study.analysis import spread
 from lens.study.params import Study
 
 DIGITS = 9
+CLEAN = "clean"
 
 
 def dark_position_tables(study: Study, layer: Layer) -> dict[str, pd.DataFrame]:
@@ -75,6 +77,7 @@ class _OfDictionary:
     def __init__(self, study: Study):
         self.study = study
         self._seen, self._ordinary = functools.lru_cache(1)(_Seen), functools.lru_cache(1)(_ordinary)
+        self._of_model = functools.lru_cache(1)(self._losses_of_model)  # the same for all dictionaries of a seed
 
     def first(self, data: LayerData, sae: Dictionary, x: Tensor, _target: float) -> dict:
         return {"l0": self._seen(data, sae, x).l0, "width": sae.info.d_sae}
@@ -93,16 +96,21 @@ class _OfDictionary:
     def _losses(self, seen: _Seen) -> Measures:
         if not (n := self.study.windows.fidelity):
             return {}
-        windows, train = spread(len(seen.x), n), seen.data.train.activations
-        places = arms(seen.sae, train, self._ordinary(seen.data), seen.sae.info.seed)
-        found = splice(
-            self._model,
-            seen.data.test.tokens[windows],
-            seen.data.layer,
-            {name: keep_bos(replace) for name, replace in places.items()},
-        )
-        rises = {name: ce.astype(np.float64) - found.ce_clean for name, ce in found.ce.items()}
+        windows, train, seed = spread(len(seen.x), n), seen.data.train.activations, seen.sae.info.seed
+        ordinary = self._ordinary(seen.data)
+        found = self._of_model(seen.data, seed) | self._spliced(seen.data, arms(seen.sae, train, ordinary, seed))
+        clean = found.pop(CLEAN)
+        rises = {name: ce.astype(np.float64) - clean for name, ce in found.items()}
         return losses(rises, seen.block[windows].numpy(), seen.n_blocks)
+
+    def _losses_of_model(self, data: LayerData, seed: int) -> dict[str, np.ndarray]:
+        places = arms_of_model(data.train.activations, self._ordinary(data), seed)
+        return self._spliced(data, {CLEAN: None, **places})
+
+    def _spliced(self, data: LayerData, places: Mapping[str, Replace | None]) -> dict[str, np.ndarray]:
+        windows = spread(len(data.test.tokens), self.study.windows.fidelity)
+        kept = {name: replace and keep_bos(replace) for name, replace in places.items()}
+        return cross_entropies(self._model, data.test.tokens[windows], data.layer, kept)
 
     @functools.cached_property
     def _model(self) -> LanguageModel:

@@ -13,7 +13,7 @@ from lens.activations import models
 from lens.activations.language_model import LanguageModel
 from lens.activations.store import LayerStore
 from lens.dictionaries.dictionary import Dictionary
-from lens.measure.fidelity import Replace, cross_entropy, dictionary, keep_bos
+from lens.measure.fidelity import Replace, cross_entropies, dictionary, keep_bos
 from lens.profiling.features import SETTLED, finite_median, labellings, measure_features
 from lens.profiling.layer_data import LayerData
 from lens.profiling.reconstruction import reconstruction_tables
@@ -81,8 +81,8 @@ class _Finish:
     def _cross_entropy(self, data: LayerData, replace: Replace | None = None) -> float:
         """Mean over text positions of windows that are spread over the held-out text."""
         windows = spread(len(data.test.tokens), self.study.windows.fidelity)
-        ce = cross_entropy(self._model, data.test.tokens[windows], data.layer, replace)
-        return float(ce[:, 1:].astype(np.float64).mean())
+        ce = cross_entropies(self._model, data.test.tokens[windows], data.layer, {"": replace})
+        return float(ce[""][:, 1:].astype(np.float64).mean())
 
 
 def _of_features(data: LayerData, sae: Dictionary, x: Tensor) -> dict:

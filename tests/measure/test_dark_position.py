@@ -7,7 +7,7 @@ import torch
 
 from lens.dictionaries.dictionary import Dictionary
 from lens.dictionaries.info import Info
-from lens.measure.dark_position import arms, estimates, losses, read_off, rows_of, variance_left
+from lens.measure.dark_position import arms, arms_of_model, estimates, losses, read_off, rows_of, variance_left
 from lens.measure.reconstruction import input_moments, reconstruct
 
 N, T, D, BLOCKS = 40, 24, 6, 4
@@ -75,7 +75,8 @@ def test_position_is_read_where_it_is():
 
 def test_what_takes_the_place_of_the_stream():
     x, sae = windows(5), identity((5,))
-    of = arms(sae, x, torch.ones(N, T, dtype=torch.bool), seed=0)
+    ordinary = torch.ones(N, T, dtype=torch.bool)
+    of = arms_of_model(x, ordinary, seed=0) | arms(sae, x, ordinary, seed=0)
     mean = x[:, 1:].mean((0, 1))
     taken = of["taken away"](x)
     torch.testing.assert_close(taken[:, 1:].mean(0), mean.expand(T - 1, D), atol=1e-4, rtol=1e-4)

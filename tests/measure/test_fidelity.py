@@ -4,7 +4,7 @@ import torch
 
 from lens.activations import models
 from lens.bf16 import products
-from lens.measure.fidelity import ce_recovered, constant, keep_bos, only, splice, splice_matrix
+from lens.measure.fidelity import ce_recovered, constant, cross_entropies, keep_bos, only, splice, splice_matrix
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +49,14 @@ def test_ablation_hurts_only_from_the_replaced_position_on(model, tokens):
     assert (result.kl["late"][:, 5:] > 0).all()
     assert (result.kl["zero"] >= -1e-6).all()
     assert np.allclose(result.kl["zero"][:, 0], 0, atol=1e-5)  # BOS is kept
+
+
+def test_cross_entropies_are_those_of_splicing(model, tokens):
+    half = {"half": lambda x: x / 2}
+    both, found = splice(model, tokens, 2, half), cross_entropies(model, tokens, 2, {"clean": None, **half})
+    assert np.array_equal(found["clean"], both.ce_clean)
+    assert np.array_equal(found["half"], both.ce["half"])
+    assert np.array_equal(cross_entropies(model, tokens, 2, half)["half"], both.ce["half"])
 
 
 def test_kl_matches_the_definition(model, tokens):
