@@ -77,7 +77,7 @@ class _OfDictionary:
     def __init__(self, study: Study):
         self.study = study
         self._seen, self._ordinary = functools.lru_cache(1)(_Seen), functools.lru_cache(1)(_ordinary)
-        self._of_model = functools.lru_cache(1)(self._losses_of_model)  # the same for all dictionaries of a seed
+        self._of_model: dict[tuple[Layer, int], dict[str, np.ndarray]] = {}
 
     def first(self, data: LayerData, sae: Dictionary, x: Tensor, _target: float) -> dict:
         return {"l0": self._seen(data, sae, x).l0, "width": sae.info.d_sae}
@@ -98,14 +98,17 @@ class _OfDictionary:
             return {}
         windows, train, seed = spread(len(seen.x), n), seen.data.train.activations, seen.sae.info.seed
         ordinary = self._ordinary(seen.data)
-        found = self._of_model(seen.data, seed) | self._spliced(seen.data, arms(seen.sae, train, ordinary, seed))
+        found = self._losses_of_model(seen.data, seed) | self._spliced(seen.data, arms(seen.sae, train, ordinary, seed))
         clean = found.pop(CLEAN)
         rises = {name: ce.astype(np.float64) - clean for name, ce in found.items()}
         return losses(rises, seen.block[windows].numpy(), seen.n_blocks)
 
     def _losses_of_model(self, data: LayerData, seed: int) -> dict[str, np.ndarray]:
-        places = arms_of_model(data.train.activations, self._ordinary(data), seed)
-        return self._spliced(data, {CLEAN: None, **places})
+        """The same for all dictionaries of a seed, each L0 of which opens its data anew."""
+        if (key := (data.layer, seed)) not in self._of_model:
+            places = arms_of_model(data.train.activations, self._ordinary(data), seed)
+            self._of_model[key] = self._spliced(data, {CLEAN: None, **places})
+        return self._of_model[key]
 
     def _spliced(self, data: LayerData, places: Mapping[str, Replace | None]) -> dict[str, np.ndarray]:
         windows = spread(len(data.test.tokens), self.study.windows.fidelity)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from lens.figures.dark_position import LEFT, READ, dark_position
-from lens.measure.dark_position import estimates
+from lens.measure.dark_position import arms_of_model, estimates
 from lens.study import extraction
 from lens.study.dark_position import dark_position_tables
 from lens.study.dark_position_toy import toy
@@ -32,10 +32,13 @@ def study(tmp_path, monkeypatch) -> Study:
     )
 
 
-def test_a_small_study_is_measured_and_drawn(study):
+def test_a_small_study_is_measured_and_drawn(study, monkeypatch):
     for part in study.parts:
         extraction.extract_for_trial(part, 1)
+    without, real = [], arms_of_model
+    monkeypatch.setattr("lens.study.dark_position.arms_of_model", lambda *a: without.append(a) or real(*a))
     tables = dark_position_tables(study, 1)
+    assert len(without) == 2  # what no dictionary changes, once for each seed
     made = tables["dictionaries"].set_index(["variant", "target", "seed"]).sort_index()
     assert len(made) == 6 and (made.loc["wide", "width"] == 4 * made.loc["blind", "width"].iloc[0]).all()
     assert np.isfinite(tables["measures"]["value"]).all()
